@@ -1,0 +1,51 @@
+"""What can go wrong through a user's mistake or a bad file; every text is shown to users as it stands."""
+
+from __future__ import annotations
+
+
+class MergeError(Exception):
+    """Base of all errors whose text is written for the user: which thing, found, expected, what to do."""
+
+
+class CheckpointError(MergeError):
+    """A source file is damaged, hostile, unreadable or of a kind that cannot be merged."""
+
+
+class ArchitectureError(MergeError):
+    """A key set fits no known architecture, or two sources do not fit together."""
+
+
+class OutputError(MergeError):
+    """The result cannot be written: the target exists, its folder or its disk does not allow it."""
+
+
+class Interrupted(MergeError):
+    """The user stopped the merge; nothing was left behind."""
+
+
+class RecipeError(MergeError):
+    """A recipe says something that cannot be done.
+
+    With `text` and `position` (an offset into it) the message names line and column and shows the place
+    with a caret.
+    """
+
+    def __init__(self, message: str, text: str | None = None, position: int | None = None):
+        self.message = message
+        self.text = text
+        self.position = position
+        super().__init__(message if text is None or position is None else self._with_excerpt())
+
+    def at(self, text: str, position: int | None) -> RecipeError:
+        """The same error, shown at a place in `text`."""
+        return RecipeError(self.message, text, position)
+
+    def _with_excerpt(self) -> str:
+        assert self.text is not None and self.position is not None
+        position = min(self.position, len(self.text))
+        start = self.text.rfind("\n", 0, position) + 1
+        end = self.text.find("\n", position)
+        line_text = self.text[start : end if end >= 0 else len(self.text)].replace("\t", " ").rstrip("\r")
+        line = self.text.count("\n", 0, position) + 1
+        column = position - start + 1
+        return f"line {line}, column {column}: {self.message}\n  {line_text}\n  {' ' * (column - 1)}^"
