@@ -1,0 +1,175 @@
+"""What model is this key set, and which lane does each key have; all facts stand in architectures/*.json.
+
+Detection looks at key names, and at numbers of dimensions where names do not decide, never at widths: reduced
+models pass.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ArchitectureError
+
+FOLDER = Path(__file__).parent / "architectures"
+NO_LANE = "OTHER"
+"""Under this name reports count keys that have no lane: schedule buffers, markers and keys that no rule knows."""
+
+
+@dataclass(frozen=True)
+class ConvIn:
+    """The first convolution, the one tensor whose input channels differ between relatives.
+
+    Attributes:
+        key: its weight, (out, channels, 3, 3).
+        channels: of an ordinary model.
+        extended: channels of a relative, to what that relative is called.
+    """
+
+    key: str
+    channels: int
+    extended: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One row of the table of architectures.
+
+    Attributes:
+        slots: names of the numbers in a pasted list, in order; BASE first.
+        lanes: lane to the slot whose number it takes from a pasted list, in display order.
+        components: component to its key prefixes.
+        aliases: old key prefixes to today's.
+        rules: (compiled prefix, lane with {i} for the block number), first match wins.
+        copied, dropped: globs of keys that are never merged, and of those that no output has.
+        classes: name of a key class to its globs.
+        markers: keys whose presence says how a model is sampled, to words for it.
+    """
+
+    name: str
+    title: str
+    slots: tuple[str, ...]
+    lanes: Mapping[str, str]
+    components: Mapping[str, tuple[str, ...]]
+    aliases: Mapping[str, str]
+    rules: tuple[tuple[re.Pattern[str], str], ...]
+    copied: re.Pattern[str]
+    dropped: re.Pattern[str]
+    classes: Mapping[str, re.Pattern[str]]
+    conv_in: ConvIn
+    markers: Mapping[str, str]
+    detect: tuple[dict, ...]
+
+    def canonical_key(self, key: str) -> str:
+        """`key` in today's spelling."""
+        for old, new in self.aliases.items():
+            if key.startswith(old):
+                return new + key[len(old) :]
+        return key
+
+    def lane_of(self, key: str) -> str | None:
+        """The one lane of a canonical key; None for keys that no rule knows."""
+        for pattern, lane in self.rules:
+            if match := pattern.match(key):
+                name = lane.replace("{i}", f"{int(match['i']):02}") if "i" in match.groupdict() else lane
+                return name if name in self.lanes else None
+        return None
+
+    def component_of(self, key: str) -> str | None:
+        for component, prefixes in self.components.items():
+            if key.startswith(prefixes):
+                return component
+        return None
+
+    def is_copied(self, key: str) -> bool:
+        """Whether this key is copied from one source whatever its dtype."""
+        return self.copied.fullmatch(key) is not None or self.lane_of(key) is None
+
+    def is_dropped(self, key: str) -> bool:
+        return self.dropped.fullmatch(key) is not None
+
+    def lanes_of_slot(self, slot: str) -> tuple[str, ...]:
+        """The lanes that take this slot's number from a pasted list."""
+        return tuple(lane for lane, follows in self.lanes.items() if follows == slot)
+
+    def fits(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Whether these keys (canonical or not) are those of this architecture."""
+        keys = {self.canonical_key(key): shape for key, shape in shapes.items()}
+        return any(_condition_holds(condition, keys) for condition in self.detect)
+
+
+def architectures() -> tuple[Architecture, ...]:
+    """Every known architecture, in the order of their file names."""
+    return tuple(load(path.stem) for path in sorted(FOLDER.glob("*.json")))
+
+
+@functools.lru_cache(maxsize=None)
+def load(name: str) -> Architecture:
+    """The architecture whose facts stand in `architectures/NAME.json`."""
+    row = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+    conv_in = row["conv_in"]
+    return Architecture(
+        name=row["name"],
+        title=row["title"],
+        slots=tuple(row["slots"]),
+        lanes=row["lanes"],
+        components={component: tuple(prefixes) for component, prefixes in row["components"].items()},
+        aliases=row["aliases"],
+        rules=tuple((_compile_prefix(prefix), lane) for prefix, lane in row["rules"]),
+        copied=_compile_globs(row["copied"]),
+        dropped=_compile_globs(row["dropped"]),
+        classes={name: _compile_globs(globs) for name, globs in row["classes"].items()},
+        conv_in=ConvIn(conv_in["key"], conv_in["channels"], {int(n): title for n, title in conv_in["extended"].items()}),
+        markers=row["markers"],
+        detect=tuple(row["detect"]),
+    )
+
+
+@functools.lru_cache(maxsize=None)
+def known_keys(name: str) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+    """Every key of the original release to its torch dtype's name and its full shape."""
+    rows = json.loads((FOLDER / "keys" / f"{name}.json").read_text("utf-8"))
+    return {key: (dtype, tuple(shape)) for key, (dtype, shape) in rows.items()}
+
+
+def detect(shapes: Mapping[str, tuple[int, ...]], file_name: str) -> Architecture:
+    """The architecture of a key set.
+
+    Args:
+        shapes: key to shape, as a header says them.
+        file_name: for the error's text.
+
+    Raises:
+        ArchitectureError: no known architecture has these keys.
+    """
+    for architecture in architectures():
+        if architecture.fits(shapes):
+            return architecture
+    known = ", ".join(architecture.title for architecture in architectures())
+    example = f", such as '{min(shapes)}'" if shapes else ""
+    raise ArchitectureError(
+        f"'{file_name}' is no checkpoint of a known architecture ({known}): its {len(shapes)} keys{example} fit none of them. "
+        "Use a whole checkpoint; a LoRA, a single component or a diffusers part is not one."
+    )
+
+
+def _condition_holds(condition: dict, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    prefix = condition.get("prefix", "")
+    return (
+        all(key in shapes for key in condition["has"])
+        and not any(key in shapes for key in condition["lacks"])
+        and all(len(shapes.get(key, ())) == count for key, count in condition.get("dimensions", {}).items())
+        and any(key.startswith(prefix) for key in shapes)
+    )
+
+
+def _compile_prefix(prefix: str) -> re.Pattern[str]:
+    return re.compile(re.escape(prefix).replace(r"\{i\}", r"(?P<i>\d+)"))
+
+
+def _compile_globs(globs: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(glob).replace(r"\*", ".*") for glob in globs))

@@ -1,0 +1,1 @@
+"""Merge methods by family: pure functions of tensors, registered by their decorator."""
