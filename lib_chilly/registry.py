@@ -32,7 +32,7 @@ class Absence(enum.Enum):
     """What happens in a key that an operand lacks; see docs/recipes.md."""
 
     SHARE = "those that hold the key share the weight"
-    BASE_AND_DELTAS = "a delta with a missing side is 0"
+    BASE_AND_DELTAS = "positive weights share, a delta with a missing side is 0"
     ZERO = "a missing operand counts 0"
 
 

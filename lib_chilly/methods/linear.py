@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from ..registry import Absence, Alike, Anything, Model, Weight, merge_method
+from ..registry import Absence, Alike, Anything, Model, Param, Weight, merge_method
+
+Factor = Annotated[float, Param(0, 1, neutral=1)]
+"""A weight whose neutral value leaves its operand as it is."""
 
 
 @merge_method(
@@ -38,7 +41,7 @@ def add_difference(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> Any:
     title="Sum twice",
     formula="(1 - beta) * ((1 - alpha) * A + alpha * B) + beta * C",
     source="SuperMerger",
-    absence=Absence.SHARE,
+    absence=Absence.BASE_AND_DELTAS,
 )
 def sum_twice(a: Alike, b: Alike, c: Alike, *, alpha: Weight = 0.5, beta: Weight = 0.5) -> Any:
     """Mix B into A, then C into the result."""
@@ -46,7 +49,7 @@ def sum_twice(a: Alike, b: Alike, c: Alike, *, alpha: Weight = 0.5, beta: Weight
 
 
 @merge_method(
-    title="Triple sum", formula="(1 - alpha - beta) * A + alpha * B + beta * C", source="SuperMerger", absence=Absence.SHARE
+    title="Triple sum", formula="(1 - alpha - beta) * A + alpha * B + beta * C", source="SuperMerger", absence=Absence.BASE_AND_DELTAS
 )
 def triple_sum(a: Alike, b: Alike, c: Alike, *, alpha: Weight = 0.25, beta: Weight = 0.25) -> Any:
     """Mix B and C into A at once."""
@@ -71,7 +74,7 @@ def weighted_subtraction(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Weigh
     absence=Absence.ZERO,
     keeps_sum=False,
 )
-def free_sum(*models: Anything, alpha: Weight = 1.0, beta: Weight = 1.0) -> Any:
+def free_sum(*models: Anything, alpha: Factor = 1.0, beta: Factor = 1.0) -> Any:
     """Add what is given, whether or not the weights add to 1."""
     weights = (alpha, beta, *(1 for _ in models))
     return sum(weight * model for weight, model in zip(weights, models))

@@ -1,0 +1,204 @@
+"""The parts of a recipe's expressions, and their one canonical spelling; knows no files, no tensors and no methods.
+
+Nodes are immutable. `position`, an offset into the text that was read, is for error messages alone: it takes no part in equality.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+NAME_CHARACTERS = r"[^\s!-,/:-@\[-^`{-~]"
+"""What a bare name may be made of: everything but white space and ASCII punctuation other than `_ . -`."""
+
+_NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number as typed: `value` is exact, not negative, and has a finite decimal text."""
+
+    value: Fraction
+    position: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The use of a named number that stands above."""
+
+    name: str
+    position: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class StepRef:
+    """The use of a step that stands above."""
+
+    name: str
+    position: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """The use of a checkpoint, by its name as written."""
+
+    name: str
+    position: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class Negative:
+    operand: Node
+    position: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class Binary:
+    """`left operator right`, with one of + - * /."""
+
+    operator: str
+    left: Node
+    right: Node
+    position: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class ListValue:
+    """`[1, 0.5, ...]`, a pasted list of block weights."""
+
+    items: tuple[Node, ...]
+    position: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class PresetValue:
+    """`preset("GRAD_V")`."""
+
+    name: str
+    position: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """`{IN*: 0.5, *: preset("GRAD_V")}`; the entry `*` is the default."""
+
+    entries: tuple[tuple[str, Node], ...]
+    position: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class Call:
+    """`method(models..., parameter=value, ...)`."""
+
+    method: str
+    operands: tuple[Node, ...]
+    parameters: tuple[tuple[str, Node], ...]
+    position: int = field(default=0, compare=False)
+
+
+Node = Number | Constant | StepRef | ModelRef | Negative | Binary | ListValue | PresetValue | Rules | Call
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """The nodes directly below, left to right."""
+    if isinstance(node, Negative):
+        return (node.operand,)
+    if isinstance(node, Binary):
+        return (node.left, node.right)
+    if isinstance(node, ListValue):
+        return node.items
+    if isinstance(node, Rules):
+        return tuple(value for _, value in node.entries)
+    if isinstance(node, Call):
+        return node.operands + tuple(value for _, value in node.parameters)
+    return ()
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """The node and all below it, in the order of the text."""
+    yield node
+    for child in children(node):
+        yield from walk(child)
+
+
+def is_number(text: str) -> bool:
+    """Whether a word is a number and so cannot be a name."""
+    return _NUMBER.fullmatch(text) is not None
+
+
+def is_bare_name(text: str) -> bool:
+    """Whether a name may stand without quotes: letters of any script, digits and `_ . -`, no `-` at its ends, not a number."""
+    return (
+        re.fullmatch(NAME_CHARACTERS + "+", text) is not None
+        and not text.startswith("-")
+        and not text.endswith("-")
+        and not is_number(text)
+        and all(character in "_.-" or unicodedata.category(character)[0] in "LMN" for character in text)
+    )
+
+
+def spell_name(name: str) -> str:
+    """A name as it stands in canonical text, in quotes where it needs them."""
+    if is_bare_name(name):
+        return name
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def number_node(value: Fraction | float) -> Node:
+    """The expression of a number; a float is taken as its shortest decimal text."""
+    exact = value if isinstance(value, Fraction) else Fraction(repr(value))
+    denominator = exact.denominator
+    for prime in (2, 5):
+        while denominator % prime == 0:
+            denominator //= prime
+    size = Number(abs(exact)) if denominator == 1 else Binary("/", Number(Fraction(abs(exact.numerator))), Number(Fraction(exact.denominator)))
+    return Negative(size) if exact < 0 else size
+
+
+def spell_number(value: Fraction) -> str:
+    """A number with a finite decimal text as the shortest such text; `0.5`, not `.5` or `0.50`."""
+    places = 0
+    while (value * 10**places).denominator != 1:
+        places += 1
+    digits = f"{abs(int(value * 10**places)):0{places + 1}}"
+    text = f"{digits[:-places]}.{digits[-places:]}" if places else digits
+    return f"-{text}" if value < 0 else text
+
+
+_BINDING = {"+": 1, "-": 1, "*": 2, "/": 2}
+
+
+def spell(node: Node) -> str:
+    """Canonical text of an expression: single spaces, minimal parentheses, shortest numbers."""
+    if isinstance(node, Number):
+        return spell_number(node.value)
+    if isinstance(node, (Constant, StepRef, ModelRef)):
+        return spell_name(node.name)
+    if isinstance(node, Negative):
+        return "-" + _spell_below(node.operand, 3)
+    if isinstance(node, Binary):
+        binding = _BINDING[node.operator]
+        return f"{_spell_below(node.left, binding)} {node.operator} {_spell_below(node.right, binding + 1)}"
+    if isinstance(node, ListValue):
+        return f"[{', '.join(spell(item) for item in node.items)}]"
+    if isinstance(node, PresetValue):
+        return f"preset({_quoted(node.name)})"
+    if isinstance(node, Rules):
+        return "{" + ", ".join(f"{pattern}: {spell(value)}" for pattern, value in node.entries) + "}"
+    arguments = [spell(operand) for operand in node.operands] + [f"{name}={spell(value)}" for name, value in node.parameters]
+    return f"{node.method}({', '.join(arguments)})"
+
+
+def _spell_below(node: Node, binding: int) -> str:
+    """Spell an operand, in parentheses where it binds more loosely than what stands around it."""
+    own = _BINDING[node.operator] if isinstance(node, Binary) else 3
+    return f"({spell(node)})" if own < binding else spell(node)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,168 @@
+"""Is a recipe's every expression a model or a delta? Exact coefficient sums: 1 is a model, 0 a delta, anything else is refused."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from fractions import Fraction
+
+from .blocks import BlockWeights, Preset
+from .errors import RecipeError
+from .expression import Binary, Call, Constant, ListValue, ModelRef, Negative, Node, Number, PresetValue, Rules, StepRef, spell, walk
+from .recipe import Line, Recipe
+from .registry import Kind, MergeMethod, get_method
+
+
+def is_number(node: Node) -> bool:
+    """Whether an expression holds numbers alone."""
+    return all(isinstance(part, (Number, Constant, Negative, Binary)) for part in walk(node))
+
+
+class Checker:
+    """Knows the constants' values and the steps' sums of the lines it was given, in the order of the text."""
+
+    def __init__(self, text: str):
+        self.text = text
+        self.constants: dict[str, Fraction] = {}
+        self.sums: dict[str, Fraction] = {}
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Checker:
+        """A checker that has taken all lines of a recipe."""
+        checker = cls(recipe.text)
+        for line in recipe.lines:
+            checker.add(line)
+        return checker
+
+    def add(self, line: Line) -> None:
+        """Take one more line.
+
+        Raises:
+            RecipeError: its sum is neither 1 nor 0, or its operands do not go together; with the place and the fix.
+        """
+        if line.is_constant:
+            self.constants[line.name] = self.number(line.expression)
+            return
+        total = self.sums[line.name] = self.total(line.expression)
+        if total not in (0, 1):
+            raise self._error(
+                f"the coefficients of '{line.name}' add to {_shown(total)}: a model needs 1, a delta 0. "
+                f"Change the numbers, or write free_sum({spell(line.expression)}) if you mean it.",
+                line.expression,
+            )
+
+    def number(self, node: Node) -> Fraction:
+        """The exact value of an expression of numbers and constants; RecipeError for anything else."""
+        if isinstance(node, Number):
+            return node.value
+        if isinstance(node, Constant):
+            return self.constants[node.name]
+        if isinstance(node, Negative):
+            return -self.number(node.operand)
+        if not isinstance(node, Binary):
+            raise self._error(f"'{spell(node)}' is no number.", node)
+        left, right = self.number(node.left), self.number(node.right)
+        if node.operator == "/":
+            return left / self._divisor(node.right)
+        return left + right if node.operator == "+" else left - right if node.operator == "-" else left * right
+
+    def total(self, node: Node) -> Fraction:
+        """The exact sum of the models' coefficients: 1 is a model, 0 a delta; RecipeError where operands do not go together."""
+        if isinstance(node, ModelRef):
+            return Fraction(1)
+        if isinstance(node, StepRef):
+            return self.sums[node.name]
+        if isinstance(node, Negative):
+            return -self.total(node.operand)
+        if isinstance(node, Binary):
+            return self._binary_total(node)
+        if isinstance(node, Call):
+            return self._call_total(node)
+        raise self._error(f"'{spell(node)}' stands where a model was expected.", node)
+
+    def weights(self, node: Node) -> BlockWeights:
+        """What a parameter's value says, as block weights with exact numbers."""
+        if not isinstance(node, Rules):
+            return BlockWeights(self._default(node))
+        default, rules = None, []
+        for pattern, value in node.entries:
+            if pattern == "*":
+                default = self._default(value)
+            elif isinstance(value, (ListValue, PresetValue)):
+                raise self._error(f"'{pattern}' takes a number; only '*' takes a list or a preset.", node)
+            else:
+                rules.append((pattern, self.number(value)))
+        return BlockWeights(default, tuple(rules))
+
+    def parameters(self, node: Call) -> Mapping[str, BlockWeights]:
+        """Every parameter of a call, defaults included."""
+        given = {name: self.weights(value) for name, value in node.parameters}
+        defaults = get_method(node.method).parameters.items()
+        return {name: given.get(name, BlockWeights(Fraction(str(default)))) for name, (_, default) in defaults}
+
+    def _error(self, message: str, node: Node) -> RecipeError:
+        return RecipeError(message, self.text, node.position)
+
+    def _divisor(self, node: Node) -> Fraction:
+        divisor = self.number(node)
+        if divisor == 0:
+            raise self._error("division by zero.", node)
+        return divisor
+
+    def _default(self, node: Node) -> Fraction | tuple[Fraction, ...] | Preset:
+        if isinstance(node, ListValue):
+            return tuple(self.number(item) for item in node.items)
+        return Preset(node.name) if isinstance(node, PresetValue) else self.number(node)
+
+    def _binary_total(self, node: Binary) -> Fraction:
+        left, right = node.left, node.right
+        if node.operator in "+-":
+            for side in (left, right):
+                if is_number(side):
+                    raise self._error(f"'{spell(side)}' is a number and cannot be added to a model.", side)
+            return self.total(left) + (self.total(right) if node.operator == "+" else -self.total(right))
+        if node.operator == "/":
+            if not is_number(right):
+                raise self._error(f"'{spell(right)}' is a model; only a number may divide.", right)
+            return self.total(left) / self._divisor(right)
+        if not is_number(left) and not is_number(right):
+            raise self._error("two models cannot be multiplied; one side of '*' is a number.", right)
+        number, model = (left, right) if is_number(left) else (right, left)
+        return self.number(number) * self.total(model)
+
+    def _call_total(self, node: Call) -> Fraction:
+        try:
+            method = get_method(node.method)
+            method.check_count(len(node.operands))
+        except RecipeError as error:
+            raise error.at(self.text, node.position) from None
+        sums = [self.total(operand) for operand in node.operands]
+        for index, (operand, total) in enumerate(zip(node.operands, sums, strict=True)):
+            kind = method.kind_of(index)
+            wanted = {Kind.MODEL: (1,), Kind.ALIKE: (0, 1)}.get(kind)
+            if (wanted and total not in wanted) or (kind is Kind.ALIKE and total != sums[0]):
+                raise self._error(f"{node.method} takes {kind.value}; '{spell(operand)}' is {_described(total)}.", operand)
+        self._check_parameters(node, method)
+        return sums[0] if method.keeps_sum and method.kind_of(0) is Kind.ALIKE else Fraction(1)
+
+    def _check_parameters(self, node: Call, method: MergeMethod) -> None:
+        seen = set()
+        for name, value in node.parameters:
+            if name not in method.parameters:
+                near = difflib.get_close_matches(name, method.parameters, 1)
+                hint = f" Did you mean '{near[0]}'?" if near else ""
+                raise self._error(f"{node.method} has no parameter '{name}': {method.signature()}.{hint}", node)
+            if name in seen:
+                raise self._error(f"{node.method} is given '{name}' twice.", node)
+            seen.add(name)
+            weights = self.weights(value)
+            if not method.parameters[name][0].per_block and (weights.rules or not isinstance(weights.default, Fraction)):
+                raise self._error(f"'{name}' of {node.method} is one number for all blocks.", value)
+
+
+def _described(total: Fraction) -> str:
+    return {Fraction(1): "a model", Fraction(0): "a delta"}.get(total, f"neither: its coefficients add to {_shown(total)}")
+
+
+def _shown(total: Fraction) -> str:
+    return f"{float(total):.10g}"
