@@ -1,0 +1,109 @@
+"""Which file does a model's name mean: folders are searched with their sub-folders and symlinks, and nothing outside them is opened."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from .errors import RecipeError
+
+SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth")
+_TITLE = re.compile(r"(?P<name>.*\S)\s*\[(?P<hash>[0-9a-fA-F]{8,64})\]")
+
+
+def split_title(name: str) -> tuple[str, str | None]:
+    """(name, hash) of a webui title such as `model.safetensors [abcdef1234]`; the hash is None in a plain name."""
+    match = _TITLE.fullmatch(name)
+    return (match["name"], match["hash"].lower()) if match else (name, None)
+
+
+def without_suffix(name: str) -> str:
+    """A model's name without a checkpoint's suffix and without a title's hash."""
+    plain = split_title(name)[0]
+    return next((plain[: -len(suffix)] for suffix in SUFFIXES if plain.lower().endswith(suffix) and len(plain) > len(suffix)), plain)
+
+
+class ModelLibrary:
+    """The checkpoints below some folders."""
+
+    def __init__(self, folders: Sequence[Path]):
+        self.folders = tuple(folders)
+
+    @cached_property
+    def files(self) -> tuple[tuple[str, Path], ...]:
+        """(name with suffix, relative to its folder, in forward slashes; path) of every checkpoint."""
+        found = []
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise RecipeError(f"the models folder '{folder}' does not exist. Name another with --models DIR.")
+            found += [(path.relative_to(folder).as_posix(), path) for path in _walk(folder)]
+        return tuple(found)
+
+    def knows(self, name: str) -> bool:
+        """Whether at least one file fits the name."""
+        return bool(self._matches(split_title(name)[0]))
+
+    def find(self, name: str) -> Path:
+        """The one file that `name` means: a file name with or without its suffix, or a path below a models folder.
+
+        Raises:
+            RecipeError: no file fits, or several do.
+        """
+        plain = split_title(name)[0]
+        matches = self._matches(plain)
+        if len(matches) > 1:
+            listed = ", ".join(f"'{path}'" for path in matches)
+            raise RecipeError(f"'{plain}' fits {len(matches)} files: {listed}. Write the suffix, or the folder as in \"folder/name.suffix\".")
+        if not matches:
+            raise RecipeError(f"there is no model '{plain}' in {self._where()}.{self._nearest(plain)}")
+        return matches[0]
+
+    def _matches(self, plain: str) -> list[Path]:
+        wanted = plain.replace("\\", "/")
+        by_file: dict[Path, Path] = {}
+        for relative, path in self.files:
+            stem = next(relative[: -len(suffix)] for suffix in SUFFIXES if relative.lower().endswith(suffix))
+            if wanted in (relative, stem, relative.rpartition("/")[2], stem.rpartition("/")[2]):
+                # The same file reached on two ways is one model.
+                by_file.setdefault(path.resolve(), path)
+        return list(by_file.values())
+
+    def _where(self) -> str:
+        return ", ".join(f"'{folder}'" for folder in self.folders)
+
+    def _nearest(self, plain: str) -> str:
+        stems = sorted({without_suffix(relative) for relative, _ in self.files})
+        near = difflib.get_close_matches(plain, stems, 1) or difflib.get_close_matches(plain.lower(), [stem.lower() for stem in stems], 1)
+        if near:
+            return f" Did you mean '{next(stem for stem in stems if stem.lower() == near[0].lower())}'?"
+        return f" It has {', '.join(stems[:8])}{' and more' if len(stems) > 8 else ''}." if stems else " It holds no checkpoints."
+
+
+def default_folders() -> tuple[Path, ...]:
+    """CHILLY_MODELS (several with the system's path separator), else ./models, else the webui's folder around this clone."""
+    if named := os.environ.get("CHILLY_MODELS"):
+        return tuple(Path(folder) for folder in named.split(os.pathsep) if folder)
+    clone = Path(__file__).resolve().parents[1]
+    in_webui = clone.parent.parent / "models" / "Stable-diffusion"
+    if not Path("models").is_dir() and clone.parent.name == "extensions" and in_webui.is_dir():
+        return (in_webui,)
+    return (Path("models"),)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Checkpoints below a folder in a fixed order, following symlinks but no folder twice."""
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                yield Path(parent) / name

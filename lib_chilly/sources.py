@@ -1,0 +1,133 @@
+"""A recipe's models as opened headers of one architecture, in the order in which they stand in the sum."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .architecture import Architecture, detect
+from .checkpoint import Checkpoint, TensorInfo, open_checkpoint
+from .errors import ArchitectureError, CheckpointError, RecipeError
+from .expression import ModelRef
+from .models import ModelLibrary, split_title, without_suffix
+from .recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Source:
+    """One model of a recipe.
+
+    Attributes:
+        name: as first written, without its suffix.
+        tensors: canonical key to place; EMA copies are not among them.
+        dropped: keys of EMA copies, which no output has.
+    """
+
+    name: str
+    checkpoint: Checkpoint
+    architecture: Architecture
+    tensors: Mapping[str, TensorInfo]
+    dropped: tuple[str, ...]
+
+    def conv_in_channels(self) -> int | None:
+        """Input channels of the first convolution; None where it is missing or malformed."""
+        info = self.tensors.get(self.architecture.conv_in.key)
+        return info.shape[1] if info and len(info.shape) == 4 else None
+
+    def main_dtype(self) -> str:
+        """Our name of the dtype that most of the bytes have."""
+        bytes_of: dict[str, int] = {}
+        for info in self.tensors.values():
+            bytes_of[info.dtype.name] = bytes_of.get(info.dtype.name, 0) + info.size_bytes
+        return max(bytes_of, key=lambda name: bytes_of[name])
+
+
+def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], dict[str, int]]:
+    """Open the header of every model that the result needs.
+
+    Returns:
+        The sources in the order of the sum, and for each name as written the number of its source.
+
+    Raises:
+        RecipeError: a name fits no file or several, or a title's hash is not the file's.
+        CheckpointError, ArchitectureError: a file is bad, or two architectures meet.
+    """
+    sources: list[Source] = []
+    number_of: dict[str, int] = {}
+    by_file: dict[str, int] = {}
+    for model in recipe.models():
+        if model.name in number_of:
+            continue
+        _refuse_hidden_minus(model, recipe, library)
+        try:
+            path = library.find(model.name)
+        except RecipeError as error:
+            raise _with_step_hint(error, model, recipe).at(recipe.text, model.position) from None
+        real = str(path.resolve())
+        if real not in by_file:
+            by_file[real] = len(sources)
+            sources.append(_open(without_suffix(model.name), open_checkpoint(path)))
+        number_of[model.name] = by_file[real]
+    _refuse_mixtures(sources)
+    return sources, number_of
+
+
+def title_hashes(recipe: Recipe, number_of: Mapping[str, int]) -> dict[int, tuple[str, ModelRef]]:
+    """Source number to (hash that a webui title in the recipe claims, where it stands)."""
+    claims = {}
+    for model in recipe.models():
+        claimed = split_title(model.name)[1]
+        if claimed:
+            claims[number_of[model.name]] = (claimed, model)
+    return claims
+
+
+def _open(name: str, checkpoint: Checkpoint) -> Source:
+    architecture = detect({key: info.shape for key, info in checkpoint.tensors.items()}, checkpoint.path.name)
+    tensors: dict[str, TensorInfo] = {}
+    dropped = []
+    for key, info in checkpoint.tensors.items():
+        canonical = architecture.canonical_key(key)
+        if architecture.is_dropped(canonical):
+            dropped.append(key)
+        elif canonical in tensors:
+            raise CheckpointError(f"'{checkpoint.path.name}' holds '{canonical}' twice, in an old and in today's spelling.")
+        else:
+            tensors[canonical] = info
+    return Source(name, checkpoint, architecture, tensors, tuple(dropped))
+
+
+def _refuse_mixtures(sources: list[Source]) -> None:
+    first = sources[0]
+    for other in sources[1:]:
+        if other.architecture is not first.architecture:
+            raise ArchitectureError(
+                f"'{first.name}' is {first.architecture.title}, '{other.name}' is {other.architecture.title}. "
+                "A merge needs one architecture; choose other models."
+            )
+    kinds = first.architecture.conv_in.extended
+    extended = {count: source.name for source in sources if (count := source.conv_in_channels()) in kinds}
+    if len(extended) > 1:
+        said = " and ".join(f"'{name}' is {kinds[count]} ({count} input channels)" for count, name in sorted(extended.items()))
+        raise ArchitectureError(f"{said}: their extra channels mean different things. Use models of one kind.")
+
+
+def _refuse_hidden_minus(model: ModelRef, recipe: Recipe, library: ModelLibrary) -> None:
+    """`A-B` is one name; where there is no such file but A and B exist, a subtraction was meant."""
+    if library.knows(model.name):
+        return
+    names = {line.name for line in recipe.lines}
+    for match in re.finditer("-", model.name):
+        left, right = model.name[: match.start()], model.name[match.end() :]
+        if all(part in names or library.knows(part) or re.fullmatch(r"\d+(\.\d+)?", part) for part in (left, right)):
+            raise RecipeError(
+                f"there is no model '{model.name}'; a minus between operands has spaces around it: '{left} - {right}'.",
+                recipe.text,
+                model.position,
+            )
+
+
+def _with_step_hint(error: RecipeError, model: ModelRef, recipe: Recipe) -> RecipeError:
+    near = [name for name in recipe.steps if name.lower() == model.name.lower() and name != model.name]
+    return RecipeError(f"{error.message} There is a step '{near[0]}'.") if near else error
