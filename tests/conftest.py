@@ -1,0 +1,47 @@
+"""What holds for every test: the option --peers, and that CI skips nothing but what cannot run there."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+ALLOWED_SKIPS = ("CHILLY_WEBUI", "GPU", "peers")
+"""A skip is allowed in CI when its reason says one of these words."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--peers", action="store_true", help="also compare with other mergers; they must be installed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--peers"):
+        return
+    for item in items:
+        if item.get_closest_marker("peers"):
+            item.add_marker(pytest.mark.skip(reason="compares with peers; run with --peers"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if os.environ.get("CI") and not all(map(_is_allowed, _skip_reasons(session.config))):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(config: pytest.Config) -> None:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    reasons = _skip_reasons(config)
+    refused = [reason for reason in reasons if not _is_allowed(reason)]
+    reporter.write_line(f"{len(reasons) - len(refused)} allowed skips ({', '.join(ALLOWED_SKIPS)})")
+    if os.environ.get("CI") and refused:
+        reporter.write_line(f"{len(refused)} skips that CI does not allow, so this run fails:", red=True)
+        for reason in sorted(set(refused)):
+            reporter.write_line(f"  {reason}", red=True)
+
+
+def _skip_reasons(config: pytest.Config) -> list[str]:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    return [str(report.longrepr[2]) for report in reporter.stats.get("skipped", [])]
+
+
+def _is_allowed(reason: str) -> bool:
+    return any(word in reason for word in ALLOWED_SKIPS)
