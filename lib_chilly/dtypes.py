@@ -52,7 +52,7 @@ BY_TORCH_NAME = {dtype.torch_name: dtype for dtype in DTYPES}
 
 
 def torch_dtype(dtype: DType) -> torch.dtype:
-    """The torch object of `dtype`; AttributeError where this torch is too old to know it."""
+    """The torch object of `dtype`. Integers are only ever copied, so an old torch without unsigned ones uses the signed kin."""
     import torch
 
-    return getattr(torch, dtype.torch_name)
+    return getattr(torch, dtype.torch_name, None) or getattr(torch, dtype.torch_name.removeprefix("u"))

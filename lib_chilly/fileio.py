@@ -5,6 +5,7 @@ Uses preadv and pwrite where the system has them, else seek with a lock (Windows
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import sys
@@ -96,7 +97,7 @@ class TargetFile:
         self.path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
         self._lock = threading.Lock()
-        lock_exclusively(self._descriptor)
+        self._is_locked = lock_exclusively(self._descriptor)
 
     def write_at(self, data: memoryview | bytes, offset: int) -> None:
         """Write all of `data` at `offset`; OSError as the system raises it."""
@@ -108,10 +109,10 @@ class TargetFile:
     def resize(self, size: int) -> None:
         os.ftruncate(self._descriptor, size)
 
-    def is_linked(self) -> bool:
-        """Whether the path still names this very file (nobody cleaned it up before it was locked)."""
+    def is_ours(self) -> bool:
+        """Whether the lock was got and the path still names this very file: no other run has taken it for abandoned."""
         try:
-            return os.path.samestat(os.fstat(self._descriptor), os.stat(self.path))
+            return self._is_locked and os.path.samestat(os.fstat(self._descriptor), os.stat(self.path))
         except FileNotFoundError:
             return False
 
@@ -145,6 +146,23 @@ def lock_exclusively(descriptor: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def remove_if_abandoned(path: Path) -> None:
+    """Delete a file that `TargetFile` made, unless a living process holds its lock."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | _BINARY)
+    except OSError:
+        return
+    try:
+        if lock_exclusively(descriptor) and sys.platform != "win32":
+            # Deleted while the lock is held: a writer that has just created it sees that it lost it.
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+    if sys.platform == "win32":
+        with contextlib.suppress(OSError):  # an open file cannot be deleted there
+            path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -47,17 +47,32 @@ class Row:
 
 
 @dataclass(frozen=True)
+class ExtraChannels:
+    """The input channels that only inpainting or pix2pix models have, in a first convolution merged with ordinary ones.
+
+    Attributes:
+        shared: channels that every model has; they come first.
+        holders: numbers of the sources that have the extra ones.
+        terms: the weighted sum in the extra ones.
+    """
+
+    shared: int
+    holders: frozenset[int]
+    terms: Terms
+
+
+@dataclass(frozen=True)
 class KeyJob:
     """One tensor of the output.
 
     Attributes:
         dtype, shape: of the output.
         lane: the key's lane, or NO_LANE.
-        terms: the weighted sum; empty for a key that is copied.
+        terms: the weighted sum; without any the result is 0.
         compute: "float32" or "float64", the type in which the sum is taken.
         source: of a copied key; None where position_ids are rebuilt.
-        extra: the sum in the input channels that only inpainting or pix2pix models have; () elsewhere.
-        row: label of its row; None for copied keys.
+        extra: what is done in input channels that not every source has; None where all have the same.
+        row: label of its row; None for keys that are copied.
     """
 
     key: str
@@ -67,7 +82,7 @@ class KeyJob:
     terms: Terms = ()
     compute: str = "float32"
     source: int | None = None
-    extra: Terms = ()
+    extra: ExtraChannels | None = None
     row: str | None = None
 
     @property
@@ -82,12 +97,17 @@ class KeyJob:
         return self.elements * self.dtype.size_bytes
 
     @property
+    def is_copied(self) -> bool:
+        return self.row is None
+
+    @property
     def is_position_ids(self) -> bool:
         return self.key.endswith("position_ids")
 
     def reads(self) -> set[int]:
         """Numbers of the sources that are read for this key."""
-        return {source for source, _ in self.terms + self.extra} | ({self.source} if self.source is not None else set())
+        terms = self.terms + (self.extra.terms if self.extra else ())
+        return {source for source, _ in terms} | ({self.source} if self.source is not None else set())
 
 
 class JobMaker:
@@ -162,7 +182,8 @@ class JobMaker:
         self.rows.update({row.label: row, extra.label: extra})
         dtype, shape = self._output_dtype(holders), next(iter(extended.values())).shape
         compute = self._compute(dtype)
-        return KeyJob(key, dtype, shape, lane, row.terms(compute), compute, extra=extra.terms(compute), row=row.label)
+        channels = ExtraChannels(shared, frozenset(extended), extra.terms(compute))
+        return KeyJob(key, dtype, shape, lane, row.terms(compute), compute, extra=channels, row=row.label)
 
     def _fold(self, key: str, lane: str, holders: frozenset[int]) -> tuple[Value, Row]:
         known_lane = None if lane == NO_LANE else lane

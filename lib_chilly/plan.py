@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .architecture import Architecture
-from .dtypes import BY_NAME
+from .architecture import NO_LANE, Architecture
 from .errors import RecipeError
 from .expression import Call, spell
 from .jobs import JobMaker, KeyJob, Row
@@ -15,11 +14,11 @@ from .models import ModelLibrary, without_suffix
 from .recipe import Recipe
 from .registry import get_method
 from .sources import Source, open_sources, title_hashes
+from .writer import build_header
 
 MATHS = 1
 """Raised whenever the same recipe gives other numbers."""
 
-DATA_ALIGNMENT = 4096
 OUTPUT_DTYPES = ("fp16", "bf16", "fp32", "source")
 _CHOICES = {"dtype": OUTPUT_DTYPES, "compute": ("float32", "float64"), "position_ids": ("keep", "rebuild"), "ema": ("drop",)}
 _DEFAULTS = {"position_ids": "keep", "ema": "drop", "on_nan": "stop"}
@@ -75,16 +74,9 @@ class Plan:
             for number, source in enumerate(self.sources)
         ]
         provenance = {"recipe": self.recipe.canonical(), "sources": sources, "maths": MATHS}
-        entries: dict[str, object] = {
-            "__metadata__": {"format": "pt", "chillymerge": json.dumps(provenance, ensure_ascii=False, separators=(",", ":"))}
-        }
-        offset = 0
-        for job in self.jobs:
-            entries[job.key] = {"dtype": job.dtype.tag, "shape": job.shape, "data_offsets": [offset, offset + job.size_bytes]}
-            offset += job.size_bytes
-        text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
-        padding = -(8 + len(text)) % DATA_ALIGNMENT
-        return (len(text) + padding).to_bytes(8, "little") + text + b" " * padding
+        text = json.dumps(provenance, ensure_ascii=False, separators=(",", ":"))
+        tensors = ((job.key, job.dtype, job.shape) for job in self.jobs)
+        return build_header(tensors, {"format": "pt", "chillymerge": text})
 
 
 def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> Plan:
@@ -191,9 +183,9 @@ def _left_out(sources: list[Source], jobs: list[KeyJob]) -> list[str]:
                 f"{scaled} scaled fp8 tensors of '{source.name}' are read with their scales; "
                 f"{len(source.checkpoint.consumed)} keys of scales and markers are not written."
             )
-    copied = [job.key for job in jobs if not job.terms and job.lane == "OTHER"]
+    copied = [job.key for job in jobs if job.is_copied and job.lane == NO_LANE]
     if copied:
         found.append(f"{len(copied)} keys without a lane are copied, not merged: {', '.join(copied[:6])}{', ...' if len(copied) > 6 else ''}.")
-    if any(job.dtype is BY_NAME["int64"] and job.is_position_ids and job.source is None for job in jobs):
+    if any(job.is_position_ids and job.source is None for job in jobs):
         found.append("position_ids are rebuilt as 0, 1, 2, ...")
     return found

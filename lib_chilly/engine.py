@@ -1,0 +1,86 @@
+"""One merge from plan to report: target checked, sources hashed, one pass, rename. What the command line and the page call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .errors import Interrupted, RecipeError
+from .hashes import hash_checkpoints
+from .plan import Plan
+from .report import Report, make_report
+from .writer import CheckpointWriter, check_space, check_target
+
+Progress = Callable[[str, int], None]
+"""(what is being done: "hash" or "merge", bytes finished since the last call); called from any thread."""
+
+
+def merge(
+    plan: Plan,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    threads: int = 1,
+    use_mmap: bool = False,
+    source_hashes: bool = True,
+    want_data_hash: bool = False,
+    on_progress: Progress = lambda what, count: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    planning_seconds: float = 0.0,
+) -> Report:
+    """Carry out a plan.
+
+    Args:
+        output: the file to make; symlinks are followed.
+        overwrite: whether it may exist. A source may be overwritten safely.
+        threads: workers, 1 or more; the result does not depend on it.
+        use_mmap: see `stream.stream`.
+        source_hashes: put the sources' sha256 into the header; False leaves out all of them.
+        want_data_hash: report the sha256 of the data section too.
+        planning_seconds: what making the plan took, so that the report counts it.
+
+    Raises:
+        MergeError: nothing was written, and a file that stood there is as it was.
+    """
+    from .stream import stream  # imports torch
+
+    started = time.perf_counter()
+    target = check_target(output, overwrite)
+    check_space(target, plan.writes_bytes)
+    hashes = _source_hashes(plan, threads, on_progress, should_stop) if source_hashes or plan.title_claims else []
+    _check_titles(plan, hashes)
+    header = plan.header(dict(enumerate(hashes)) if source_hashes else {})
+    size = len(header) + plan.data_bytes
+    with CheckpointWriter(target, size, overwrite) as writer:
+        streamed = stream(
+            plan,
+            header,
+            writer,
+            threads=threads,
+            use_mmap=use_mmap,
+            want_data_hash=want_data_hash,
+            on_bytes=lambda count: on_progress("merge", count),
+            should_stop=should_stop,
+        )
+        writer.commit()
+    return make_report(plan, output, streamed, planning_seconds + time.perf_counter() - started, size)
+
+
+def _source_hashes(plan: Plan, threads: int, on_progress: Progress, should_stop: Callable[[], bool]) -> Sequence[str]:
+    def on_bytes(count: int) -> None:
+        if should_stop():
+            raise Interrupted("stopped. Nothing was left behind.")
+        on_progress("hash", count)
+
+    return hash_checkpoints([source.checkpoint for source in plan.sources], threads, on_bytes)
+
+
+def _check_titles(plan: Plan, hashes: Sequence[str]) -> None:
+    """A webui title names a hash; it must be the file's."""
+    for number, claimed in plan.title_claims.items():
+        if not hashes[number].startswith(claimed):
+            raise RecipeError(
+                f"'{plan.sources[number].checkpoint.path.name}' has the hash {hashes[number][:10]}, the recipe says {claimed}: "
+                "it is another file than the recipe means. Use that one, or take the hash out of the recipe."
+            )

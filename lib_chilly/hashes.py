@@ -1,0 +1,119 @@
+"""sha256 of files, remembered by size, mtime and header digest so that a source is read for it once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+from .checkpoint import Checkpoint
+from .fileio import SourceFile
+
+_CHUNK_BYTES = 1 << 18
+_SCHEMA = 1
+
+
+def user_folder() -> Path:
+    """Where user data lies: CHILLY_HOME, else the platform's user data folder; never inside the clone."""
+    if named := os.environ.get("CHILLY_HOME"):
+        return Path(named)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "chillymerge"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "chillymerge"
+    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "chillymerge"
+
+
+def hash_file(path: Path, offset: int = 0, on_bytes: Callable[[int], None] | None = None) -> str:
+    """sha256 in hex of a file from `offset` to its end; `on_bytes` is told how many more bytes were read."""
+    digest = hashlib.sha256()
+    # The chunk stays in the processor's cache between the read and the hash.
+    buffer = memoryview(bytearray(_CHUNK_BYTES))
+    with SourceFile(path) as file:
+        size, _ = file.identity()
+        while offset < size:
+            part = buffer[: min(len(buffer), size - offset)]
+            file.read_into(part, offset)
+            digest.update(part)
+            offset += len(part)
+            if on_bytes:
+                on_bytes(len(part))
+    return digest.hexdigest()
+
+
+def hash_checkpoints(
+    checkpoints: Sequence[Checkpoint], threads: int = 1, on_bytes: Callable[[int], None] | None = None
+) -> list[str]:
+    """sha256 in hex of each file, from the cache where it is the same file still; several files are hashed at once.
+
+    A cache that cannot be used (a read-only home, a damaged database) is done without.
+    """
+    with _Cache() as cache:
+        found = [cache.get(checkpoint) for checkpoint in checkpoints]
+        missing = [number for number, digest in enumerate(found) if digest is None]
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            digests = pool.map(lambda number: hash_file(checkpoints[number].path, 0, on_bytes), missing)
+            for number, digest in zip(missing, digests):
+                found[number] = digest
+                cache.put(checkpoints[number], digest)
+    return [digest or "" for digest in found]
+
+
+class _Cache:
+    """The table of known hashes; every failure of the database means "not known"."""
+
+    def __init__(self) -> None:
+        self._database: sqlite3.Connection | None = None
+
+    def __enter__(self) -> _Cache:
+        try:
+            user_folder().mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(user_folder() / "hashes.sqlite", timeout=10)
+            self._migrate(self._database)
+        except (OSError, sqlite3.Error):
+            self._database = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._database is not None:
+            self._database.close()
+
+    def get(self, checkpoint: Checkpoint) -> str | None:
+        if self._database is None:
+            return None
+        place = (checkpoint.size_bytes, checkpoint.mtime_ns, checkpoint.header_digest)
+        try:
+            with closing(
+                self._database.execute("SELECT sha256 FROM hashes WHERE size = ? AND mtime_ns = ? AND header = ?", place)
+            ) as rows:
+                row = rows.fetchone()
+        except sqlite3.Error:
+            return None
+        return row[0] if row else None
+
+    def put(self, checkpoint: Checkpoint, digest: str) -> None:
+        if self._database is None:
+            return
+        row = (checkpoint.size_bytes, checkpoint.mtime_ns, checkpoint.header_digest, digest)
+        try:
+            with self._database:
+                self._database.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", row)
+        except sqlite3.Error:
+            return
+
+    def _migrate(self, database: sqlite3.Connection) -> None:
+        database.execute("PRAGMA journal_mode = WAL")
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version > _SCHEMA:
+            raise sqlite3.DatabaseError(f"written by a newer version (schema {version})")
+        with database:
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS hashes (size INTEGER, mtime_ns INTEGER, header TEXT, sha256 TEXT NOT NULL, "
+                "PRIMARY KEY (size, mtime_ns, header))"
+            )
+            database.execute(f"PRAGMA user_version = {_SCHEMA}")

@@ -1,0 +1,205 @@
+"""The arithmetic of one slab: read, convert, scale, add, check and round, all in scratch memory that stays in the processor's cache.
+
+Each product and each addition is rounded in the compute type, in the order of the sum; then comes one rounding to the output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from .jobs import ExtraChannels, KeyJob, Terms
+from .memory import SLAB_ELEMENTS
+
+Read = Callable[[int, str, int, int], tuple[torch.Tensor, torch.Tensor | None]]
+"""(source, key, first element, count) -> (the stored values, the scale of scaled fp8 or None)."""
+Fetch = Callable[[int], tuple[torch.Tensor, torch.Tensor | None]]
+"""The same for the slab in hand: source -> (values, scale)."""
+
+
+@dataclass
+class Tally:
+    """What was seen on the way.
+
+    Attributes:
+        change: lane to [sum of squares of result minus first source, sum of squares of the first source].
+        overflow: key to elements that are finite but too large for the output's dtype.
+        replaced: key to elements that were taken from the model that `on_nan` names.
+        faulty_positions: keys of position_ids that are not 0, 1, 2, ...
+    """
+
+    change: dict[str, list[float]] = field(default_factory=dict)
+    overflow: dict[str, int] = field(default_factory=dict)
+    replaced: dict[str, int] = field(default_factory=dict)
+    faulty_positions: set[str] = field(default_factory=set)
+
+    def add_change(self, lane: str, change: float, size: float) -> None:
+        sums = self.change.setdefault(lane, [0.0, 0.0])
+        sums[0] += change
+        sums[1] += size
+
+    def merge(self, other: Tally) -> None:
+        for lane, (change, size) in other.change.items():
+            self.add_change(lane, change, size)
+        for mine, theirs in ((self.overflow, other.overflow), (self.replaced, other.replaced)):
+            for key, count in theirs.items():
+                mine[key] = mine.get(key, 0) + count
+        self.faulty_positions |= other.faulty_positions
+
+
+class NotFinite(Exception):
+    """A source holds NaN or Inf in a slab, and no model was named to replace it."""
+
+    def __init__(self, source: int, key: str):
+        self.source, self.key = source, key
+        super().__init__(f"source {source}, key {key}")
+
+
+class Kernel:
+    """One thread's scratch memory and the arithmetic in it.
+
+    Args:
+        read: gives a source's values.
+        on_nan: number of the source whose elements replace those that are not finite; None raises NotFinite.
+    """
+
+    def __init__(self, read: Read, on_nan: int | None):
+        self.read, self.on_nan = read, on_nan
+        self.tally = Tally()
+        self._scratch: dict[torch.dtype, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+
+    def run(self, job: KeyJob, start: int, out: torch.Tensor) -> None:
+        """Make the elements from `start` of one output tensor.
+
+        Args:
+            out: 1-D, of the output's dtype; filled. Where `job.extra` is set, the whole tensor.
+
+        Raises:
+            NotFinite: a source holds NaN or Inf here.
+        """
+        if job.extra is not None:
+            self._run_channels(job, job.extra, out)
+        elif job.is_copied:
+            self._copy(job, start, out)
+        else:
+            self._sum(job, job.terms, lambda source: self.read(source, job.key, start, out.numel()), out)
+
+    def _sum(self, job: KeyJob, terms: Terms, fetch: Fetch, out: torch.Tensor) -> None:
+        """The weighted sum of what `fetch` gives, rounded into `out`; counts change, overflow and replaced elements."""
+        if not terms:
+            out.zero_()
+            return
+        first, other, result = self._buffers(job.compute, out.numel())
+        _load(first, *fetch(terms[0][0]))
+        if len(terms) == 1 and terms[0][1] == 1:
+            result, change = first, 0.0
+        else:
+            torch.mul(first, terms[0][1], out=result)
+            for source, coefficient in terms[1:]:
+                _load(other, *fetch(source))
+                result.add_(other.mul_(coefficient))
+            torch.sub(result, first, out=other)
+            change = torch.dot(other, other).item()
+        size = torch.dot(first, first).item()
+        # Sums of squares are finite only where every element is: the check for NaN and Inf costs nothing more.
+        if not math.isfinite(change + size):
+            self._mend(job, terms, fetch, first, result)
+            change, size = _squares(result - first), _squares(first)
+        if terms[0][0] == 0:
+            self.tally.add_change(job.lane, change, size)
+        if math.sqrt(change) + math.sqrt(size) >= torch.finfo(out.dtype).max:
+            self._count_overflow(job, result, out.dtype)
+        out.copy_(_narrow(result, out.dtype))
+
+    def _mend(self, job: KeyJob, terms: Terms, fetch: Fetch, first: torch.Tensor, result: torch.Tensor) -> None:
+        """Find what is not finite; replace it by the model that `on_nan` names, in `result` and in `first`."""
+        bad = torch.zeros(result.numel(), dtype=torch.bool)
+        for source, _ in terms:
+            wrong = ~torch.isfinite(_load(torch.empty_like(result), *fetch(source)))
+            if bool(wrong.any()) and (self.on_nan is None or source == self.on_nan):
+                raise NotFinite(source, job.key)
+            bad |= wrong
+        if bool(bad.any()):
+            assert self.on_nan is not None
+            replacement = _load(torch.empty_like(result), *fetch(self.on_nan))[bad]
+            if not bool(torch.isfinite(replacement).all()):
+                raise NotFinite(self.on_nan, job.key)
+            result[bad] = first[bad] = replacement
+            self.tally.replaced[job.key] = self.tally.replaced.get(job.key, 0) + int(bad.sum())
+
+    def _count_overflow(self, job: KeyJob, result: torch.Tensor, dtype: torch.dtype) -> None:
+        rounded = _narrow(result, dtype).to(dtype).to(result.dtype)
+        count = int((torch.isfinite(result) & ~torch.isfinite(rounded)).sum())
+        if count:
+            self.tally.overflow[job.key] = self.tally.overflow.get(job.key, 0) + count
+
+    def _run_channels(self, job: KeyJob, extra: ExtraChannels, out: torch.Tensor) -> None:
+        """The first convolution of ordinary and extended models: two sums, one for the channels that all have, one for the rest."""
+        outer, channels, *window = job.shape
+        whole = out.view(outer, channels, *window)
+        for region, terms in ((slice(0, extra.shared), job.terms), (slice(extra.shared, channels), extra.terms)):
+
+            def fetch(source: int, region: slice = region) -> tuple[torch.Tensor, torch.Tensor | None]:
+                has = channels if source in extra.holders else extra.shared
+                values, scale = self.read(source, job.key, 0, outer * has * math.prod(window))
+                return values.view(outer, has, *window)[:, region].reshape(-1), scale
+
+            part = torch.empty_like(whole[:, region]).reshape(-1)
+            self._sum(job, terms, fetch, part)
+            whole[:, region] = part.view(whole[:, region].shape)
+
+    def _copy(self, job: KeyJob, start: int, out: torch.Tensor) -> None:
+        if job.source is None:
+            torch.arange(start, start + out.numel(), out=out)
+            return
+        values, _ = self.read(job.source, job.key, start, out.numel())
+        if job.dtype.is_floating and not bool(torch.isfinite(values.to(torch.float64)).all()):
+            if self.on_nan is None or self.on_nan == job.source:
+                raise NotFinite(job.source, job.key)
+            bad = ~torch.isfinite(values.to(torch.float64))
+            values = torch.where(bad, self.read(self.on_nan, job.key, start, out.numel())[0].to(values.dtype), values)
+            self.tally.replaced[job.key] = self.tally.replaced.get(job.key, 0) + int(bad.sum())
+        out.copy_(values)
+        if job.is_position_ids and not bool((out == torch.arange(start, start + out.numel())).all()):
+            self.tally.faulty_positions.add(job.key)
+
+    def _buffers(self, compute: str, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        dtype = getattr(torch, compute)
+        found = self._scratch.get(dtype)
+        if found is None or found[0].numel() < count:
+            size = max(count, SLAB_ELEMENTS)
+            found = self._scratch[dtype] = (torch.empty(size, dtype=dtype), torch.empty(size, dtype=dtype), torch.empty(size, dtype=dtype))
+        if found[0].numel() == count:
+            return found
+        first, other, result = found
+        return first[:count], other[:count], result[:count]
+
+
+def _load(target: torch.Tensor, values: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
+    """Convert stored values into `target`'s type, scaled fp8 with its scale, and return it."""
+    target.copy_(values)
+    return target if scale is None else target.mul_(scale)
+
+
+def _squares(values: torch.Tensor) -> float:
+    wide = values.to(torch.float64)
+    return torch.dot(wide, wide).item()
+
+
+def _narrow(result: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """`result` in a type from which torch rounds to `dtype` once.
+
+    From float64 torch goes to 16 and 8 bits through float32, which would round twice; rounding to odd on the way keeps what the second
+    rounding needs to know.
+    """
+    if result.dtype is not torch.float64 or dtype in (torch.float64, torch.float32):
+        return result
+    near = result.to(torch.float32)
+    error = result - near.to(torch.float64)
+    bits = near.view(torch.int32)
+    is_even_and_inexact = (error != 0) & (bits % 2 == 0) & (near != 0) & torch.isfinite(near)
+    away = torch.where((error > 0) == (near > 0), 1, -1)
+    return torch.where(is_even_and_inexact, bits + away, bits).to(torch.int32).view(torch.float32)

@@ -1,0 +1,150 @@
+"""What a merge did: keys and relative change per lane, hashes, bytes, warnings; as facts, as JSON and in words."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .expression import spell
+from .jobs import KeyJob
+from .memory import peak_memory_bytes
+from .plan import Plan
+
+if TYPE_CHECKING:
+    from .kernel import Tally
+    from .stream import StreamResult
+
+
+@dataclass(frozen=True)
+class Report:
+    """Facts of one finished merge.
+
+    Attributes:
+        seconds: from the first open to after the rename, without torch's import.
+        keys: lane to how many of its keys are merged (computed) and copied (one source's values as they are).
+        change: lane to the relative L2 change against the first source, before the last rounding; None where it was not read.
+    """
+
+    output: Path
+    sha256: str
+    data_sha256: str | None
+    seconds: float
+    read_bytes: int
+    written_bytes: int
+    peak_rss_bytes: int | None
+    keys: Mapping[str, Mapping[str, int]]
+    change: Mapping[str, float | None]
+    warnings: tuple[str, ...]
+
+    def facts(self) -> dict[str, object]:
+        """The facts under the names of `merge --json`."""
+        return {
+            "output": str(self.output),
+            "sha256": self.sha256,
+            "data_sha256": self.data_sha256,
+            "seconds": self.seconds,
+            "read_bytes": self.read_bytes,
+            "written_bytes": self.written_bytes,
+            "peak_rss_bytes": self.peak_rss_bytes,
+            "keys": self.keys,
+            "change": self.change,
+            "warnings": list(self.warnings),
+        }
+
+
+def make_report(plan: Plan, output: Path, streamed: StreamResult, seconds: float, written_bytes: int) -> Report:
+    """Sum up a pass."""
+    tally = streamed.tally
+    return Report(
+        output=output,
+        sha256=streamed.sha256,
+        data_sha256=streamed.data_sha256,
+        seconds=seconds,
+        read_bytes=streamed.read_bytes,
+        written_bytes=written_bytes,
+        peak_rss_bytes=peak_rss_bytes(),
+        keys=_count_keys(plan),
+        change={lane: _relative(tally.change.get(lane)) for lane in dict.fromkeys(_lanes_in_order(plan))},
+        warnings=(*plan.warnings, *_seen(tally)),
+    )
+
+
+def is_merged(job: KeyJob) -> bool:
+    """Whether a key is computed; one source's values with coefficient 1 count as copied."""
+    return not job.is_copied and not (len(job.terms) == 1 and job.terms[0][1] == 1)
+
+
+def plan_facts(plan: Plan, threads: int, use_mmap: bool = False) -> dict[str, object]:
+    """The facts under the names of `plan --json`."""
+    names = [source.name for source in plan.sources]
+    order = list(plan.architecture.lanes)
+    rows = sorted(plan.rows.values(), key=lambda row: (order.index(row.lane) if row.lane in order else len(order), row.label))
+    return {
+        "architecture": plan.architecture.name,
+        "sources": [
+            {"name": s.name, "file": str(s.checkpoint.path), "dtype": s.main_dtype(), "bytes": s.checkpoint.size_bytes} for s in plan.sources
+        ],
+        "steps": [{"name": line.name, "text": spell(line.expression)} for line in plan.recipe.used_lines() if not line.is_constant],
+        "folded": {row.label: {names[number]: float(row.exact[number]) for number in sorted(row.exact)} for row in rows},
+        "reads_bytes": plan.reads_bytes,
+        "writes_bytes": plan.writes_bytes,
+        "peak_memory_bytes": peak_memory_bytes(plan, threads, use_mmap),
+        "reproducible": "bitwise",
+        "warnings": list(plan.warnings),
+        "notes": list(plan.notes),
+        "recipe": plan.recipe.canonical(),
+    }
+
+
+def default_threads() -> int:
+    """One thread a core that this process may use, 4 at most: more only wait for memory and disk."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, cores)
+
+
+def peak_rss_bytes() -> int | None:
+    """The most memory that this process has had resident so far; None where the system does not say (Windows)."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _count_keys(plan: Plan) -> dict[str, dict[str, int]]:
+    counts = {lane: {"merged": 0, "copied": 0} for lane in _lanes_in_order(plan)}
+    for job in plan.jobs:
+        counts[job.lane]["merged" if is_merged(job) else "copied"] += 1
+    return counts
+
+
+def _lanes_in_order(plan: Plan) -> list[str]:
+    present = {job.lane for job in plan.jobs}
+    known = [lane for lane in plan.architecture.lanes if lane in present]
+    return known + sorted(present - set(known))
+
+
+def _relative(sums: list[float] | None) -> float | None:
+    if sums is None:
+        return None
+    change, size = sums
+    return math.sqrt(change / size) if size else (0.0 if change == 0 else math.inf)
+
+
+def _seen(tally: Tally) -> list[str]:
+    found = []
+    if tally.overflow:
+        total, first = sum(tally.overflow.values()), next(iter(sorted(tally.overflow)))
+        found.append(f"{total} values in {len(tally.overflow)} keys are too large for the output's dtype and became Inf, as in '{first}'.")
+    if tally.replaced:
+        total, first = sum(tally.replaced.values()), next(iter(sorted(tally.replaced)))
+        found.append(f"{total} values in {len(tally.replaced)} keys were not finite and were replaced, as in '{first}'.")
+    for key in sorted(tally.faulty_positions):
+        found.append(f"'{key}' is not 0, 1, 2, ...: tokens are read at wrong places. save(position_ids=rebuild) mends it.")
+    return found
