@@ -6,66 +6,31 @@ Two formats are read, told apart by content and not by suffix: safetensors, and 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 
-from .dtypes import DType
 from .errors import CheckpointError
 from .fileio import SourceFile
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """Where one tensor lies in its file.
-
-    Attributes:
-        dtype: element type as stored.
-        shape: sizes of its dimensions; () is one number.
-        offset: first byte, counted from the start of the file.
-        size_bytes: bytes, contiguous, row-major, little-endian.
-        scale: for scaled fp8, the one-element tensor that the stored values are multiplied by.
-    """
-
-    dtype: DType
-    shape: tuple[int, ...]
-    offset: int
-    size_bytes: int
-    scale: TensorInfo | None = None
-
-    @property
-    def elements(self) -> int:
-        return self.size_bytes // self.dtype.size_bytes
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The header of one file.
-
-    Attributes:
-        path: where it was opened, symlinks as given.
-        format: "safetensors" or "ckpt".
-        size_bytes, mtime_ns, header_digest: what says that the file is still the same; the digest is a sha256 in hex.
-        tensors: key to place, in the order in which they lie in the file.
-        metadata: `__metadata__` with every value as text.
-        consumed: keys of scales and markers that dequantising uses up, so that no output has them.
-    """
-
-    path: Path
-    format: str
-    size_bytes: int
-    mtime_ns: int
-    header_digest: str
-    tensors: dict[str, TensorInfo]
-    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
-    consumed: tuple[str, ...] = ()
-
+from .header import Checkpoint as Checkpoint
+from .header import TensorInfo as TensorInfo
+from .header import quoted
+from .safetensors_header import read_safetensors
+from .torch_zip import read_torch_zip
 
 _SIGNATURES = (
     (b"GGUF", "is a GGUF file: its blocks are quantised in a way that cannot be merged. Use the safetensors release."),
     (b"version https://git-lfs", "is a Git LFS pointer, not the model itself. Run 'git lfs pull', or download it again."),
-    (b"\x80", "is in the legacy pickle format, which is not read. Open and save it once in a tool that you trust "
-              "(torch.save(torch.load(FILE, weights_only=True), NEW) writes the zip format) or use a safetensors release."),
+    (
+        b"\x80",
+        "is in the legacy pickle format, which is not read. Open and save it once in a tool that you trust "
+        "(torch.save(torch.load(FILE, weights_only=True), NEW) writes the zip format) or use a safetensors release.",
+    ),
 )
+_PAGE_STARTS = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--")
+# What tools call the scale of a layer's weight, after the layer's own name.
+_SCALES = ("scale_weight", "weight_scale")
+# What else quantising leaves beside the weights: scales of activations, and marks that name the format.
+_MARKS = ("scale_input", "input_scale", "comfy_quant", "scaled_fp8")
+_QUANTISED = {"absmax": "bitsandbytes 4-bit", "quant_map": "bitsandbytes 4-bit", "SCB": "bitsandbytes 8-bit"}
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -74,11 +39,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: no such file, damaged, hostile, or of a kind that is refused.
     """
-    from .safetensors_header import read_safetensors
-    from .torch_zip import read_torch_zip
-
-    if path.is_dir():
-        raise CheckpointError(f"'{path}' is a folder; a checkpoint file was expected.")
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise CheckpointError(f"'{path}' is {kind}; a checkpoint file was expected.")
     with SourceFile(path) as file:
         size, _ = file.identity()
         start = file.read(0, min(size, 64))
@@ -88,39 +51,59 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 
 def _refuse_known_strangers(path: Path, start: bytes) -> None:
+    # A safetensors file starts with the length of its header, whose low bytes can look like any of these.
+    if start[4:9] == b"\0\0\0\0{":
+        return
+    name = quoted(path.name)
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        raise CheckpointError(f"'{path.name}' is a web page saved under a model's name. Download the model itself.")
+    if text.startswith(_PAGE_STARTS):
+        raise CheckpointError(f"{name} is a web page saved under a model's name. Download the model itself.")
+    if text.startswith(b'{"'):
+        raise CheckpointError(
+            f"{name} is a JSON text, perhaps a site's refusal saved under a model's name. Download the model itself."
+        )
     for signature, sentence in _SIGNATURES:
-        # A safetensors header of exactly 128 bytes starts with 0x80 too; its ninth byte tells it from a pickle.
-        if start.startswith(signature) and not start[8:9] == b"{":
-            raise CheckpointError(f"'{path.name}' {sentence}")
+        if start.startswith(signature):
+            raise CheckpointError(f"{name} {sentence}")
 
 
 def _with_scales(found: Checkpoint) -> Checkpoint:
     """Pair scaled fp8 weights with their scales, and refuse quantised weights that have no plain values."""
+    name = quoted(found.path.name)
     tensors = dict(found.tensors)
-    for key in tensors:
-        if ".quant_state.bitsandbytes__" in key or key.endswith((".absmax", ".quant_map")):
-            kind = "nf4" if "nf4" in key else "bitsandbytes 4-bit"
-            raise CheckpointError(
-                f"'{found.path.name}' is quantised to {kind} ('{key}'), which cannot be merged. Use its fp16 or fp8 release."
-            )
     consumed = []
-    for key in found.tensors:
-        if key.endswith(".scale_weight"):
-            weight_key = key.removesuffix("scale_weight") + "weight"
-            scale, weight = tensors[key], tensors.get(weight_key)
-            if scale.elements != 1 or not scale.dtype.is_floating:
-                raise CheckpointError(
-                    f"'{found.path.name}': '{key}' has shape {scale.shape} of {scale.dtype.name}; one floating-point scale for the "
-                    "whole tensor is the only kind that is read."
-                )
-            if weight is not None:
-                tensors[weight_key] = dataclasses.replace(weight, scale=scale)
+    for key, info in found.tensors.items():
+        _refuse_quantised(key, name)
+        layer, _, ending = key.rpartition(".")
+        weight = found.tensors.get(f"{layer}.weight")
+        if ending in _SCALES and weight is not None:
+            tensors[f"{layer}.weight"] = _scaled(weight, key, info, name)
             consumed.append(key)
-        elif key.endswith(".scale_input") or key.split(".")[-1] == "scaled_fp8":
+        elif ending in _MARKS:
             consumed.append(key)
     for key in consumed:
         del tensors[key]
     return dataclasses.replace(found, tensors=tensors, consumed=tuple(consumed))
+
+
+def _refuse_quantised(key: str, name: str) -> None:
+    kind = _QUANTISED.get(key.rpartition(".")[2])
+    if ".quant_state.bitsandbytes__" in key:
+        kind = "nf4" if "nf4" in key else "bitsandbytes 4-bit"
+    if kind:
+        raise CheckpointError(
+            f"{name} is quantised to {kind} ({quoted(key)}), which cannot be merged. Use its fp16 or fp8 release."
+        )
+
+
+def _scaled(weight: TensorInfo, key: str, scale: TensorInfo, name: str) -> TensorInfo:
+    if scale.elements != 1 or not scale.dtype.is_floating:
+        raise CheckpointError(
+            f"{name}: {quoted(key)} has shape {scale.shape} of {scale.dtype.name}; "
+            "one floating-point scale for the whole tensor is the only kind that is read. Use its fp16 release."
+        )
+    if not weight.dtype.is_floating:
+        raise CheckpointError(
+            f"{name}: {quoted(key)} scales a tensor of {weight.dtype.name}, which cannot be merged. Use its fp16 release."
+        )
+    return dataclasses.replace(weight, scale=scale)
