@@ -107,7 +107,7 @@ def architectures() -> tuple[Architecture, ...]:
     return tuple(load(path.stem) for path in sorted(FOLDER.glob("*.json")))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def load(name: str) -> Architecture:
     """The architecture whose facts stand in `architectures/NAME.json`."""
     row = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
@@ -129,7 +129,7 @@ def load(name: str) -> Architecture:
     )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def known_keys(name: str) -> Mapping[str, tuple[str, tuple[int, ...]]]:
     """Every key of the original release to its torch dtype's name and its full shape."""
     rows = json.loads((FOLDER / "keys" / f"{name}.json").read_text("utf-8"))

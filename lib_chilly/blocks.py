@@ -78,7 +78,7 @@ class KeyWeights:
         return (self.otherwise if lane is None else self.lanes[lane]), None
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def presets() -> Mapping[str, tuple[Fraction, ...]]:
     """The named lists: 26 numbers each, BASE, IN00-IN11, M00, OUT00-OUT11."""
     rows = json.loads((Path(__file__).parent / "presets.json").read_text("utf-8"), parse_float=Fraction)
@@ -149,7 +149,9 @@ def _numbers_for(default: tuple[Fraction, ...] | Preset, architecture: Architect
         numbers = _preset(default.name)
         if len(slots) == len(numbers):
             return numbers, None
-        return _resample(numbers, len(slots)), f"preset {default.name} is resampled from 26 numbers to {architecture.title}'s {len(slots)}."
+        return _resample(
+            numbers, len(slots)
+        ), f"preset {default.name} is resampled from 26 numbers to {architecture.title}'s {len(slots)}."
     if len(default) in (len(slots), len(slots) - 1):
         return default, None
     longest = load("sd1").slots
@@ -161,7 +163,8 @@ def _numbers_for(default: tuple[Fraction, ...] | Preset, architecture: Architect
     ins, outs = (_runs([slot for slot in slots if slot.startswith(side)], slots) for side in ("IN", "OUT"))
     also = f" ({len(longest)} or {len(longest) - 1} are cut to these)" if len(slots) < len(longest) else ""
     raise RecipeError(
-        f"a list for {architecture.title} has {len(slots)} numbers (BASE, {ins}, M00, {outs}), or {len(slots) - 1} without BASE{also}; "
+        f"a list for {architecture.title} has {len(slots)} numbers (BASE, {ins}, M00, {outs}), "
+        f"or {len(slots) - 1} without BASE{also}; "
         f"this one has {len(default)}."
     )
 
@@ -201,7 +204,9 @@ def _key_rule(pattern: str, value: Fraction, architecture: Architecture) -> KeyR
     keys = architecture.classes.get(kind or where)
     if keys is None or (kind and lanes is None):
         raise _no_such(kind if kind and lanes is not None else where, architecture)
-    if not any(keys.fullmatch(key) and (lanes is None or architecture.lane_of(key) in lanes) for key in known_keys(architecture.name)):
+    if not any(
+        keys.fullmatch(key) and (lanes is None or architecture.lane_of(key) in lanes) for key in known_keys(architecture.name)
+    ):
         raise RecipeError(f"'{pattern}' matches no key of {architecture.title}.")
     return KeyRule(lanes, keys, kind or where, value)
 
@@ -235,7 +240,9 @@ def _no_such(text: str, architecture: Architecture) -> RecipeError:
     slots = architecture.slots
     ins, outs = (_runs([slot for slot in slots if slot.startswith(side)], slots) for side in ("IN", "OUT"))
     others = [lane for lane in architecture.lanes if lane not in slots]
-    near = difflib.get_close_matches(text.upper(), architecture.lanes, 1) or difflib.get_close_matches(text, architecture.classes, 1)
+    near = difflib.get_close_matches(text.upper(), architecture.lanes, 1) or difflib.get_close_matches(
+        text, architecture.classes, 1
+    )
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return RecipeError(
         f"'{text}' is not in {architecture.title}, which has BASE, {ins}, M00, {outs}, {_listed(others)}, "

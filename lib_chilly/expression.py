@@ -155,7 +155,11 @@ def number_node(value: Fraction | float) -> Node:
     for prime in (2, 5):
         while denominator % prime == 0:
             denominator //= prime
-    size = Number(abs(exact)) if denominator == 1 else Binary("/", Number(Fraction(abs(exact.numerator))), Number(Fraction(exact.denominator)))
+    size = (
+        Number(abs(exact))
+        if denominator == 1
+        else Binary("/", Number(Fraction(abs(exact.numerator))), Number(Fraction(exact.denominator)))
+    )
     return Negative(size) if exact < 0 else size
 
 

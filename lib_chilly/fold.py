@@ -1,6 +1,6 @@
-"""Fold a recipe for one kind of key: from its steps, its block weights there, and which sources hold the key, to one weighted sum.
+"""Fold a recipe for one kind of key, from steps, block weights and the sources that hold the key, to one weighted sum.
 
-All numbers are exact rationals. How absent keys are settled stands in docs/recipes.md; it happens here, in each step, before folding.
+All numbers are exact rationals. How absent keys are settled stands in docs/recipes.md; it happens in each step, before folding.
 """
 
 from __future__ import annotations
@@ -164,8 +164,11 @@ class _Fold:
 
 
 def _settle(terms: Sequence[_Term]) -> Value:
-    """Read a sum as base + deltas: positive weights, from left to right, are the base until they add to 1; the rest pairs with the
-    negative ones. Base operands that hold the key share the weight; a delta with a side missing is 0."""
+    """Read a sum as base + deltas.
+
+    Positive weights, from left to right, are the base until they add to 1; the rest pairs with the negative ones. Base operands that
+    hold the key share the weight; a delta with a side missing is 0.
+    """
     base, pairs = _base_and_pairs(terms)
     held = [(weight, term) for weight, term in base if term.value.held]
     stand_in = _first(terms)
@@ -186,10 +189,7 @@ def _share(terms: Sequence[_Term]) -> Value:
     """Operands that hold the key share the weight; where their weights add to 0 the first of them is taken whole."""
     held = [term for term in terms if term.value.held]
     total = sum((term.weight for term in held), Fraction(0))
-    if held and total == 0:
-        form = held[0].value.form
-    else:
-        form = _weighted([(term.weight, term) for term in held])
+    form = held[0].value.form if held and total == 0 else _weighted([(term.weight, term) for term in held])
     return Value(form, bool(held), _first(terms), _names(terms), _pick(terms))
 
 
@@ -201,28 +201,27 @@ def _add_freely(terms: Sequence[_Term]) -> Value:
 
 def _base_and_pairs(terms: Sequence[_Term]) -> tuple[list[tuple[Fraction, _Term]], list[tuple[Fraction, _Term, _Term]]]:
     models = [term for term in terms if not term.is_delta]
-    plus = [[term.weight, term] for term in models if term.weight > 0]
-    minus = [[-term.weight, term] for term in models if term.weight < 0]
+    plus = [(term.weight, term) for term in models if term.weight > 0]
+    minus = [(-term.weight, term) for term in models if term.weight < 0]
     room = sum((term.weight for term in models), Fraction(0))
     base: list[tuple[Fraction, _Term]] = []
     while room > 0:
         weight = min(room, plus[0][0])
-        base.append((weight, plus[0][1]))
+        base.append((weight, _take(plus, weight)))
         room -= weight
-        _take(plus, weight)
     pairs = []
     while plus:
         weight = min(plus[0][0], minus[0][0])
-        pairs.append((weight, plus[0][1], minus[0][1]))
-        _take(plus, weight)
-        _take(minus, weight)
+        pairs.append((weight, _take(plus, weight), _take(minus, weight)))
     return base, pairs
 
 
-def _take(queue: list[list], weight: Fraction) -> None:
-    queue[0][0] -= weight
-    if queue[0][0] == 0:
-        queue.pop(0)
+def _take(queue: list[tuple[Fraction, _Term]], weight: Fraction) -> _Term:
+    """Take `weight` off the first of the queue, and return its term."""
+    left, term = queue.pop(0)
+    if left > weight:
+        queue.insert(0, (left - weight, term))
+    return term
 
 
 def _weighted(terms: Sequence[tuple[Fraction, _Term]]) -> LinearForm:

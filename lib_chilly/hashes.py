@@ -58,7 +58,7 @@ def hash_checkpoints(
         missing = [number for number, digest in enumerate(found) if digest is None]
         with ThreadPoolExecutor(max(1, threads)) as pool:
             digests = pool.map(lambda number: hash_file(checkpoints[number].path, 0, on_bytes), missing)
-            for number, digest in zip(missing, digests):
+            for number, digest in zip(missing, digests, strict=True):
                 found[number] = digest
                 cache.put(checkpoints[number], digest)
     return [digest or "" for digest in found]

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from .architecture import NO_LANE, Architecture
-from .blocks import KeyWeights, resolve
+from .blocks import KeyWeights, in_words, resolve
 from .checkpoint import TensorInfo
 from .dtypes import BY_NAME, DType
 from .errors import ArchitectureError, RecipeError
+from .expression import spell
 from .fold import Folder, Value
 from .recipe import Recipe
 from .registry import get_method
@@ -132,9 +133,19 @@ class JobMaker:
         return sorted(jobs, key=lambda job: (-job.dtype.size_bytes, job.key))
 
     def notes(self) -> list[str]:
-        """What block weights left alone, cut or resampled."""
+        """What block weights do, in words, and what they left alone, cut or resampled."""
         calls = self.recipe.calls()
-        return [f"{calls[number].method}, {name}: {note}" for (number, name), weights in self.weights.items() for note in weights.notes]
+        words = [
+            f"{spell(calls[number].operands[0])} with {spell(calls[number].operands[1])}: "
+            + in_words(weights, self.architecture, *(spell(operand) for operand in calls[number].operands))
+            for (number, _), weights in self.weights.items()
+            if calls[number].method == "weighted_sum" and (len(set(weights.lanes.values())) > 1 or weights.rules)
+        ]
+        return words + [
+            f"{calls[number].method}, {name}: {note}"
+            for (number, name), weights in self.weights.items()
+            for note in weights.notes
+        ]
 
     def _resolve_weights(self) -> dict[tuple[int, str], KeyWeights]:
         resolved = {}
@@ -171,7 +182,7 @@ class JobMaker:
         return KeyJob(key, info.dtype, info.shape, lane, source=source)
 
     def _channels_job(self, key: str, lane: str, holders: Mapping[int, TensorInfo]) -> KeyJob:
-        """The first convolution of ordinary and extended models: the extra channels are a key that only the extended ones have."""
+        """The first convolution of ordinary and extended models: extra channels are a key that only the extended have."""
         shared = self.architecture.conv_in.channels
         extended = {number: info for number, info in holders.items() if info.shape[1] != shared}
         without = {number: (info.shape[0], *info.shape[2:]) for number, info in holders.items()}

@@ -1,4 +1,4 @@
-"""The arithmetic of one slab: read, convert, scale, add, check and round, all in scratch memory that stays in the processor's cache.
+"""The arithmetic of one slab: read, convert, scale, add, check and round, in scratch memory that is used again and again.
 
 Each product and each addition is rounded in the compute type, in the order of the sum; then comes one rounding to the output.
 """
@@ -137,17 +137,23 @@ class Kernel:
             self.tally.overflow[job.key] = self.tally.overflow.get(job.key, 0) + count
 
     def _run_channels(self, job: KeyJob, extra: ExtraChannels, out: torch.Tensor) -> None:
-        """The first convolution of ordinary and extended models: two sums, one for the channels that all have, one for the rest."""
+        """The first convolution of ordinary and extended models: a sum for the channels that all have, one for the rest."""
         outer, channels, *window = job.shape
         whole = out.view(outer, channels, *window)
+        loaded = {}
+        for source in sorted(job.reads() | ({self.on_nan} if self.on_nan is not None else set())):
+            has = channels if source in extra.holders else extra.shared
+            values, scale = self.read(source, job.key, 0, outer * has * math.prod(window))
+            loaded[source] = values.clone().view(outer, has, *window), scale
         for region, terms in ((slice(0, extra.shared), job.terms), (slice(extra.shared, channels), extra.terms)):
-
-            def fetch(source: int, region: slice = region) -> tuple[torch.Tensor, torch.Tensor | None]:
-                has = channels if source in extra.holders else extra.shared
-                values, scale = self.read(source, job.key, 0, outer * has * math.prod(window))
-                return values.view(outer, has, *window)[:, region].reshape(-1), scale
-
             part = torch.empty_like(whole[:, region]).reshape(-1)
+
+            def fetch(source: int, region: slice = region, terms: Terms = terms) -> tuple[torch.Tensor, torch.Tensor | None]:
+                values, scale = loaded[source]
+                if values.shape[1] < region.stop:  # the model that should replace NaN lacks these channels
+                    raise NotFinite(terms[0][0], job.key)
+                return values[:, region].reshape(-1), scale
+
             self._sum(job, terms, fetch, part)
             whole[:, region] = part.view(whole[:, region].shape)
 
@@ -171,7 +177,11 @@ class Kernel:
         found = self._scratch.get(dtype)
         if found is None or found[0].numel() < count:
             size = max(count, SLAB_ELEMENTS)
-            found = self._scratch[dtype] = (torch.empty(size, dtype=dtype), torch.empty(size, dtype=dtype), torch.empty(size, dtype=dtype))
+            found = self._scratch[dtype] = (
+                torch.empty(size, dtype=dtype),
+                torch.empty(size, dtype=dtype),
+                torch.empty(size, dtype=dtype),
+            )
         if found[0].numel() == count:
             return found
         first, other, result = found
@@ -192,8 +202,8 @@ def _squares(values: torch.Tensor) -> float:
 def _narrow(result: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """`result` in a type from which torch rounds to `dtype` once.
 
-    From float64 torch goes to 16 and 8 bits through float32, which would round twice; rounding to odd on the way keeps what the second
-    rounding needs to know.
+    From float64 torch goes to 16 and 8 bits through float32, which would round twice; rounding to odd on the way keeps what the
+    second rounding needs to know.
     """
     if result.dtype is not torch.float64 or dtype in (torch.float64, torch.float32):
         return result

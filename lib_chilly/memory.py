@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .plan import Plan
 
-SLAB_ELEMENTS = 1 << 16
+SLAB_ELEMENTS = 1 << 18
 """Elements that are summed at once: their scratch stays in a core's cache; measured by `./chilly bench --slabs`."""
 
 BLOCK_BYTES = 4 << 20

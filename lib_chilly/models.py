@@ -1,4 +1,4 @@
-"""Which file does a model's name mean: folders are searched with their sub-folders and symlinks, and nothing outside them is opened."""
+"""Which file a model's name means: folders are searched with sub-folders and symlinks, nothing outside them is opened."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def split_title(name: str) -> tuple[str, str | None]:
 def without_suffix(name: str) -> str:
     """A model's name without a checkpoint's suffix and without a title's hash."""
     plain = split_title(name)[0]
-    return next((plain[: -len(suffix)] for suffix in SUFFIXES if plain.lower().endswith(suffix) and len(plain) > len(suffix)), plain)
+    return next(
+        (plain[: -len(suffix)] for suffix in SUFFIXES if plain.lower().endswith(suffix) and len(plain) > len(suffix)), plain
+    )
 
 
 class ModelLibrary:
@@ -57,7 +59,9 @@ class ModelLibrary:
         matches = self._matches(plain)
         if len(matches) > 1:
             listed = ", ".join(f"'{path}'" for path in matches)
-            raise RecipeError(f"'{plain}' fits {len(matches)} files: {listed}. Write the suffix, or the folder as in \"folder/name.suffix\".")
+            raise RecipeError(
+                f"'{plain}' fits {len(matches)} files: {listed}. Write the suffix, or the folder as in \"folder/name.suffix\"."
+            )
         if not matches:
             raise RecipeError(f"there is no model '{plain}' in {self._where()}.{self._nearest(plain)}")
         return matches[0]
@@ -77,7 +81,9 @@ class ModelLibrary:
 
     def _nearest(self, plain: str) -> str:
         stems = sorted({without_suffix(relative) for relative, _ in self.files})
-        near = difflib.get_close_matches(plain, stems, 1) or difflib.get_close_matches(plain.lower(), [stem.lower() for stem in stems], 1)
+        near = difflib.get_close_matches(plain, stems, 1) or difflib.get_close_matches(
+            plain.lower(), [stem.lower() for stem in stems], 1
+        )
         if near:
             return f" Did you mean '{next(stem for stem in stems if stem.lower() == near[0].lower())}'?"
         return f" It has {', '.join(stems[:8])}{' and more' if len(stems) > 8 else ''}." if stems else " It holds no checkpoints."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from .architecture import NO_LANE, Architecture
 from .errors import RecipeError
@@ -61,7 +62,7 @@ class Plan:
     @property
     def writes_bytes(self) -> int:
         """Size of the output when its header holds the sources' hashes."""
-        return len(self.header({number: "0" * 64 for number in range(len(self.sources))})) + self.data_bytes
+        return len(self.header(dict.fromkeys(range(len(self.sources)), "0" * 64))) + self.data_bytes
 
     def header(self, hashes: Mapping[int, str]) -> bytes:
         """The output's first bytes, up to its first tensor: the length, the JSON, spaces up to a 4096-byte boundary.
@@ -105,7 +106,7 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
         title_claims=claims,
         on_nan=_on_nan(recipe, sources, number_of),
         warnings=tuple(_warnings(recipe, library, maker)),
-        notes=tuple([*recipe.notes, *maker.notes(), *_absences(sources, jobs), *_left_out(sources, jobs)]),
+        notes=(*recipe.notes, *maker.notes(), *_absences(sources, jobs), *_left_out(sources, jobs)),
     )
 
 
@@ -121,7 +122,9 @@ def _effective(recipe: Recipe) -> Recipe:
     step = recipe.result
     is_last = step == list(recipe.steps)[-1]
     silent = {name: None for name, value in recipe.save if value == _DEFAULTS.get(name)}
-    return recipe.with_options(**{**dict(recipe.save), **silent, "dtype": recipe.option("dtype") or "fp16", "step": None if is_last else step})
+    return recipe.with_options(
+        **{**dict(recipe.save), **silent, "dtype": recipe.option("dtype") or "fp16", "step": None if is_last else step}
+    )
 
 
 def _on_nan(recipe: Recipe, sources: list[Source], number_of: Mapping[str, int]) -> int | None:
@@ -138,16 +141,24 @@ def _on_nan(recipe: Recipe, sources: list[Source], number_of: Mapping[str, int])
 def _warnings(recipe: Recipe, library: ModelLibrary, maker: JobMaker) -> list[str]:
     used = {line.name for line in recipe.used_lines()}
     found = [f"'{line.name}' is not used by the result." for line in recipe.lines if line.name not in used]
-    found += [f"the step '{name}' has the name of a file; here the step is meant." for name in recipe.steps if library.knows(name)]
+    found += [
+        f"the step '{name}' has the name of a file; here the step is meant." for name in recipe.steps if library.knows(name)
+    ]
     calls = recipe.calls()
-    found += [f"{spell(call)} need not add to 1: the result may be too strong or too weak." for call in calls if call.method == "free_sum"]
+    found += [
+        f"{spell(call)} need not add to 1: the result may be too strong or too weak."
+        for call in calls
+        if call.method == "free_sum"
+    ]
     for (number, name), weights in maker.weights.items():
         low, high = _range(calls[number], name)
-        outside = [value for value in (*weights.lanes.values(), *(rule.value for rule in weights.rules)) if not low <= value <= high]
+        outside = [
+            value for value in (*weights.lanes.values(), *(rule.value for rule in weights.rules)) if not low <= value <= high
+        ]
         if outside:
             found.append(f"{name} of {calls[number].method} is {float(outside[0]):g}, outside {low:g} to {high:g}.")
     for number, source in enumerate(maker.sources):
-        extreme = max((abs(row.exact.get(number, 0)) for row in maker.rows.values()), default=0)
+        extreme = max((abs(row.exact.get(number, Fraction(0))) for row in maker.rows.values()), default=Fraction(0))
         if extreme > 2:
             found.append(f"'{source.name}' counts {float(extreme):g} times: beyond 2 a merge usually breaks.")
     return found
@@ -185,7 +196,10 @@ def _left_out(sources: list[Source], jobs: list[KeyJob]) -> list[str]:
             )
     copied = [job.key for job in jobs if job.is_copied and job.lane == NO_LANE]
     if copied:
-        found.append(f"{len(copied)} keys without a lane are copied, not merged: {', '.join(copied[:6])}{', ...' if len(copied) > 6 else ''}.")
+        found.append(
+            f"{len(copied)} keys without a lane are copied, not merged: "
+            f"{', '.join(copied[:6])}{', ...' if len(copied) > 6 else ''}."
+        )
     if any(job.is_position_ids and job.source is None for job in jobs):
         found.append("position_ids are rebuilt as 0, 1, 2, ...")
     return found

@@ -1,4 +1,4 @@
-"""Is a recipe's every expression a model or a delta? Exact coefficient sums: 1 is a model, 0 a delta, anything else is refused."""
+"""Is every expression a model or a delta? Exact coefficient sums: 1 is a model, 0 a delta, anything else is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,21 @@ from fractions import Fraction
 
 from .blocks import BlockWeights, Preset
 from .errors import RecipeError
-from .expression import Binary, Call, Constant, ListValue, ModelRef, Negative, Node, Number, PresetValue, Rules, StepRef, spell, walk
+from .expression import (
+    Binary,
+    Call,
+    Constant,
+    ListValue,
+    ModelRef,
+    Negative,
+    Node,
+    Number,
+    PresetValue,
+    Rules,
+    StepRef,
+    spell,
+    walk,
+)
 from .recipe import Line, Recipe
 from .registry import Kind, MergeMethod, get_method
 

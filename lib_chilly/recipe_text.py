@@ -6,19 +6,18 @@ import functools
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import lark
 
 from . import expression as nodes
 from .errors import RecipeError
-from .expression import Binary, Call, Constant, ModelRef, Node, Number, StepRef, is_bare_name, is_number, walk
+from .expression import Binary, Call, Constant, ModelRef, Node, Number, StepRef, walk
 from .recipe import SAVE_OPTIONS, Line, Recipe
 from .recipe_check import Checker
 from .recipe_check import is_number as is_numeric
+from .recipe_tree import TreeReader
 
-_LONGEST_NUMBER, _LARGEST_EXPONENT = 60, 99
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
 _STRING = re.compile(r'"(\\.|[^"\\\n])*"')
 _POSSESSIVE = re.compile(r"([^\s+=]+)\s*\+\s*([^\s+=]+)['’]s\s+([\w ]+)")
@@ -47,7 +46,7 @@ def _parse(text: str) -> Recipe:
     for start, statement in statements:
         _refuse_possessive(text, start, statement)
         tree = _parse_statement(text, start, statement)
-        reader = _Reader(text, start, lines)
+        reader = TreeReader(text, start, lines)
         target, node = reader.read(tree)
         if isinstance(node, Call) and node.method == "save" and target is None:
             save.update(_save_options(text, node, save))
@@ -95,7 +94,7 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
         raise RecipeError(f"'{blanked[opened[-1]]}' is never closed.", text, opened[-1])
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _parser() -> lark.Lark:
     grammar = (Path(__file__).parent / "recipe.lark").read_text("utf-8")
     return lark.Lark(grammar, parser="lalr", lexer="contextual", maybe_placeholders=False)
@@ -109,11 +108,12 @@ def _parse_statement(text: str, start: int, statement: str) -> lark.Tree:
             end = start + len(statement.rstrip())
             raise RecipeError("the line ends too early: a name, a number or '(' should follow.", text, end) from None
         expected = "an operator (+ - * /)" if "PLUS" in error.accepts | error.expected else "a name, a number or '('"
-        raise RecipeError(f"'{error.token}' is not understood here; {expected} was expected.", text, start + error.token.start_pos) from None
+        position = start + (error.token.start_pos or 0)
+        raise RecipeError(f"'{error.token}' is not understood here; {expected} was expected.", text, position) from None
     except lark.exceptions.UnexpectedCharacters as error:
-        character = statement[error.pos_in_stream]
-        hint = " Multiply with '*'." if character in "×xX" else ""
-        raise RecipeError(f"'{character}' is not understood here.{hint}", text, start + error.pos_in_stream) from None
+        offset = error.pos_in_stream or 0
+        hint = " Multiply with '*'." if statement[offset] == "×" else ""
+        raise RecipeError(f"'{statement[offset]}' is not understood here.{hint}", text, start + offset) from None
 
 
 def _refuse_possessive(text: str, start: int, statement: str) -> None:
@@ -131,82 +131,6 @@ def _refuse_possessive(text: str, start: int, statement: str) -> None:
     )
 
 
-class _Reader:
-    """Turns lark's tree of one statement into nodes; names are settled by what stands above."""
-
-    def __init__(self, text: str, start: int, above: Sequence[Line]):
-        self.text, self.start = text, start
-        self.constants = {line.name for line in above if line.is_constant}
-        self.steps = {line.name for line in above if not line.is_constant}
-
-    def read(self, tree: lark.Tree) -> tuple[nodes.ModelRef | None, Node]:
-        """(what stands left of `=`, the expression)."""
-        body = tree.children[0]
-        if isinstance(body, lark.Tree) and body.data == "assignment":
-            name, position = self.name(body.children[0].children[0])
-            return ModelRef(name, position), self.node(body.children[1])
-        return None, self.node(body)
-
-    def name(self, token: lark.Token) -> tuple[str, int]:
-        position = self.start + token.start_pos
-        if token.type == "STRING":
-            return re.sub(r"\\(.)", r"\1", token[1:-1]), position
-        if not is_bare_name(token):
-            raise RecipeError(f"'{token}' is no name: put it in double quotes.", self.text, position)
-        return str(token), position
-
-    def node(self, tree: lark.Tree) -> Node:
-        if tree.data == "reference":
-            return self.reference(tree.children[0].children[0])
-        if tree.data == "negative":
-            operand = self.node(tree.children[0])
-            return nodes.Negative(operand, operand.position)
-        if tree.data == "list":
-            return nodes.ListValue(tuple(self.node(child) for child in tree.children), self.start)
-        if tree.data == "rules":
-            return self.rules(tree)
-        if tree.data == "call":
-            return self.call(tree)
-        operator = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}[tree.data]
-        left, right = (self.node(child) for child in tree.children)
-        return Binary(operator, left, right, left.position)
-
-    def reference(self, token: lark.Token) -> Node:
-        if token.type == "WORD" and is_number(token):
-            position = self.start + token.start_pos
-            if len(token) > _LONGEST_NUMBER or abs(int(token.lower().partition("e")[2] or 0)) > _LARGEST_EXPONENT:
-                raise RecipeError(f"the number '{token[:20]}...' has too many digits.", self.text, position)
-            return Number(Fraction(str(token)), position)
-        name, position = self.name(token)
-        if name in self.constants:
-            return Constant(name, position)
-        return StepRef(name, position) if name in self.steps else ModelRef(name, position)
-
-    def rules(self, tree: lark.Tree) -> Node:
-        entries = tuple((str(rule.children[0]), self.node(rule.children[1])) for rule in tree.children)
-        first = tree.children[0].children[0].start_pos if tree.children else 0
-        return nodes.Rules(entries, self.start + first)
-
-    def call(self, tree: lark.Tree) -> Node:
-        method, *arguments = tree.children
-        position = self.start + method.start_pos
-        if method == "preset":
-            return self.preset(arguments, position)
-        operands, parameters = [], []
-        for argument in arguments:
-            if argument.data == "operand":
-                operands.append(self.node(argument.children[0]))
-            else:
-                parameters.append((str(argument.children[0]), self.node(argument.children[1])))
-        return Call(str(method), tuple(operands), tuple(parameters), position)
-
-    def preset(self, arguments: list[lark.Tree], position: int) -> Node:
-        operand = arguments[0].children[0] if len(arguments) == 1 and arguments[0].data == "operand" else None
-        if operand is None or operand.data != "reference":
-            raise RecipeError('a preset is written preset("NAME").', self.text, position)
-        return nodes.PresetValue(self.name(operand.children[0].children[0])[0], position)
-
-
 def _refuse_nameless(text: str, start: int, statements: Sequence[tuple[int, str]]) -> None:
     """Only a recipe of one bare expression may leave out the name."""
     others = [other for offset, other in statements if offset != start and not re.match(r"\s*save\s*\(", other)]
@@ -221,7 +145,9 @@ def _line(statement: str, target: ModelRef, node: Node, above: Checker) -> tuple
     if operands is None:
         return Line(target.name, node, is_numeric(node), target.position), None
     mean = Call("mean", tuple(operands), (), node.position)
-    return Line(target.name, mean, False, target.position), f"{target.name}: a sum of {len(operands)} models is read as their mean."
+    return Line(
+        target.name, mean, False, target.position
+    ), f"{target.name}: a sum of {len(operands)} models is read as their mean."
 
 
 def _plain_sum(node: Node, statement: str, above: Checker) -> list[Node] | None:

@@ -1,7 +1,7 @@
-"""Merge methods by name: one decorator, whose signature is the schema that the recipe, the page, the API and the docs derive from.
+"""Merge methods by name: one decorator, and the function's signature is the schema that everything else derives from.
 
-The decorator returns the function unchanged, so tests call it directly. Positional parameters are the models, annotated with what they
-may be; keyword-only ones are the parameters, annotated with `Param`.
+The decorator returns the function unchanged, so tests call it directly. Positional parameters are the models, annotated with what
+they may be; keyword-only ones are the parameters, annotated with `Param`.
 """
 
 from __future__ import annotations

@@ -87,9 +87,12 @@ def plan_facts(plan: Plan, threads: int, use_mmap: bool = False) -> dict[str, ob
     return {
         "architecture": plan.architecture.name,
         "sources": [
-            {"name": s.name, "file": str(s.checkpoint.path), "dtype": s.main_dtype(), "bytes": s.checkpoint.size_bytes} for s in plan.sources
+            {"name": s.name, "file": str(s.checkpoint.path), "dtype": s.main_dtype(), "bytes": s.checkpoint.size_bytes}
+            for s in plan.sources
         ],
-        "steps": [{"name": line.name, "text": spell(line.expression)} for line in plan.recipe.used_lines() if not line.is_constant],
+        "steps": [
+            {"name": line.name, "text": spell(line.expression)} for line in plan.recipe.used_lines() if not line.is_constant
+        ],
         "folded": {row.label: {names[number]: float(row.exact[number]) for number in sorted(row.exact)} for row in rows},
         "reads_bytes": plan.reads_bytes,
         "writes_bytes": plan.writes_bytes,
@@ -141,7 +144,9 @@ def _seen(tally: Tally) -> list[str]:
     found = []
     if tally.overflow:
         total, first = sum(tally.overflow.values()), next(iter(sorted(tally.overflow)))
-        found.append(f"{total} values in {len(tally.overflow)} keys are too large for the output's dtype and became Inf, as in '{first}'.")
+        found.append(
+            f"{total} values in {len(tally.overflow)} keys are too large for the output's dtype and became Inf, as in '{first}'."
+        )
     if tally.replaced:
         total, first = sum(tally.replaced.values()), next(iter(sorted(tally.replaced)))
         found.append(f"{total} values in {len(tally.replaced)} keys were not finite and were replaced, as in '{first}'.")

@@ -107,7 +107,7 @@ def _refuse_mixtures(sources: list[Source]) -> None:
                 "A merge needs one architecture; choose other models."
             )
     kinds = first.architecture.conv_in.extended
-    extended = {count: source.name for source in sources if (count := source.conv_in_channels()) in kinds}
+    extended = {count: source.name for source in sources if (count := source.conv_in_channels() or 0) in kinds}
     if len(extended) > 1:
         said = " and ".join(f"'{name}' is {kinds[count]} ({count} input channels)" for count, name in sorted(extended.items()))
         raise ArchitectureError(f"{said}: their extra channels mean different things. Use models of one kind.")

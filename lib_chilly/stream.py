@@ -1,16 +1,15 @@
 """Plan -> file: each needed byte of the sources is read once, the output is hashed as it is written, in its own order.
 
-Threads take blocks of the output in turn. A block is read and summed slab by slab by one thread; then, when all before it are hashed, it is
-hashed and written. So memory is threads times a block, whatever the number and the size of the sources.
+Threads take blocks of the output in turn. A block is read and summed slab by slab by one thread; then, when all before it are
+hashed, it is hashed and written. So memory is threads times a block, whatever the number and the size of the sources.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -25,6 +24,7 @@ from .memory import BLOCK_BYTES, SLAB_ELEMENTS
 from .plan import Plan
 from .sources import Source
 from .writer import CheckpointWriter
+
 
 @dataclass(frozen=True)
 class Slab:
@@ -140,7 +140,9 @@ class _OpenSource:
         """CheckpointError when the file is no longer the one whose header was read."""
         checkpoint = self.source.checkpoint
         if self.file.identity() != (checkpoint.size_bytes, checkpoint.mtime_ns):
-            raise CheckpointError(f"'{checkpoint.path.name}' changed while it was read. Run the merge again when nothing writes to it.")
+            raise CheckpointError(
+                f"'{checkpoint.path.name}' changed while it was read. Run the merge again when nothing writes to it."
+            )
 
 
 class _Reader:
@@ -166,7 +168,7 @@ class _Reader:
         else:
             if self._buffer.numel() < count * size:
                 self._buffer = torch.empty(count * size, dtype=torch.uint8)
-                self._view = memoryview(self._buffer.numpy())
+                self._view = self._buffer.numpy().data
             file.file.read_into(self._view[: count * size], offset)
             self.read_bytes += count * size
             values = self._buffer[: count * size].view(dtype)
@@ -228,7 +230,7 @@ class _Pass:
                 if buffer.numel() < block.size_bytes:
                     buffer = torch.empty(block.size_bytes, dtype=torch.uint8)
                 self._fill(block, kernel, buffer)
-                self._emit(block, memoryview(buffer.numpy())[: block.size_bytes])
+                self._emit(block, buffer.numpy().data[: block.size_bytes])
             except BaseException as error:
                 self._fail(block.number, error)
         with self.turn:
@@ -283,8 +285,8 @@ class _Pass:
             values, _ = reader.read(0, error.key, start, min(SLAB_ELEMENTS, info.elements - start))
             count += int((~torch.isfinite(values.to(torch.float64))).sum())
         return CheckpointError(
-            f"'{file.source.checkpoint.path.name}' holds {count} values that are NaN or Inf in '{error.key}'. Repair or replace it, or "
-            "pass --on-nan take:MODEL to take those values from another model of the recipe."
+            f"'{file.source.checkpoint.path.name}' holds {count} values that are NaN or Inf in '{error.key}'. Repair or "
+            "replace it, or pass --on-nan take:MODEL to take those values from another model of the recipe."
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from .architecture import FOLDER, known_keys, load
 from .checkpoint import open_checkpoint
 from .dtypes import BY_NAME, BY_TORCH_NAME, DType, torch_dtype
-from .errors import ArchitectureError, RecipeError
+from .errors import ArchitectureError
 from .fileio import SourceFile
 from .header import Checkpoint
 from .writer import CheckpointWriter, build_header, check_target
@@ -24,8 +24,15 @@ Shapes = Mapping[str, tuple[DType, tuple[int, ...]]]
 
 
 def synthesise(
-    architecture: str, size: str, output: Path, *, seed: int = 0, dtype: str = "fp16", without: tuple[str, ...] = (),
-    inpainting: bool = False, file_format: str = "safetensors",
+    architecture: str,
+    size: str,
+    output: Path,
+    *,
+    seed: int = 0,
+    dtype: str = "fp16",
+    without: tuple[str, ...] = (),
+    inpainting: bool = False,
+    file_format: str = "safetensors",
 ) -> None:
     """Write a checkpoint of random weights; the same arguments give the same file.
 
@@ -46,14 +53,25 @@ def synthesise(
 
 
 def synthesise_near(
-    base: Path, drift: float, output: Path, *, seed: int = 0, dtype: str = "fp16", without: tuple[str, ...] = (),
+    base: Path,
+    drift: float,
+    output: Path,
+    *,
+    seed: int = 0,
+    dtype: str = "fp16",
+    without: tuple[str, ...] = (),
     file_format: str = "safetensors",
 ) -> None:
     """Write `base` with noise of `drift` times each tensor's standard deviation added; arguments and errors as `synthesise`."""
     checkpoint = open_checkpoint(base)
     kept = _without(checkpoint.tensors, without, base.name)
-    shapes = {key: (BY_NAME[dtype] if checkpoint.tensors[key].dtype.is_floating else checkpoint.tensors[key].dtype,
-                    checkpoint.tensors[key].shape) for key in kept}
+    shapes = {
+        key: (
+            BY_NAME[dtype] if checkpoint.tensors[key].dtype.is_floating else checkpoint.tensors[key].dtype,
+            checkpoint.tensors[key].shape,
+        )
+        for key in kept
+    }
     with SourceFile(base) as file:
         _write(shapes, lambda key: _drift(_read(file, checkpoint, key), key, drift, seed), output, file_format)
 
@@ -80,14 +98,21 @@ def _without(keys: Mapping[str, object], components: tuple[str, ...], name: str)
     """The keys that belong to none of the components."""
     prefixes: list[str] = []
     for component in components:
-        found = [p for row in ("sd1", "sdxl") for p in load(row).components.get(component, ()) if any(key.startswith(p) for key in keys)]
+        found = [
+            p
+            for row in ("sd1", "sdxl")
+            for p in load(row).components.get(component, ())
+            if any(key.startswith(p) for key in keys)
+        ]
         if not found:
-            raise ArchitectureError(f"'{name}' has no component '{component}'. Components: unet, text_encoder, text_encoder_2, vae.")
+            raise ArchitectureError(
+                f"'{name}' has no component '{component}'. Components: unet, text_encoder, text_encoder_2, vae."
+            )
         prefixes += found
     return [key for key in keys if not key.startswith(tuple(prefixes))] if prefixes else list(keys)
 
 
-def _write(shapes: Shapes, make, output: Path, file_format: str) -> None:  # type: ignore[no-untyped-def]
+def _write(shapes: Shapes, make: Callable[[str], torch.Tensor], output: Path, file_format: str) -> None:
     target = check_target(output, overwrite=True)
     order = sorted(shapes, key=lambda key: (-shapes[key][0].size_bytes, key))
     tensors = ((key, make(key).to(torch_dtype(shapes[key][0]))) for key in order)
@@ -112,7 +137,7 @@ def _write(shapes: Shapes, make, output: Path, file_format: str) -> None:  # typ
 
 def _bytes_of(tensors: Iterator[tuple[str, torch.Tensor]]) -> Iterator[memoryview]:
     for _, tensor in tensors:
-        yield memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+        yield tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _make(key: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
@@ -152,11 +177,3 @@ def _read(file: SourceFile, checkpoint: Checkpoint, key: str) -> torch.Tensor:
         scale = bytearray(file.read(info.scale.offset, info.scale.size_bytes))
         return values.to(torch.float32) * torch.frombuffer(scale, dtype=torch_dtype(info.scale.dtype)).to(torch.float32)
     return values
-
-
-def check_arguments(architecture: str | None, near: Path | None, drift: float | None) -> None:
-    """RecipeError where the command's arguments do not go together."""
-    if near is None and architecture is None:
-        raise RecipeError("synth needs --arch, or --near FILE.")
-    if (near is None) != (drift is None):
-        raise RecipeError("--near FILE and --drift X go together.")

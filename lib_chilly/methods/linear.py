@@ -49,7 +49,10 @@ def sum_twice(a: Alike, b: Alike, c: Alike, *, alpha: Weight = 0.5, beta: Weight
 
 
 @merge_method(
-    title="Triple sum", formula="(1 - alpha - beta) * A + alpha * B + beta * C", source="SuperMerger", absence=Absence.BASE_AND_DELTAS
+    title="Triple sum",
+    formula="(1 - alpha - beta) * A + alpha * B + beta * C",
+    source="SuperMerger",
+    absence=Absence.BASE_AND_DELTAS,
 )
 def triple_sum(a: Alike, b: Alike, c: Alike, *, alpha: Weight = 0.25, beta: Weight = 0.25) -> Any:
     """Mix B and C into A at once."""
@@ -77,4 +80,4 @@ def weighted_subtraction(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Weigh
 def free_sum(*models: Anything, alpha: Factor = 1.0, beta: Factor = 1.0) -> Any:
     """Add what is given, whether or not the weights add to 1."""
     weights = (alpha, beta, *(1 for _ in models))
-    return sum(weight * model for weight, model in zip(weights, models))
+    return sum(weight * model for weight, model in zip(weights, models, strict=False))

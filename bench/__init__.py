@@ -1,0 +1,1 @@
+"""Measurements: our merge against the copy floor, in one interleaved run."""

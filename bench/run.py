@@ -1,0 +1,172 @@
+"""`./chilly bench`: floor and merge take turns, so that a busy machine slows both; medians of ratios are printed as a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.cases import CASES, SIX_SOURCES, Case, make
+from bench.exactness import compare
+from lib_chilly.errors import RecipeError
+from lib_chilly.models import ModelLibrary
+from lib_chilly.plan import make_plan
+from lib_chilly.recipe_text import parse_recipe
+
+ROOT = Path(__file__).parents[1]
+MIB = 1 << 20
+BLOCKS = (1 * MIB, 4 * MIB, 16 * MIB)
+SLABS = (1 << 14, 1 << 15, 1 << 16, 1 << 17, 1 << 18)
+
+
+def run_bench(folder: Path, rounds: int, only: Sequence[str] | None, slabs: bool, as_json: bool) -> None:
+    """Measure and print.
+
+    Args:
+        folder: where the files are made; about 40 GB for all cases.
+        rounds: how often each thing is measured.
+        only: names of cases; None for all.
+        slabs: compare slab sizes on the first case instead.
+
+    Raises:
+        RecipeError: no case of that name.
+    """
+    known = {case.name: case for case in CASES}
+    for name in only or ():
+        if name not in known:
+            raise RecipeError(f"there is no case '{name}'. Cases: {', '.join(known)}.")
+    chosen = [known[name] for name in only] if only else list(CASES)
+    if not as_json:
+        print(_machine(), flush=True)
+    results = [_measure_slabs(chosen[0], folder, rounds)] if slabs else [_measure(case, folder, rounds) for case in chosen]
+    print(
+        json.dumps({"machine": _machine(), "results": results}) if as_json else "\n\n".join(_table(result) for result in results)
+    )
+
+
+def _measure(case: Case, folder: Path, rounds: int) -> dict:
+    sources = make(case, folder)
+    plan = make_plan(parse_recipe(case.recipe), ModelLibrary([folder]))
+    size = plan.writes_bytes
+    cold = sum(path.stat().st_size for path in sources) + size > _memory_bytes() // 2
+    runs: dict[str, list[dict]] = {}
+    for _ in range(rounds):
+        for threads in (1, 2):
+            for block in BLOCKS if not cold else BLOCKS[1:2]:
+                _prepare(sources, cold)
+                runs.setdefault(f"floor {threads} {block}", []).append(_floor(sources, folder, size, block, threads))
+            _prepare(sources, cold)
+            runs.setdefault(f"merge {threads}", []).append(_merge(case, folder, threads))
+        if not cold:
+            runs.setdefault("merge with source hashes 2", []).append(_merge(case, folder, 2, "--hashes"))
+    result = {"case": case.name, "cold": cold, "sources": len(sources), "bytes": plan.reads_bytes + size, "runs": runs}
+    if case.recipe == SIX_SOURCES or case.name == "sd1-pair":
+        _merge(case, folder, 2, "--keep")
+        terms = [(sources[number], float(weight)) for number, weight in sorted(plan.rows["IN00"].exact.items())]
+        result["exactness"] = compare(folder / "out.safetensors", terms)
+        (folder / "out.safetensors").unlink()
+    return result
+
+
+def _measure_slabs(case: Case, folder: Path, rounds: int) -> dict:
+    make(case, folder)
+    runs: dict[str, list[dict]] = {}
+    for _ in range(rounds):
+        for slab in SLABS:
+            runs.setdefault(f"merge 2, slabs of {slab}", []).append(_merge(case, folder, 2, "--slab", str(slab)))
+    return {"case": case.name, "cold": False, "runs": runs}
+
+
+def _floor(sources: Sequence[Path], folder: Path, size: int, block: int, threads: int) -> dict:
+    arguments = [*sources, "--output", folder / "floor.out", "--size", size, "--block", block, "--threads", threads]
+    return _run("bench.floor", arguments)
+
+
+def _merge(case: Case, folder: Path, threads: int, *more: str) -> dict:
+    with tempfile.TemporaryDirectory() as home:
+        arguments = [case.recipe, "--models", folder, "--output", folder / "out.safetensors", "--threads", threads, *more]
+        return _run("bench.worker", arguments, home)
+
+
+def _run(module: str, arguments: Sequence[object], home: str = "") -> dict:
+    command = [sys.executable, "-m", module, *(str(argument) for argument in arguments)]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "CHILLY_HOME": home}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{module} failed:\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def _prepare(sources: Sequence[Path], cold: bool) -> None:
+    """Bring the sources into the page cache, or throw them out of it."""
+    for path in sources:
+        descriptor = os.open(path, os.O_RDONLY)
+        if cold:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        else:
+            while os.read(descriptor, 16 * MIB):
+                pass
+        os.close(descriptor)
+
+
+def _table(result: dict) -> str:
+    """Medians; ratios are medians of the ratios to the same round's best floor at the same number of threads."""
+    runs = result["runs"]
+    lines = [
+        f"## {result['case']}{', cold' if result['cold'] else ''}",
+        "",
+        "| run | wall s | CPU s | wall / floor | CPU / floor | MiB above torch |",
+    ]
+    lines.append("|---|---|---|---|---|---|")
+    for name, measured in runs.items():
+        wall, cpu = (statistics.median(run[key] for run in measured) for key in ("wall", "cpu"))
+        ratios = _ratios(runs, name)
+        memory = max((run.get("rss_above_torch", 0) for run in measured), default=0)
+        shown = " | ".join(f"{ratio:.2f}" if ratio else "-" for ratio in ratios)
+        lines.append(f"| {name} | {wall:.2f} | {cpu:.2f} | {shown} | {memory // MIB or '-'} |")
+    if "bytes" in result:
+        best = min(
+            statistics.median(run["wall"] for run in measured) for name, measured in runs.items() if name.startswith("floor")
+        )
+        lines += ["", f"Floor: {result['bytes'] / best / 1e9:.2f} GB/s read and written."]
+    if "exactness" in result:
+        facts = result["exactness"]
+        lines.append(
+            f"{facts['differ']} of {facts['elements']:,} elements differ from the defined arithmetic; "
+            f"{facts['share_off_float64']:.3%} from float64 rounded once."
+        )
+    return "\n".join(lines)
+
+
+def _ratios(runs: dict[str, list[dict]], name: str) -> tuple[float | None, float | None]:
+    threads = name.split()[-1]
+    floors = [measured for other, measured in runs.items() if other.startswith(f"floor {threads} ")]
+    if name.startswith("floor") or not floors:
+        return None, None
+    ratios = []
+    for key in ("wall", "cpu"):
+        best = [min(floor[index][key] for floor in floors) for index in range(len(runs[name]))]
+        ratios.append(statistics.median(run[key] / least for run, least in zip(runs[name], best, strict=True)))
+    return ratios[0], ratios[1]
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _machine() -> str:
+    import torch
+
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")),
+        "",
+    )
+    return (
+        f"{platform.system()} {platform.machine()}, {model or 'unknown processor'}, {os.cpu_count()} cores, "
+        f"{_memory_bytes() / 2**30:.0f} GiB, Python {platform.python_version()}, torch {torch.__version__}"
+    )

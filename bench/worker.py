@@ -1,0 +1,60 @@
+"""One merge in a process of its own: wall and CPU seconds without interpreter start and torch's import, and memory above them.
+
+Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+
+import torch
+
+import lib_chilly.memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe")
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--hashes", action="store_true", help="hash the sources too")
+    parser.add_argument("--slab", type=int, default=lib_chilly.memory.SLAB_ELEMENTS)
+    parser.add_argument("--keep", action="store_true", help="leave the output for a look at it")
+    options = parser.parse_args()
+    lib_chilly.memory.SLAB_ELEMENTS = options.slab
+    torch.zeros(1)
+    before = resource.getrusage(resource.RUSAGE_SELF)
+
+    from lib_chilly.engine import merge
+    from lib_chilly.models import ModelLibrary
+    from lib_chilly.plan import make_plan
+    from lib_chilly.recipe_text import parse_recipe
+
+    started, cpu = time.perf_counter(), time.process_time()
+    plan = make_plan(parse_recipe(options.recipe), ModelLibrary([options.models]))
+    report = merge(plan, options.output, overwrite=True, threads=options.threads, source_hashes=options.hashes)
+    wall, cpu = time.perf_counter() - started, time.process_time() - cpu
+    above = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before.ru_maxrss
+    if not options.keep:
+        options.output.unlink()
+    print(
+        json.dumps(
+            {
+                "wall": wall,
+                "cpu": cpu,
+                "rss_above_torch": above * 1024,
+                "read_bytes": report.read_bytes,
+                "written_bytes": report.written_bytes,
+                "sha256": report.sha256,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

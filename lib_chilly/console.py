@@ -1,0 +1,116 @@
+"""Plans, progress and reports as people read them in a terminal."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+from .expression import spell
+from .jobs import Row
+from .memory import peak_memory_bytes
+from .plan import Plan
+from .report import Report
+
+
+class Progress:
+    """A bar on stderr with rate and time left; quiet where stderr is no terminal."""
+
+    def __init__(self, plan: Plan, with_hashes: bool):
+        self._totals = {"merge": plan.data_bytes}
+        if with_hashes:
+            self._totals["hash"] = sum(source.checkpoint.size_bytes for source in plan.sources)
+        self._bars: dict[str, object] = {}
+        self._lock = threading.Lock()
+        self._is_shown = sys.stderr.isatty()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for bar in self._bars.values():
+            bar.close()  # type: ignore[attr-defined]
+
+    def advance(self, what: str, count: int) -> None:
+        """`count` more bytes of "hash" or "merge" are done."""
+        if not self._is_shown:
+            return
+        with self._lock:
+            if what not in self._bars:
+                from tqdm import tqdm
+
+                title = {"hash": "hashing sources", "merge": "merging"}[what]
+                self._bars[what] = tqdm(total=self._totals.get(what), desc=title, unit="B", unit_scale=True, leave=False)
+            self._bars[what].update(count)  # type: ignore[attr-defined]
+
+
+def describe_plan(plan: Plan, threads: int, use_mmap: bool = False) -> list[str]:
+    """What will be done, in lines."""
+    lines = [f"{plan.architecture.title}, {len(plan.sources)} sources:"]
+    lines += [
+        f"  {source.name:<28} {source.main_dtype():<5} {source.checkpoint.size_bytes:>14,} bytes  {source.checkpoint.path}"
+        for source in plan.sources
+    ]
+    lines.append("steps:")
+    lines += [f"  {line.name} = {spell(line.expression)}" for line in plan.recipe.used_lines()]
+    lines += ["folded to one weighted sum:", *describe_rows(plan)]
+    lines += [f"note: {note}" for note in plan.notes]
+    lines += [f"warning: {warning}" for warning in plan.warnings]
+    memory = peak_memory_bytes(plan, threads, use_mmap)
+    lines.append(
+        f"reads {plan.reads_bytes:,} bytes, writes {plan.writes_bytes:,} bytes of {plan.recipe.option('dtype')}, "
+        f"needs about {memory >> 20:,} MiB of memory with {threads} threads."
+    )
+    return lines
+
+
+def describe_rows(plan: Plan) -> list[str]:
+    """The folded coefficients; lanes that share them share a line."""
+    order = [*plan.architecture.lanes]
+    by_sum: dict[tuple[tuple[int, Fraction], ...], list[Row]] = {}
+    for row in sorted(
+        plan.rows.values(), key=lambda row: (order.index(row.lane) if row.lane in order else len(order), row.label)
+    ):
+        by_sum.setdefault(tuple(sorted(row.exact.items())), []).append(row)
+    lines = []
+    for terms, rows in by_sum.items():
+        text = " + ".join(f"{float(weight):.10g} * {plan.sources[number].name}" for number, weight in terms) or "0"
+        lines.append(f"  {_lane_runs((row.label for row in rows), order)}: {text.replace('+ -', '- ')}")
+    return lines
+
+
+def describe_report(report: Report) -> list[str]:
+    """What was done, in lines."""
+    lines = ["lane      merged  copied  change"]
+    for lane, counts in report.keys.items():
+        change = report.change[lane]
+        shown = "-" if change is None else f"{change:.2%}"
+        lines.append(f"{lane:<9} {counts['merged']:>6}  {counts['copied']:>6}  {shown:>8}")
+    lines += [f"warning: {warning}" for warning in report.warnings]
+    peak = f", peak memory {report.peak_rss_bytes >> 20:,} MiB" if report.peak_rss_bytes else ""
+    lines.append(f"read {report.read_bytes:,} bytes, wrote {report.written_bytes:,} bytes in {report.seconds:.2f} s{peak}.")
+    lines.append(f"sha256 {report.sha256}")
+    lines.append(f"AutoV2 {report.sha256[:10]}  {report.output}")
+    return lines
+
+
+def free_bytes(folder: Path) -> int:
+    """Free bytes of the disk that `folder`, or the nearest parent that exists, lies on."""
+    while not folder.exists() and folder.parent != folder:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _lane_runs(labels: Iterable[str], order: list[str]) -> str:
+    """Labels with neighbours in the architecture's order drawn together: `IN00-M00, VAE`."""
+    runs: list[list[str]] = []
+    for label in labels:
+        follows = runs and label in order and runs[-1][-1] in order and order.index(label) == order.index(runs[-1][-1]) + 1
+        if follows:
+            runs[-1].append(label)
+        else:
+            runs.append([label])
+    return ", ".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

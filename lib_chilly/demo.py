@@ -1,0 +1,80 @@
+"""The main job from nothing: nine checkpoints, the model card's recipe as its author wrote it, two merged files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .console import describe_plan, describe_report, free_bytes
+from .demo_models import Manifest, make_models
+from .engine import merge
+from .errors import OutputError
+from .models import ModelLibrary
+from .notations import read_recipe
+from .plan import make_plan
+
+CARD = Path(__file__).parents[1] / "recipes" / "chillymix-card.txt"
+RESULTS = {"ChillyMixBaseV0": "ChillyMixBaseV0.safetensors", "ChillyMixBase_V1-NED": "ChillyMixBase_V1-NED.safetensors"}
+"""Step of the card to the file it is saved as."""
+
+FULL_BYTES = 25_600_000_000
+
+
+def run_demo(folder: Path, full: bool, threads: int, should_stop: Callable[[], bool]) -> None:
+    """Make the sources in `folder`/models, merge them into `folder`/out, print what was done.
+
+    A second run reuses the sources and writes the results anew; files that it did not make itself are never overwritten.
+
+    Args:
+        full: true SD 1.5 sizes instead of tiny ones.
+
+    Raises:
+        MergeError: not enough room, or a file of somebody else's in the place of a result.
+    """
+    started = time.perf_counter()
+    models, out = folder / "models", folder / "out"
+    if full:
+        print(f"--full makes nine checkpoints of true size and two results: about 25 GB in '{folder}', and some minutes.")
+        _check_room(folder, models)
+    for place in (models, out):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"the folder '{place}' cannot be made: {error.strerror}.") from None
+    manifest = Manifest(folder)
+    make_models(models, full, manifest, should_stop)
+    text = CARD.read_text("utf-8")
+    print(f"\nThe recipe, as the card writes it ({CARD.name}):\n\n{text}")
+    for step, name in RESULTS.items():
+        _merge_step(text, step, models, out / name, manifest, threads, should_stop)
+    print(f"\nDone in {time.perf_counter() - started:.1f} s. Sources: '{models}'. Results: '{out}'.")
+
+
+def _merge_step(
+    text: str, step: str, models: Path, output: Path, manifest: Manifest, threads: int, should_stop: Callable[[], bool]
+) -> None:
+    print(f"\n=== {step}\n")
+    started = time.perf_counter()
+    plan = make_plan(read_recipe(text), ModelLibrary([models]), step=step, title=step)
+    planning_seconds = time.perf_counter() - started
+    print("\n".join(describe_plan(plan, threads)))
+    report = merge(
+        plan,
+        output,
+        overwrite=manifest.is_ours(output),
+        threads=threads,
+        should_stop=should_stop,
+        planning_seconds=planning_seconds,
+    )
+    manifest.add(output)
+    print("\n".join(describe_report(report)))
+
+
+def _check_room(folder: Path, models: Path) -> None:
+    present = sum(path.stat().st_size for path in models.glob("*.safetensors")) if models.is_dir() else 0
+    needed, free = FULL_BYTES - present, free_bytes(folder)
+    if free < needed:
+        raise OutputError(
+            f"the disk is too full for --full: {needed:,} bytes are needed in '{folder}', {free:,} are free. Nothing was written."
+        )

@@ -1,0 +1,143 @@
+"""What a checkpoint is: architecture, components, dtypes, flags, hashes, metadata, recipe.
+
+Reads the header, and the file once to hash it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from .architecture import Architecture, detect
+from .checkpoint import open_checkpoint
+from .errors import ArchitectureError
+from .fileio import SourceFile
+from .header import Checkpoint
+
+_CHUNK_BYTES = 1 << 18
+
+
+def inspect_file(path: Path) -> dict[str, object]:
+    """The facts of one file under the names of `inspect --json`.
+
+    Raises:
+        CheckpointError: it cannot be read as a checkpoint. A file of no known architecture is described all the same.
+    """
+    checkpoint = open_checkpoint(path)
+    try:
+        architecture = detect({key: info.shape for key, info in checkpoint.tensors.items()}, path.name)
+    except ArchitectureError:
+        architecture = None
+    return {
+        "file": str(path),
+        "format": checkpoint.format,
+        "bytes": checkpoint.size_bytes,
+        "keys": len(checkpoint.tensors),
+        "architecture": architecture.name if architecture else None,
+        "title": architecture.title if architecture else None,
+        "components": _components(checkpoint, architecture),
+        "missing": _missing(checkpoint, architecture),
+        "dtypes": _dtypes(checkpoint),
+        "flags": _flags(checkpoint, architecture),
+        "unknown_keys": [k for k in checkpoint.tensors if architecture and _is_unknown(architecture, k)],
+        "hashes": _hashes(checkpoint),
+        "metadata": checkpoint.metadata,
+        "recipe": _recipe(checkpoint.metadata),
+    }
+
+
+def describe(facts: Mapping[str, object]) -> list[str]:
+    """The facts in lines."""
+    lines = [
+        f"{facts['file']}: {facts['title'] or 'no known architecture'}, {facts['format']}, {facts['bytes']:,} bytes, "
+        f"{facts['keys']} keys"
+    ]
+    for name in ("components", "dtypes"):
+        counts: Mapping[str, int] = facts[name]  # type: ignore[assignment]
+        lines.append(f"  {name}: " + ", ".join(f"{key} {count}" for key, count in counts.items()))
+    for name in ("missing", "flags"):
+        words: list[str] = facts[name]  # type: ignore[assignment]
+        lines += [f"  {name}: {', '.join(words)}"] if words else []
+    unknown: list[str] = facts["unknown_keys"]  # type: ignore[assignment]
+    lines += [f"  unknown keys: {len(unknown)}, such as {unknown[0]!r}"] if unknown else []
+    lines += [f"  {name}: {value}" for name, value in facts["hashes"].items()]  # type: ignore[attr-defined]
+    metadata: Mapping[str, str] = facts["metadata"]  # type: ignore[assignment]
+    lines += [f"  metadata {name!r}: {_short(value)!r}" for name, value in metadata.items() if name != "chillymerge"]
+    if facts["recipe"]:
+        lines += ["  recipe:", *(f"    {line!s}" for line in str(facts["recipe"]).splitlines())]
+    return lines
+
+
+def _components(checkpoint: Checkpoint, architecture: Architecture | None) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for key in checkpoint.tensors:
+        component = "ema" if architecture and architecture.is_dropped(key) else architecture and architecture.component_of(key)
+        counts[component or "other"] = counts.get(component or "other", 0) + 1
+    return counts
+
+
+def _missing(checkpoint: Checkpoint, architecture: Architecture | None) -> list[str]:
+    if architecture is None:
+        return []
+    return [component for component in architecture.components if component not in _components(checkpoint, architecture)]
+
+
+def _dtypes(checkpoint: Checkpoint) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for info in checkpoint.tensors.values():
+        counts[info.dtype.name] = counts.get(info.dtype.name, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _flags(checkpoint: Checkpoint, architecture: Architecture | None) -> list[str]:
+    if architecture is None:
+        return []
+    flags = [words for key, words in architecture.markers.items() if key in checkpoint.tensors]
+    conv_in = checkpoint.tensors.get(architecture.conv_in.key)
+    if conv_in and len(conv_in.shape) == 4 and conv_in.shape[1] in architecture.conv_in.extended:
+        flags.append(architecture.conv_in.extended[conv_in.shape[1]])
+    if any(architecture.is_dropped(key) for key in checkpoint.tensors):
+        flags.append("EMA copies")
+    if any(architecture.canonical_key(key) != key for key in checkpoint.tensors):
+        flags.append("old text-encoder spelling")
+    if checkpoint.consumed:
+        flags.append("scaled fp8")
+    return flags
+
+
+def _is_unknown(architecture: Architecture, key: str) -> bool:
+    canonical = architecture.canonical_key(key)
+    known = architecture.lane_of(canonical) or architecture.is_dropped(canonical) or architecture.copied.fullmatch(canonical)
+    return not known
+
+
+def _hashes(checkpoint: Checkpoint) -> dict[str, str]:
+    """sha256 of the file and its short form (AutoV2); of a safetensors file's data section too (AutoV3 is its start)."""
+    whole, data = hashlib.sha256(), hashlib.sha256()
+    buffer = memoryview(bytearray(_CHUNK_BYTES))
+    with SourceFile(checkpoint.path) as file:
+        start = 8 + int.from_bytes(file.read(0, 8), "little") if checkpoint.format == "safetensors" else 0
+        whole.update(file.read(0, start))
+        for offset in range(start, checkpoint.size_bytes, len(buffer)):
+            part = buffer[: min(len(buffer), checkpoint.size_bytes - offset)]
+            file.read_into(part, offset)
+            whole.update(part)
+            if start:
+                data.update(part)
+    hashes = {"sha256": whole.hexdigest(), "AutoV2": whole.hexdigest()[:10]}
+    return hashes | ({"data_sha256": data.hexdigest(), "AutoV3": data.hexdigest()[:12]} if start else {})
+
+
+def _recipe(metadata: Mapping[str, str]) -> str | None:
+    """The canonical recipe that our own header carries; None in other files, and in lies."""
+    try:
+        recipe = json.loads(metadata["chillymerge"])["recipe"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+    return recipe if isinstance(recipe, str) else None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else text[:200] + f"... ({len(text):,} characters)"
