@@ -12,14 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
-from . import __version__
-from .console import Progress, describe_plan, describe_report
+from .arguments import make_parser
+from .console import Progress, describe_plan, describe_report, printable, show
 from .errors import Interrupted, MergeError, RecipeError
 from .models import ModelLibrary, default_folders
 from .notations import read_recipe
-from .plan import OUTPUT_DTYPES, Plan, make_plan
+from .plan import Plan, make_plan
 from .recipe import Recipe
 from .report import default_threads, plan_facts
 
@@ -35,15 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        options = _parser().parse_args(arguments)
-        options.run(options)
+        options = make_parser().parse_args(arguments)
+        COMMANDS[options.command](options)
         sys.stdout.flush()
         return DONE
     except Interrupted as error:
-        print(f"chilly: {error}", file=sys.stderr)
+        print(f"chilly: {printable(str(error))}", file=sys.stderr)
         return INTERRUPTED
     except MergeError as error:
-        print(f"chilly: {error}", file=sys.stderr)
+        print(f"chilly: {printable(str(error))}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
         print("chilly: stopped. Nothing was left behind.", file=sys.stderr)
@@ -51,106 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-
-
-class _Parser(argparse.ArgumentParser):
-    """A mistake in the arguments is one line, as every other mistake."""
-
-    def error(self, message: str) -> NoReturn:
-        raise RecipeError(f"{message}. See '{self.prog} --help'.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="chilly", description="Merge Stable Diffusion checkpoints from a recipe, in one exact pass.")
-    parser.add_argument("--version", action="version", version=f"ChillyMerge {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
-    _add_demo(commands)
-    _add_merge(commands)
-    _add_plan(commands)
-    _add_inspect(commands)
-    _add_synth(commands)
-    _add_bench(commands)
-    _add_methods(commands)
-    commands.add_parser("test", help="run the whole test suite: [--peers] [PYTEST ARGS]")
-    return parser
-
-
-def _add_demo(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("demo", help="make nine checkpoints, merge them by a model card's recipe, show what was done")
-    parser.add_argument("--dir", type=Path, default=Path("demo"), help="folder for sources and results (default: ./demo)")
-    parser.add_argument("--full", action="store_true", help="true sizes: needs about 25 GB and some minutes")
-    parser.add_argument("--no-page", action="store_true", help="do not open the page at the end (there is none yet)")
-    parser.add_argument("--threads", type=_positive, default=None)
-    parser.set_defaults(run=_demo)
-
-
-def _add_recipe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe's file, or its text")
-    parser.add_argument("--models", type=Path, action="append", metavar="DIR", help="where models lie; may be repeated")
-    parser.add_argument("--dtype", choices=OUTPUT_DTYPES, help="of the output (default: fp16)")
-    parser.add_argument("--compute", choices=("float32", "float64"), help="type of the sums (default: by the output)")
-    parser.add_argument("--on-nan", metavar="stop|take:MODEL", help="what to do where a source holds NaN or Inf (default: stop)")
-    parser.add_argument("--step", metavar="NAME", help="save this step instead of the last one")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument(
-        "--threads", type=_positive, help="workers (default: one a core, at most 4); the file does not depend on it"
-    )
-    parser.add_argument("--mmap", action="store_true", help="read sources through mapped files")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _add_merge(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("merge", help="carry out a recipe")
-    _add_recipe(parser)
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
-    parser.add_argument("--overwrite", action="store_true", help="OUT may exist")
-    parser.add_argument("--no-source-hashes", action="store_true", help="do not put the sources' sha256 into the file")
-    parser.set_defaults(run=_merge)
-
-
-def _add_plan(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("plan", help="say what a recipe would do, from headers alone")
-    _add_recipe(parser)
-    parser.set_defaults(run=_plan)
-
-
-def _add_inspect(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("inspect", help="say what checkpoints are")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=_inspect)
-
-
-def _add_synth(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("synth", help="make up a checkpoint with an architecture's true keys")
-    parser.add_argument("--arch", choices=("sd1", "sd2", "sdxl", "sd3", "flux"))
-    parser.add_argument("--size", choices=("full", "tiny"), default="tiny")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--near", type=Path, metavar="FILE", help="start from FILE instead")
-    parser.add_argument("--drift", type=float, metavar="X", help="with --near: noise of X times each tensor's standard deviation")
-    parser.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), default="fp16")
-    parser.add_argument(
-        "--without", action="append", default=[], metavar="COMPONENT", help="leave out, such as vae; may be repeated"
-    )
-    parser.add_argument("--inpainting", action="store_true", help="9 input channels")
-    parser.add_argument("--format", choices=("safetensors", "ckpt"), default="safetensors")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="overwritten if it exists")
-    parser.set_defaults(run=_synth)
-
-
-def _add_bench(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("bench", help="measure against the copy floor, in one interleaved run")
-    parser.add_argument("--dir", type=Path, default=Path("bench/work"), help="folder for the files (default: ./bench/work)")
-    parser.add_argument("--rounds", type=_positive, default=5)
-    parser.add_argument("--only", action="append", metavar="CASE", help="one of the cases; may be repeated")
-    parser.add_argument("--slabs", action="store_true", help="compare slab sizes instead")
-    parser.add_argument("--json", action="store_true")
-    parser.set_defaults(run=_bench)
-
-
-def _add_methods(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("methods", help="list the merge methods")
-    parser.set_defaults(run=_methods)
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -168,7 +67,7 @@ def _merge(options: argparse.Namespace) -> None:
         plan = _make_plan(recipe, options)
         planning_seconds = time.perf_counter() - started
         if not options.json:
-            print("\n".join(describe_plan(plan, threads, options.mmap)))
+            show(describe_plan(plan, threads, options.mmap))
         from .engine import merge
 
         with Progress(plan, not options.no_source_hashes) as progress:
@@ -187,7 +86,7 @@ def _merge(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({**plan_facts(plan, threads, options.mmap), **report.facts()}))
     else:
-        print("\n".join(describe_report(report)))
+        show(describe_report(report))
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -196,7 +95,7 @@ def _plan(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(plan_facts(plan, threads, options.mmap)))
     else:
-        print("\n".join(describe_plan(plan, threads, options.mmap)))
+        show(describe_plan(plan, threads, options.mmap))
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -206,7 +105,8 @@ def _inspect(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"files": found} if len(found) > 1 else found[0]))
     else:
-        print("\n\n".join("\n".join(describe(facts)) for facts in found))
+        for facts in found:
+            show([*describe(facts), ""])
 
 
 def _synth(options: argparse.Namespace) -> None:
@@ -267,11 +167,15 @@ def _make_plan(recipe: Recipe, options: argparse.Namespace) -> Plan:
     return make_plan(recipe, library, dtype=options.dtype, compute=options.compute, on_nan=options.on_nan, step=options.step)
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 256:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 256")
-    return number
+COMMANDS = {
+    "demo": _demo,
+    "merge": _merge,
+    "plan": _plan,
+    "inspect": _inspect,
+    "synth": _synth,
+    "bench": _bench,
+    "methods": _methods,
+}
 
 
 @contextmanager

@@ -47,6 +47,16 @@ class Progress:
             self._bars[what].update(count)  # type: ignore[attr-defined]
 
 
+def printable(text: str) -> str:
+    """Text that may come from a file, without characters that would command the terminal."""
+    return "".join(character if character.isprintable() or character == "\n" else ascii(character)[1:-1] for character in text)
+
+
+def show(lines: Iterable[str]) -> None:
+    """Print lines on stdout."""
+    print("\n".join(printable(line) for line in lines))
+
+
 def describe_plan(plan: Plan, threads: int, use_mmap: bool = False) -> list[str]:
     """What will be done, in lines."""
     lines = [f"{plan.architecture.title}, {len(plan.sources)} sources:"]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .console import describe_plan, describe_report, free_bytes
+from .console import describe_plan, describe_report, free_bytes, show
 from .demo_models import Manifest, make_models
 from .engine import merge
 from .errors import OutputError
@@ -58,7 +58,7 @@ def _merge_step(
     started = time.perf_counter()
     plan = make_plan(read_recipe(text), ModelLibrary([models]), step=step, title=step)
     planning_seconds = time.perf_counter() - started
-    print("\n".join(describe_plan(plan, threads)))
+    show(describe_plan(plan, threads))
     report = merge(
         plan,
         output,
@@ -68,7 +68,7 @@ def _merge_step(
         planning_seconds=planning_seconds,
     )
     manifest.add(output)
-    print("\n".join(describe_report(report)))
+    show(describe_report(report))
 
 
 def _check_room(folder: Path, models: Path) -> None:

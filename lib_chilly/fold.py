@@ -166,8 +166,8 @@ class _Fold:
 def _settle(terms: Sequence[_Term]) -> Value:
     """Read a sum as base + deltas.
 
-    Positive weights, from left to right, are the base until they add to 1; the rest pairs with the negative ones. Base operands that
-    hold the key share the weight; a delta with a side missing is 0.
+    Positive weights, from left to right, are the base until they add to 1; the rest pairs with the negative ones. Base operands
+    that hold the key share the weight; a delta with a side missing is 0.
     """
     base, pairs = _base_and_pairs(terms)
     held = [(weight, term) for weight, term in base if term.value.held]

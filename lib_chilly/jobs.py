@@ -171,7 +171,10 @@ class JobMaker:
         self.rows[row.label] = row
         dtype, shape = self._output_dtype(holders), self._common_shape(key, holders)
         compute = self._compute(dtype)
-        return KeyJob(key, dtype, shape, lane, row.terms(compute), compute, row=row.label)
+        terms = row.terms(compute)
+        if len(terms) == 1 and terms[0][1] == 1 and holders[terms[0][0]].dtype.size_bytes == 8:
+            compute = "float64"  # an operand taken whole is rounded once, not to float32 on the way
+        return KeyJob(key, dtype, shape, lane, terms, compute, row=row.label)
 
     def _copy_job(self, key: str, lane: str, holders: Mapping[int, TensorInfo], pick: int | None) -> KeyJob:
         source = next(iter(holders)) if pick is None else pick

@@ -110,7 +110,8 @@ class Kernel:
             change, size = _squares(result - first), _squares(first)
         if terms[0][0] == 0:
             self.tally.add_change(job.lane, change, size)
-        if math.sqrt(change) + math.sqrt(size) >= torch.finfo(out.dtype).max:
+        # "not <": where the sum itself overflowed, its change may be NaN.
+        if not math.sqrt(change) + math.sqrt(size) < torch.finfo(out.dtype).max:
             self._count_overflow(job, result, out.dtype)
         out.copy_(_narrow(result, out.dtype))
 
@@ -118,7 +119,7 @@ class Kernel:
         """Find what is not finite; replace it by the model that `on_nan` names, in `result` and in `first`."""
         bad = torch.zeros(result.numel(), dtype=torch.bool)
         for source, _ in terms:
-            wrong = ~torch.isfinite(_load(torch.empty_like(result), *fetch(source)))
+            wrong = ~torch.isfinite(_load(torch.empty(result.numel(), dtype=torch.float64), *fetch(source)))
             if bool(wrong.any()) and (self.on_nan is None or source == self.on_nan):
                 raise NotFinite(source, job.key)
             bad |= wrong
@@ -131,8 +132,8 @@ class Kernel:
             self.tally.replaced[job.key] = self.tally.replaced.get(job.key, 0) + int(bad.sum())
 
     def _count_overflow(self, job: KeyJob, result: torch.Tensor, dtype: torch.dtype) -> None:
-        rounded = _narrow(result, dtype).to(dtype).to(result.dtype)
-        count = int((torch.isfinite(result) & ~torch.isfinite(rounded)).sum())
+        """Every source is finite here, so what is not finite after the rounding was too large for the sum or for the output."""
+        count = int((~torch.isfinite(_narrow(result, dtype).to(dtype).to(result.dtype))).sum())
         if count:
             self.tally.overflow[job.key] = self.tally.overflow.get(job.key, 0) + count
 

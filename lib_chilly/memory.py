@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .jobs import KeyJob
 from .plan import Plan
 
 SLAB_ELEMENTS = 1 << 18
@@ -15,6 +19,50 @@ _PROCESS_BYTES = 235 << 20
 
 _THREAD_BYTES = 6 << 20
 """Stack, allocator and Python's own of one worker, as measured."""
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Elements [start, start + count) of one output tensor, at byte `place` of their block."""
+
+    job: KeyJob
+    start: int
+    count: int
+    place: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """A run of the output: `size_bytes` from `offset` in the data section."""
+
+    number: int
+    offset: int
+    size_bytes: int
+    slabs: tuple[Slab, ...]
+
+
+def blocks_of(jobs: Sequence[KeyJob]) -> list[Block]:
+    """Cut the output into blocks of at most BLOCK_BYTES (a first convolution in one piece), each of whole slabs."""
+    blocks: list[Block] = []
+    slabs: list[Slab] = []
+    offset = size = 0
+
+    def close() -> None:
+        nonlocal slabs, offset, size
+        if slabs:
+            blocks.append(Block(len(blocks), offset, size, tuple(slabs)))
+        slabs, offset, size = [], offset + size, 0
+
+    for job in jobs:
+        step = job.elements if job.extra else SLAB_ELEMENTS
+        for start in range(0, job.elements, step):
+            count = min(step, job.elements - start)
+            if size + count * job.dtype.size_bytes > BLOCK_BYTES:
+                close()
+            slabs.append(Slab(job, start, count, size))
+            size += count * job.dtype.size_bytes
+    close()
+    return blocks
 
 
 def peak_memory_bytes(plan: Plan, threads: int, use_mmap: bool = False) -> int:

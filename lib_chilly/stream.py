@@ -14,36 +14,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .checkpoint import TensorInfo
 from .dtypes import torch_dtype
 from .errors import CheckpointError, Interrupted, MergeError
-from .fileio import SourceFile
-from .jobs import KeyJob
 from .kernel import Kernel, NotFinite, Tally
-from .memory import BLOCK_BYTES, SLAB_ELEMENTS
+from .memory import BLOCK_BYTES, SLAB_ELEMENTS, Block, blocks_of
 from .plan import Plan
-from .sources import Source
+from .reading import OpenSource, Reader
 from .writer import CheckpointWriter
-
-
-@dataclass(frozen=True)
-class Slab:
-    """Elements [start, start + count) of one output tensor, at byte `place` of their block."""
-
-    job: KeyJob
-    start: int
-    count: int
-    place: int
-
-
-@dataclass(frozen=True)
-class Block:
-    """A run of the output: `size_bytes` from `offset` in the data section."""
-
-    number: int
-    offset: int
-    size_bytes: int
-    slabs: tuple[Slab, ...]
 
 
 @dataclass
@@ -54,30 +31,6 @@ class StreamResult:
     data_sha256: str | None = None
     read_bytes: int = 0
     tally: Tally = field(default_factory=Tally)
-
-
-def blocks_of(jobs: Sequence[KeyJob]) -> list[Block]:
-    """Cut the output into blocks of at most BLOCK_BYTES (a first convolution in one piece), each of whole slabs."""
-    blocks: list[Block] = []
-    slabs: list[Slab] = []
-    offset = size = 0
-
-    def close() -> None:
-        nonlocal slabs, offset, size
-        if slabs:
-            blocks.append(Block(len(blocks), offset, size, tuple(slabs)))
-        slabs, offset, size = [], offset + size, 0
-
-    for job in jobs:
-        step = job.elements if job.extra else SLAB_ELEMENTS
-        for start in range(0, job.elements, step):
-            count = min(step, job.elements - start)
-            if size + count * job.dtype.size_bytes > BLOCK_BYTES:
-                close()
-            slabs.append(Slab(job, start, count, size))
-            size += count * job.dtype.size_bytes
-    close()
-    return blocks
 
 
 def stream(
@@ -107,72 +60,12 @@ def stream(
         OutputError: the disk does not take it.
     """
     with ExitStack() as stack, _single_threaded_torch():
-        files = [stack.enter_context(_OpenSource(source, use_mmap)) for source in plan.sources]
+        files = [stack.enter_context(OpenSource(source, use_mmap)) for source in plan.sources]
         run = _Pass(plan, header, writer, files, want_data_hash, on_bytes, should_stop)
         run.work(threads)
         for file in files:
             file.check_unchanged()
     return run.finish()
-
-
-class _OpenSource:
-    """A source's file and the scales of its fp8 tensors."""
-
-    def __init__(self, source: Source, use_mmap: bool):
-        self.source = source
-        self.file = SourceFile(source.checkpoint.path)
-        self.map = self.file.map() if use_mmap else None
-        self.scales: dict[str, torch.Tensor] = {}
-
-    def __enter__(self) -> _OpenSource:
-        self.check_unchanged()
-        self.scales = {key: self._scale(info.scale) for key, info in self.source.tensors.items() if info.scale}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def _scale(self, info: TensorInfo) -> torch.Tensor:
-        data = bytearray(self.file.read(info.offset, info.size_bytes))
-        return torch.frombuffer(data, dtype=torch_dtype(info.dtype)).to(torch.float32).reshape(())
-
-    def check_unchanged(self) -> None:
-        """CheckpointError when the file is no longer the one whose header was read."""
-        checkpoint = self.source.checkpoint
-        if self.file.identity() != (checkpoint.size_bytes, checkpoint.mtime_ns):
-            raise CheckpointError(
-                f"'{checkpoint.path.name}' changed while it was read. Run the merge again when nothing writes to it."
-            )
-
-
-class _Reader:
-    """One thread's way to the sources; `read` is what the kernel calls."""
-
-    def __init__(self, files: Sequence[_OpenSource]):
-        self.files = files
-        self.read_bytes = 0
-        self._buffer = torch.empty(0, dtype=torch.uint8)
-        self._view = memoryview(b"")
-
-    def read(self, number: int, key: str, start: int, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Stored values and scale; the values stand in a buffer that the next call reuses."""
-        file = self.files[number]
-        info = file.source.tensors.get(key)
-        if info is None:
-            raise CheckpointError(f"'{file.source.name}' has no '{key}' to replace what is not finite there. Name another model.")
-        size = info.dtype.size_bytes
-        dtype = torch_dtype(info.dtype)
-        offset = info.offset + start * size
-        if file.map is not None:
-            values = torch.frombuffer(file.map, dtype=dtype, count=count, offset=offset)
-        else:
-            if self._buffer.numel() < count * size:
-                self._buffer = torch.empty(count * size, dtype=torch.uint8)
-                self._view = self._buffer.numpy().data
-            file.file.read_into(self._view[: count * size], offset)
-            self.read_bytes += count * size
-            values = self._buffer[: count * size].view(dtype)
-        return values, file.scales.get(key)
 
 
 class _Pass:
@@ -183,7 +76,7 @@ class _Pass:
         plan: Plan,
         header: bytes,
         writer: CheckpointWriter,
-        files: Sequence[_OpenSource],
+        files: Sequence[OpenSource],
         want_data_hash: bool,
         on_bytes: Callable[[int], None],
         should_stop: Callable[[], bool],
@@ -222,7 +115,7 @@ class _Pass:
 
     def _worker(self) -> None:
         torch.set_num_threads(1)
-        reader = _Reader(self.files)
+        reader = Reader(self.files)
         kernel = Kernel(reader.read, self.plan.on_nan)
         buffer = torch.empty(BLOCK_BYTES, dtype=torch.uint8)
         while (block := self._take()) is not None:
@@ -280,7 +173,7 @@ class _Pass:
     def _not_finite(self, error: NotFinite) -> MergeError:
         file = self.files[error.source]
         info = file.source.tensors[error.key]
-        reader, count = _Reader([file]), 0
+        reader, count = Reader([file]), 0
         for start in range(0, info.elements, SLAB_ELEMENTS):
             values, _ = reader.read(0, error.key, start, min(SLAB_ELEMENTS, info.elements - start))
             count += int((~torch.isfinite(values.to(torch.float64))).sum())

@@ -1,0 +1,119 @@
+"""What the command line understands; what its commands do stands in cli.py."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from . import __version__
+from .errors import RecipeError
+from .plan import OUTPUT_DTYPES
+
+
+class Parser(argparse.ArgumentParser):
+    """A mistake in the arguments is one line, as every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RecipeError(f"{message}. See '{self.prog} --help'.")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line; `command` of what it parses names what is to be done."""
+    parser = Parser(prog="chilly", description="Merge Stable Diffusion checkpoints from a recipe, in one exact pass.")
+    parser.add_argument("--version", action="version", version=f"ChillyMerge {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+    _add_demo(commands)
+    _add_merge(commands)
+    _add_plan(commands)
+    _add_inspect(commands)
+    _add_synth(commands)
+    _add_bench(commands)
+    _add_methods(commands)
+    commands.add_parser("test", help="run the whole test suite: [--peers] [PYTEST ARGS]")
+    return parser
+
+
+def _add_demo(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("demo", help="make nine checkpoints, merge them by a model card's recipe, show what was done")
+    parser.add_argument("--dir", type=Path, default=Path("demo"), help="folder for sources and results (default: ./demo)")
+    parser.add_argument("--full", action="store_true", help="true sizes: needs about 25 GB and some minutes")
+    parser.add_argument("--no-page", action="store_true", help="do not open the page at the end (there is none yet)")
+    parser.add_argument("--threads", type=_positive, default=None)
+    parser.set_defaults(command="demo")
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe's file, or its text")
+    parser.add_argument("--models", type=Path, action="append", metavar="DIR", help="where models lie; may be repeated")
+    parser.add_argument("--dtype", choices=OUTPUT_DTYPES, help="of the output (default: fp16)")
+    parser.add_argument("--compute", choices=("float32", "float64"), help="type of the sums (default: by the output)")
+    parser.add_argument("--on-nan", metavar="stop|take:MODEL", help="what to do where a source holds NaN or Inf (default: stop)")
+    parser.add_argument("--step", metavar="NAME", help="save this step instead of the last one")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--threads", type=_positive, help="workers (default: one a core, at most 4); the file does not depend on it"
+    )
+    parser.add_argument("--mmap", action="store_true", help="read sources through mapped files")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_merge(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("merge", help="carry out a recipe")
+    _add_recipe(parser)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
+    parser.add_argument("--overwrite", action="store_true", help="OUT may exist")
+    parser.add_argument("--no-source-hashes", action="store_true", help="do not put the sources' sha256 into the file")
+    parser.set_defaults(command="merge")
+
+
+def _add_plan(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("plan", help="say what a recipe would do, from headers alone")
+    _add_recipe(parser)
+    parser.set_defaults(command="plan")
+
+
+def _add_inspect(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("inspect", help="say what checkpoints are")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command="inspect")
+
+
+def _add_synth(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("synth", help="make up a checkpoint with an architecture's true keys")
+    parser.add_argument("--arch", choices=("sd1", "sd2", "sdxl", "sd3", "flux"))
+    parser.add_argument("--size", choices=("full", "tiny"), default="tiny")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--near", type=Path, metavar="FILE", help="start from FILE instead")
+    parser.add_argument("--drift", type=float, metavar="X", help="with --near: noise of X times each tensor's standard deviation")
+    parser.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), default="fp16")
+    parser.add_argument(
+        "--without", action="append", default=[], metavar="COMPONENT", help="leave out, such as vae; may be repeated"
+    )
+    parser.add_argument("--inpainting", action="store_true", help="9 input channels")
+    parser.add_argument("--format", choices=("safetensors", "ckpt"), default="safetensors")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="overwritten if it exists")
+    parser.set_defaults(command="synth")
+
+
+def _add_bench(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("bench", help="measure against the copy floor, in one interleaved run")
+    parser.add_argument("--dir", type=Path, default=Path("bench/work"), help="folder for the files (default: ./bench/work)")
+    parser.add_argument("--rounds", type=_positive, default=5)
+    parser.add_argument("--only", action="append", metavar="CASE", help="one of the cases; may be repeated")
+    parser.add_argument("--slabs", action="store_true", help="compare slab sizes instead")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(command="bench")
+
+
+def _add_methods(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("methods", help="list the merge methods")
+    parser.set_defaults(command="methods")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 256:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 256")
+    return number

@@ -1,0 +1,99 @@
+"""Rules of block weights in braces: which keys a pattern means on an architecture; block names as people say them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from .architecture import Architecture, known_keys
+from .errors import RecipeError
+
+
+@dataclass(frozen=True)
+class KeyRule:
+    """One rule made ready for an architecture; `label` is None where whole lanes are meant."""
+
+    lanes: frozenset[str] | None
+    keys: re.Pattern[str] | None
+    label: str | None
+    value: Fraction
+
+    def matches(self, key: str, lane: str | None) -> bool:
+        return (self.lanes is None or lane in self.lanes) and (self.keys is None or self.keys.fullmatch(key) is not None)
+
+
+def key_rule(pattern: str, value: Fraction, architecture: Architecture) -> KeyRule:
+    if "." in pattern:
+        return _glob_rule(pattern, value, architecture)
+    where, _, kind = pattern.partition("/")
+    lanes = _lanes_of(where, architecture)
+    if not kind and lanes is not None:
+        return KeyRule(lanes, None, None, value)
+    keys = architecture.classes.get(kind or where)
+    if keys is None or (kind and lanes is None):
+        raise _no_such(kind if kind and lanes is not None else where, architecture)
+    if not any(
+        keys.fullmatch(key) and (lanes is None or architecture.lane_of(key) in lanes) for key in known_keys(architecture.name)
+    ):
+        raise RecipeError(f"'{pattern}' matches no key of {architecture.title}.")
+    return KeyRule(lanes, keys, kind or where, value)
+
+
+def _glob_rule(pattern: str, value: Fraction, architecture: Architecture) -> KeyRule:
+    keys = re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."))
+    if not any(keys.fullmatch(key) for key in known_keys(architecture.name)):
+        near = difflib.get_close_matches(pattern, known_keys(architecture.name), 1, 0.7)
+        hint = f" Did you mean '{near[0]}'?" if near else " Parts between dots may be '*'."
+        raise RecipeError(f"'{pattern}' matches no key of {architecture.title}.{hint}")
+    return KeyRule(None, keys, pattern, value)
+
+
+def _lanes_of(text: str, architecture: Architecture) -> frozenset[str] | None:
+    """The lanes that a name, a range or a glob means; None when it means none."""
+    order = tuple(architecture.lanes)
+    if text == "BASE":
+        return frozenset(architecture.lanes_of_slot("BASE"))
+    first, dash, last = text.partition("-")
+    if dash and first in order and last in order and order.index(first) <= order.index(last):
+        return frozenset(order[order.index(first) : order.index(last) + 1])
+    if text in order:
+        return frozenset((text,))
+    if "*" in text or "?" in text:
+        matches: Callable[[str], object] = re.compile(re.escape(text).replace(r"\*", r"\d*").replace(r"\?", ".")).fullmatch
+        return frozenset(lane for lane in order if matches(lane)) or None
+    return None
+
+
+def _no_such(text: str, architecture: Architecture) -> RecipeError:
+    slots = architecture.slots
+    ins, outs = (runs([slot for slot in slots if slot.startswith(side)], slots) for side in ("IN", "OUT"))
+    others = [lane for lane in architecture.lanes if lane not in slots]
+    near = difflib.get_close_matches(text.upper(), architecture.lanes, 1) or difflib.get_close_matches(
+        text, architecture.classes, 1
+    )
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return RecipeError(
+        f"'{text}' is not in {architecture.title}, which has BASE, {ins}, M00, {outs}, {listed(others)}, "
+        f"and the key classes {listed(architecture.classes)}.{hint}"
+    )
+
+
+def runs(names: Sequence[str], order: Sequence[str]) -> str:
+    """Names in the order's runs: "BASE and IN00 to M00". BASE stands alone, since it is no block."""
+    found: list[list[str]] = []
+    for name in names:
+        follows = found and order.index(name) == order.index(found[-1][-1]) + 1 and "BASE" not in (name, found[-1][-1])
+        if follows:
+            found[-1].append(name)
+        else:
+            found.append([name])
+    return listed(run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in found)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as people say them: "A, B and C"."""
+    *others, last = list(names) or ["nothing"]
+    return f"{', '.join(others)} and {last}" if others else last

@@ -1,0 +1,73 @@
+"""Sources open for the pass: each thread reads their values into a buffer of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from .checkpoint import TensorInfo
+from .dtypes import torch_dtype
+from .errors import CheckpointError
+from .fileio import SourceFile
+from .sources import Source
+
+
+class OpenSource:
+    """A source's file and the scales of its fp8 tensors."""
+
+    def __init__(self, source: Source, use_mmap: bool):
+        self.source = source
+        self.file = SourceFile(source.checkpoint.path)
+        self.map = self.file.map() if use_mmap else None
+        self.scales: dict[str, torch.Tensor] = {}
+
+    def __enter__(self) -> OpenSource:
+        self.check_unchanged()
+        self.scales = {key: self._scale(info.scale) for key, info in self.source.tensors.items() if info.scale}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def _scale(self, info: TensorInfo) -> torch.Tensor:
+        data = bytearray(self.file.read(info.offset, info.size_bytes))
+        return torch.frombuffer(data, dtype=torch_dtype(info.dtype)).to(torch.float32).reshape(())
+
+    def check_unchanged(self) -> None:
+        """CheckpointError when the file is no longer the one whose header was read."""
+        checkpoint = self.source.checkpoint
+        if self.file.identity() != (checkpoint.size_bytes, checkpoint.mtime_ns):
+            raise CheckpointError(
+                f"'{checkpoint.path.name}' changed while it was read. Run the merge again when nothing writes to it."
+            )
+
+
+class Reader:
+    """One thread's way to the sources; `read` is what the kernel calls."""
+
+    def __init__(self, files: Sequence[OpenSource]):
+        self.files = files
+        self.read_bytes = 0
+        self._buffer = torch.empty(0, dtype=torch.uint8)
+        self._view = memoryview(b"")
+
+    def read(self, number: int, key: str, start: int, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Stored values and scale; the values stand in a buffer that the next call reuses."""
+        file = self.files[number]
+        info = file.source.tensors.get(key)
+        if info is None:
+            raise CheckpointError(f"'{file.source.name}' has no '{key}' to replace what is not finite there. Name another model.")
+        size = info.dtype.size_bytes
+        dtype = torch_dtype(info.dtype)
+        offset = info.offset + start * size
+        if file.map is not None:
+            values = torch.frombuffer(file.map, dtype=dtype, count=count, offset=offset)
+        else:
+            if self._buffer.numel() < count * size:
+                self._buffer = torch.empty(count * size, dtype=torch.uint8)
+                self._view = self._buffer.numpy().data
+            file.file.read_into(self._view[: count * size], offset)
+            self.read_bytes += count * size
+            values = self._buffer[: count * size].view(dtype)
+        return values, file.scales.get(key)
