@@ -86,7 +86,7 @@ def _merge(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({**plan_facts(plan, threads, options.mmap), **report.facts()}))
     else:
-        show(describe_report(report))
+        show(describe_report(plan, report))
 
 
 def _plan(options: argparse.Namespace) -> None:

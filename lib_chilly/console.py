@@ -92,14 +92,14 @@ def describe_rows(plan: Plan) -> list[str]:
     return lines
 
 
-def describe_report(report: Report) -> list[str]:
-    """What was done, in lines."""
-    lines = ["lane      merged  copied  change"]
+def describe_report(plan: Plan, report: Report) -> list[str]:
+    """What was done, in lines; what `describe_plan` has warned of is not said again."""
+    lines = [f"lane      merged  copied    change (against {plan.sources[0].name})"]
     for lane, counts in report.keys.items():
         change = report.change[lane]
         shown = "-" if change is None else f"{change:.2%}"
         lines.append(f"{lane:<9} {counts['merged']:>6}  {counts['copied']:>6}  {shown:>8}")
-    lines += [f"warning: {warning}" for warning in report.warnings]
+    lines += [f"warning: {warning}" for warning in report.warnings if warning not in plan.warnings]
     peak = f", peak memory {report.peak_rss_bytes >> 20:,} MiB" if report.peak_rss_bytes else ""
     lines.append(f"read {report.read_bytes:,} bytes, wrote {report.written_bytes:,} bytes in {report.seconds:.2f} s{peak}.")
     lines.append(f"sha256 {report.sha256}")

@@ -68,7 +68,7 @@ def _merge_step(
         planning_seconds=planning_seconds,
     )
     manifest.add(output)
-    show(describe_report(report))
+    show(describe_report(plan, report))
 
 
 def _check_room(folder: Path, models: Path) -> None:

@@ -140,7 +140,8 @@ def _on_nan(recipe: Recipe, sources: list[Source], number_of: Mapping[str, int])
 
 def _warnings(recipe: Recipe, library: ModelLibrary, maker: JobMaker) -> list[str]:
     used = {line.name for line in recipe.used_lines()}
-    found = [f"'{line.name}' is not used by the result." for line in recipe.lines if line.name not in used]
+    above = list(recipe.lines)[: [line.name for line in recipe.lines].index(recipe.result)]
+    found = [f"'{line.name}' is not used by the result." for line in above if line.name not in used]
     found += [
         f"the step '{name}' has the name of a file; here the step is meant." for name in recipe.steps if library.knows(name)
     ]
