@@ -104,8 +104,13 @@ def in_words(weights: KeyWeights, architecture: Architecture, first: str, second
         first, second: names of the models that 0 and 1 stand for.
     """
     by_value: dict[Fraction, list[str]] = {}
+    order: list[str] = []
     for slot in architecture.slots:
-        by_value.setdefault(weights.lanes[architecture.lanes_of_slot(slot)[-1]], []).append(slot)
+        values = {lane: weights.of("", lane)[0] for lane in architecture.lanes_of_slot(slot)}
+        # A slot whose lanes were set apart by rules is said lane by lane.
+        for name, value in values.items() if len(set(values.values())) > 1 else [(slot, next(iter(values.values())))]:
+            by_value.setdefault(value, []).append(name)
+            order.append(name)
     sentences = []
     for index, (value, slots) in enumerate(by_value.items()):
         if len(by_value) == 1:
@@ -113,7 +118,7 @@ def in_words(weights: KeyWeights, architecture: Architecture, first: str, second
         elif index == len(by_value) - 1:
             where = "the rest"
         else:
-            where = runs(slots, architecture.slots)
+            where = runs(slots, order)
         what = f"from {first}" if value == 0 else f"from {second}" if value == 1 else f"{_decimal(value)} of {second}"
         sentences.append(f"{where} {what}")
     for rule in weights.rules:

@@ -67,7 +67,7 @@ def _merge(options: argparse.Namespace) -> None:
         plan = _make_plan(recipe, options)
         planning_seconds = time.perf_counter() - started
         if not options.json:
-            show(describe_plan(plan, threads, options.mmap))
+            show(describe_plan(plan, threads, options.output.parent, options.mmap))
         from .engine import merge
 
         with Progress(plan, not options.no_source_hashes) as progress:
@@ -95,7 +95,7 @@ def _plan(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(plan_facts(plan, threads, options.mmap)))
     else:
-        show(describe_plan(plan, threads, options.mmap))
+        show(describe_plan(plan, threads, Path.cwd(), options.mmap))
 
 
 def _inspect(options: argparse.Namespace) -> None:

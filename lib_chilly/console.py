@@ -57,8 +57,8 @@ def show(lines: Iterable[str]) -> None:
     print("\n".join(printable(line) for line in lines))
 
 
-def describe_plan(plan: Plan, threads: int, use_mmap: bool = False) -> list[str]:
-    """What will be done, in lines."""
+def describe_plan(plan: Plan, threads: int, folder: Path, use_mmap: bool = False) -> list[str]:
+    """What will be done, in lines; `folder` is where the output goes."""
     lines = [f"{plan.architecture.title}, {len(plan.sources)} sources:"]
     lines += [
         f"  {source.name:<28} {source.main_dtype():<5} {source.checkpoint.size_bytes:>14,} bytes  {source.checkpoint.path}"
@@ -72,7 +72,7 @@ def describe_plan(plan: Plan, threads: int, use_mmap: bool = False) -> list[str]
     memory = peak_memory_bytes(plan, threads, use_mmap)
     lines.append(
         f"reads {plan.reads_bytes:,} bytes, writes {plan.writes_bytes:,} bytes of {plan.recipe.option('dtype')}, "
-        f"needs about {memory >> 20:,} MiB of memory with {threads} threads."
+        f"needs about {memory >> 20:,} MiB of memory with {threads} threads; {free_bytes(folder):,} bytes are free in '{folder}'."
     )
     return lines
 

@@ -58,7 +58,7 @@ def _merge_step(
     started = time.perf_counter()
     plan = make_plan(read_recipe(text), ModelLibrary([models]), step=step, title=step)
     planning_seconds = time.perf_counter() - started
-    show(describe_plan(plan, threads))
+    show(describe_plan(plan, threads, output.parent))
     report = merge(
         plan,
         output,

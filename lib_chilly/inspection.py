@@ -44,7 +44,8 @@ def inspect_file(path: Path) -> dict[str, object]:
         "unknown_keys": [k for k in checkpoint.tensors if architecture and _is_unknown(architecture, k)],
         "hashes": _hashes(checkpoint),
         "metadata": checkpoint.metadata,
-        "recipe": _recipe(checkpoint.metadata),
+        "recipe": _provenance(checkpoint.metadata).get("recipe"),
+        "sources": _provenance(checkpoint.metadata).get("sources", []),
     }
 
 
@@ -67,6 +68,7 @@ def describe(facts: Mapping[str, object]) -> list[str]:
     lines += [f"  metadata {name!r}: {_short(value)!r}" for name, value in metadata.items() if name != "chillymerge"]
     if facts["recipe"]:
         lines += ["  recipe:", *(f"    {line!s}" for line in str(facts["recipe"]).splitlines())]
+    lines += [f"  made from: {json.dumps(source, ensure_ascii=False)}" for source in facts["sources"]]  # type: ignore[attr-defined]
     return lines
 
 
@@ -130,13 +132,16 @@ def _hashes(checkpoint: Checkpoint) -> dict[str, str]:
     return hashes | ({"data_sha256": data.hexdigest(), "AutoV3": data.hexdigest()[:12]} if start else {})
 
 
-def _recipe(metadata: Mapping[str, str]) -> str | None:
-    """The canonical recipe that our own header carries; None in other files, and in lies."""
+def _provenance(metadata: Mapping[str, str]) -> dict:
+    """What our own header says of recipe and sources, as far as it has the right form; nothing in other files, and in lies."""
     try:
-        recipe = json.loads(metadata["chillymerge"])["recipe"]
-    except (KeyError, TypeError, ValueError, RecursionError):
-        return None
-    return recipe if isinstance(recipe, str) else None
+        said = json.loads(metadata["chillymerge"])
+    except (KeyError, ValueError, RecursionError):
+        return {}
+    if not isinstance(said, dict):
+        return {}
+    forms = {"recipe": str, "sources": list}
+    return {name: said[name] for name, form in forms.items() if isinstance(said.get(name), form)}
 
 
 def _short(text: str) -> str:
