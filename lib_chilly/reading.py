@@ -68,6 +68,6 @@ class Reader:
                 self._buffer = torch.empty(count * size, dtype=torch.uint8)
                 self._view = self._buffer.numpy().data
             file.file.read_into(self._view[: count * size], offset)
-            self.read_bytes += count * size
             values = self._buffer[: count * size].view(dtype)
+        self.read_bytes += count * size
         return values, file.scales.get(key)
