@@ -100,6 +100,7 @@ def _add_synth(commands: argparse._SubParsersAction) -> None:
 def _add_bench(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("bench", help="measure against the copy floor, in one interleaved run")
     parser.add_argument("--dir", type=Path, default=Path("bench/work"), help="folder for the files (default: ./bench/work)")
+    parser.add_argument("--all", action="store_true", help="measure every case (which is what happens without --only)")
     parser.add_argument("--rounds", type=_positive, default=5)
     parser.add_argument("--only", action="append", metavar="CASE", help="one of the cases; may be repeated")
     parser.add_argument("--slabs", action="store_true", help="compare slab sizes instead")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -158,10 +158,21 @@ def _warnings(recipe: Recipe, library: ModelLibrary, maker: JobMaker) -> list[st
         ]
         if outside:
             found.append(f"{name} of {calls[number].method} is {float(outside[0]):g}, outside {low:g} to {high:g}.")
+    found += _differences(maker.sources)
     for number, source in enumerate(maker.sources):
         extreme = max((abs(row.exact.get(number, Fraction(0))) for row in maker.rows.values()), default=Fraction(0))
         if extreme > 2:
             found.append(f"'{source.name}' counts {float(extreme):g} times: beyond 2 a merge usually breaks.")
+    return found
+
+
+def _differences(sources: Sequence[Source]) -> list[str]:
+    """Sources that are sampled in another way than the others."""
+    found = []
+    for key, words in sources[0].architecture.markers.items():
+        marked = [source.name for source in sources if key in source.tensors]
+        if 0 < len(marked) < len(sources):
+            found.append(f"{', '.join(marked)} says '{words}' ('{key}'), the other sources do not: a mix of both seldom works.")
     return found
 
 
