@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 
+_EXCERPT_WIDTH = 160
+
+
 class MergeError(Exception):
     """Base of all errors whose text is written for the user: which thing, found, expected, what to do."""
 
@@ -48,4 +51,6 @@ class RecipeError(MergeError):
         line_text = self.text[start : end if end >= 0 else len(self.text)].replace("\t", " ").rstrip("\r")
         line = self.text.count("\n", 0, position) + 1
         column = position - start + 1
-        return f"line {line}, column {column}: {self.message}\n  {line_text}\n  {' ' * (column - 1)}^"
+        hidden = max(0, column - _EXCERPT_WIDTH // 2)
+        shown = line_text[hidden : hidden + _EXCERPT_WIDTH]
+        return f"line {line}, column {column}: {self.message}\n  {shown}\n  {' ' * (column - 1 - hidden)}^"
