@@ -10,7 +10,7 @@ from .errors import Interrupted, RecipeError
 from .hashes import hash_checkpoints
 from .plan import Plan
 from .report import Report, make_report
-from .writer import CheckpointWriter, check_space, check_target
+from .writer import CheckpointWriter, check_space, check_target, remove_abandoned
 
 Progress = Callable[[str, int], None]
 """(what is being done: "hash" or "merge", bytes finished since the last call); called from any thread."""
@@ -47,6 +47,7 @@ def merge(
 
     started = time.perf_counter()
     target = check_target(output, overwrite)
+    remove_abandoned(target.parent)
     check_space(target, plan.writes_bytes)
     hashes = _source_hashes(plan, threads, on_progress, should_stop) if source_hashes or plan.title_claims else []
     _check_titles(plan, hashes)

@@ -6,6 +6,7 @@ Uses preadv and pwrite where the system has them, else seek with a lock (Windows
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import sys
@@ -112,9 +113,9 @@ class TargetFile:
         os.ftruncate(self._descriptor, size)
 
     def is_ours(self) -> bool:
-        """Whether the lock was got and the path still names this very file: no other run has taken it for abandoned."""
+        """Whether nobody else has the lock and the path still names this very file: no run has taken it for abandoned."""
         try:
-            return self._is_locked and os.path.samestat(os.fstat(self._descriptor), os.stat(self.path))
+            return self._is_locked is not False and os.path.samestat(os.fstat(self._descriptor), os.stat(self.path))
         except FileNotFoundError:
             return False
 
@@ -132,8 +133,12 @@ class TargetFile:
             return os.write(self._descriptor, data)
 
 
-def lock_exclusively(descriptor: int) -> bool:
-    """Take the exclusive lock of an open file without waiting; False when another process holds it."""
+def lock_exclusively(descriptor: int) -> bool | None:
+    """Take the exclusive lock of an open file without waiting.
+
+    Returns:
+        False when another process holds it, None where the disk has no locks (some network folders).
+    """
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -145,13 +150,13 @@ def lock_exclusively(descriptor: int) -> bool:
             import fcntl
 
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        return False if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK) else None
     return True
 
 
 def remove_if_abandoned(path: Path) -> None:
-    """Delete a file that `TargetFile` made, unless a living process holds its lock."""
+    """Delete a file that `TargetFile` made, unless a living process holds its lock or there are no locks."""
     try:
         descriptor = os.open(path, os.O_RDWR | _BINARY)
     except OSError:

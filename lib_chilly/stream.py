@@ -114,21 +114,24 @@ class _Pass:
         return self.result
 
     def _worker(self) -> None:
-        torch.set_num_threads(1)
-        reader = Reader(self.files)
-        kernel = Kernel(reader.read, self.plan.on_nan)
-        buffer = torch.empty(BLOCK_BYTES, dtype=torch.uint8)
-        while (block := self._take()) is not None:
-            try:
+        """Take blocks until there are none, or one fails; whatever fails here must stop the pass, or blocks would stay empty."""
+        number = -1
+        try:
+            torch.set_num_threads(1)
+            reader = Reader(self.files)
+            kernel = Kernel(reader.read, self.plan.on_nan)
+            buffer = torch.empty(BLOCK_BYTES, dtype=torch.uint8)
+            while (block := self._take()) is not None:
+                number = block.number
                 if buffer.numel() < block.size_bytes:
                     buffer = torch.empty(block.size_bytes, dtype=torch.uint8)
                 self._fill(block, kernel, buffer)
                 self._emit(block, buffer.numpy().data[: block.size_bytes])
-            except BaseException as error:
-                self._fail(block.number, error)
-        with self.turn:
-            self.result.tally.merge(kernel.tally)
-            self.result.read_bytes += reader.read_bytes
+            with self.turn:
+                self.result.tally.merge(kernel.tally)
+                self.result.read_bytes += reader.read_bytes
+        except BaseException as error:
+            self._fail(number, error)
 
     def _take(self) -> Block | None:
         with self.turn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
@@ -43,6 +44,14 @@ def check_target(output: Path, overwrite: bool) -> Path:
         OutputError: it exists and may not be overwritten, or its folder does not exist or cannot be written to.
     """
     target = Path(os.path.realpath(output))
+    try:
+        _check_place(output, target, overwrite)
+    except OSError as error:  # a name that is too long
+        raise _output_error(target, error) from error
+    return target
+
+
+def _check_place(output: Path, target: Path, overwrite: bool) -> None:
     if target.is_dir():
         raise OutputError(f"'{output}' is a folder; name a file in it, such as '{output / 'merged.safetensors'}'.")
     if not target.parent.is_dir():
@@ -51,7 +60,8 @@ def check_target(output: Path, overwrite: bool) -> Path:
         raise OutputError(f"the folder '{target.parent}' is not writable. Nothing was written.")
     if target.exists() and not overwrite:
         raise OutputError(f"'{output}' exists. Choose another name, or pass --overwrite.")
-    return target
+    if target.exists() and not target.is_file():
+        raise OutputError(f"'{output}' is no regular file and is never replaced; choose another name.")
 
 
 def check_space(target: Path, size_bytes: int) -> None:
@@ -79,14 +89,18 @@ class CheckpointWriter:
 
     def __init__(self, target: Path, size_bytes: int, overwrite: bool):
         self.target, self.overwrite = target, overwrite
+        self._committed = False
         remove_abandoned(target.parent)
         check_space(target, size_bytes)
         try:
             self._file = self._create()
-            self._file.resize(size_bytes)
+            try:
+                self._file.resize(size_bytes)
+            except BaseException:
+                self.__exit__()
+                raise
         except OSError as error:
             raise _output_error(target, error) from error
-        self._committed = False
 
     def write_at(self, data: memoryview | bytes, offset: int) -> None:
         """Write `data` at `offset`; may be called from many threads. OutputError when the disk does not take it."""
@@ -102,10 +116,11 @@ class CheckpointWriter:
             if sys.platform == "win32":
                 self._file.close()
             self._rename()
-            sync_folder(self.target.parent)
         except OSError as error:
             raise _output_error(self.target, error) from error
         self._committed = True
+        with contextlib.suppress(OSError):  # some network folders cannot be synced; the file is there all the same
+            sync_folder(self.target.parent)
 
     def __enter__(self) -> CheckpointWriter:
         return self
@@ -118,7 +133,7 @@ class CheckpointWriter:
 
     def _create(self) -> TargetFile:
         while True:
-            name = f".{self.target.name[:80]}.{os.urandom(6).hex()}{TEMPORARY_SUFFIX}"
+            name = f".{self.target.name[:40]}.{os.urandom(6).hex()}{TEMPORARY_SUFFIX}"
             file = TargetFile(self.target.parent / name)
             if file.is_ours():
                 return file
