@@ -6,6 +6,9 @@ import math
 import struct
 from fractions import Fraction
 
+_INFINITY = 0x7F800000
+"""Bits of float32's Inf, one step above its largest number."""
+
 
 def to_float64(value: Fraction) -> float:
     """The nearest float64."""
@@ -19,7 +22,7 @@ def to_float32(value: Fraction) -> float:
     """
     near = struct.unpack("<f", struct.pack("<f", float(value)))[0]
     bits = struct.unpack("<i", struct.pack("<f", abs(near)))[0]
-    candidates = [struct.unpack("<f", struct.pack("<i", bits + step))[0] for step in (-1, 0, 1) if bits + step >= 0]
+    candidates = [struct.unpack("<f", struct.pack("<i", bits + step))[0] for step in (-1, 0, 1) if 0 <= bits + step < _INFINITY]
     distances = [(abs(Fraction(candidate) - abs(value)), _is_odd(candidate), candidate) for candidate in candidates]
     return math.copysign(min(distances)[2], near)
 

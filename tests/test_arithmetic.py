@@ -12,7 +12,7 @@ import pytest
 import reference
 import torch
 from checkpoints import BETAS, CONV_IN, KEYS, LANE_OF, UNET, draw, merge_in, model, plan_in, stored, write_models
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import TAGS, Stored, decoded, encoded, nearest, read_file, rounded, weighted
 
@@ -49,6 +49,7 @@ def output_dtype(option: str, first: Stored) -> str:
 # ---- the reference itself ----
 
 
+@settings(deadline=None)
 @given(st.floats(width=64, allow_nan=False, allow_infinity=False), st.sampled_from(["F16", "BF16", "F32", "F8_E5M2", "F8_E4M3"]))
 def test_reference_rounding_is_the_nearest_by_integers(value: float, tag: str):
     form = reference.FORMATS[tag]
