@@ -62,7 +62,7 @@ def _lanes_of(text: str, architecture: Architecture) -> frozenset[str] | None:
     if text in order:
         return frozenset((text,))
     if "*" in text or "?" in text:
-        matches: Callable[[str], object] = re.compile(re.escape(text).replace(r"\*", r"\d*").replace(r"\?", ".")).fullmatch
+        matches: Callable[[str], object] = re.compile(re.escape(text).replace(r"\*", ".*").replace(r"\?", ".")).fullmatch
         return frozenset(lane for lane in order if matches(lane)) or None
     return None
 

@@ -119,12 +119,17 @@ def in_words(weights: KeyWeights, architecture: Architecture, first: str, second
             where = "the rest"
         else:
             where = runs(slots, order)
-        what = f"from {first}" if value == 0 else f"from {second}" if value == 1 else f"{_decimal(value)} of {second}"
-        sentences.append(f"{where} {what}")
+        sentences.append(f"{where} {_taken(value, first, second)}")
     for rule in weights.rules:
         if rule.label is not None:
-            sentences.append(f"{rule.label} {_decimal(rule.value)} of {second}")
+            lanes = [lane for lane in architecture.lanes if lane in (rule.lanes or ())]
+            where = f" in {runs(lanes, tuple(architecture.lanes))}" if lanes else ""
+            sentences.append(f"{rule.label}{where} {_taken(rule.value, first, second)}")
     return ", ".join(sentences)
+
+
+def _taken(alpha: Fraction, first: str, second: str) -> str:
+    return f"from {first}" if alpha == 0 else f"from {second}" if alpha == 1 else f"{_decimal(alpha)} of {second}"
 
 
 def _without_default(rules: tuple[KeyRule, ...], architecture: Architecture, neutral: Fraction) -> KeyWeights:
