@@ -386,9 +386,7 @@ def test_rule_may_match_nothing_in_the_files(tmp_path: Path):
 
 
 def test_without_a_default_the_lanes_that_fall_back_are_named():
-    assert weights("{IN*: 1, OUT00-OUT10: 1, M00: 1, BASE: 1}").notes == (
-        "TIME and OUT11 to FINAL keep 0 where no rule matches.",
-    )
+    assert weights("{IN*: 1, OUT00-OUT10: 1, M00: 1, BASE: 1}").notes == ("TIME, OUT11 and FINAL keep 0 where no rule matches.",)
     assert weights("{IN*: 1, *: 0.5}").notes == ()
 
 
