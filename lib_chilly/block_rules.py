@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -29,7 +30,7 @@ def key_rule(pattern: str, value: Fraction, architecture: Architecture) -> KeyRu
     if "." in pattern:
         return _glob_rule(pattern, value, architecture)
     where, _, kind = pattern.partition("/")
-    lanes = _lanes_of(where, architecture)
+    lanes = lanes_of(where, architecture)
     if not kind and lanes is not None:
         return KeyRule(lanes, None, None, value)
     keys = architecture.classes.get(kind or where)
@@ -43,7 +44,7 @@ def key_rule(pattern: str, value: Fraction, architecture: Architecture) -> KeyRu
 
 
 def _glob_rule(pattern: str, value: Fraction, architecture: Architecture) -> KeyRule:
-    keys = re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."))
+    keys = _glob(pattern)
     if not any(keys.fullmatch(key) for key in known_keys(architecture.name)):
         near = difflib.get_close_matches(pattern, known_keys(architecture.name), 1, 0.7)
         hint = f" Did you mean '{near[0]}'?" if near else " Parts between dots may be '*'."
@@ -51,7 +52,7 @@ def _glob_rule(pattern: str, value: Fraction, architecture: Architecture) -> Key
     return KeyRule(None, keys, pattern, value)
 
 
-def _lanes_of(text: str, architecture: Architecture) -> frozenset[str] | None:
+def lanes_of(text: str, architecture: Architecture) -> frozenset[str] | None:
     """The lanes that a name, a range or a glob means; None when it means none."""
     order = tuple(architecture.lanes)
     if text == "BASE":
@@ -62,9 +63,13 @@ def _lanes_of(text: str, architecture: Architecture) -> frozenset[str] | None:
     if text in order:
         return frozenset((text,))
     if "*" in text or "?" in text:
-        matches: Callable[[str], object] = re.compile(re.escape(text).replace(r"\*", ".*").replace(r"\?", ".")).fullmatch
-        return frozenset(lane for lane in order if matches(lane)) or None
+        return frozenset(filter(_glob(text).fullmatch, order)) or None
     return None
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    """`*` and `?` as an expression that never goes back, however many stars there are; fnmatch's sets are no part of it."""
+    return re.compile(fnmatch.translate(pattern.replace("[", "[[]")))
 
 
 def _no_such(text: str, architecture: Architecture) -> RecipeError:
@@ -82,11 +87,11 @@ def _no_such(text: str, architecture: Architecture) -> RecipeError:
 
 
 def runs(names: Sequence[str], order: Sequence[str]) -> str:
-    """Names in the order's runs: "BASE and IN00 to M00". BASE stands alone, since it is no block."""
+    """Names in the order's runs: "BASE and IN00 to M00". What has no number, such as BASE or TIME, stands alone."""
     found: list[list[str]] = []
     for name in names:
-        follows = found and order.index(name) == order.index(found[-1][-1]) + 1 and "BASE" not in (name, found[-1][-1])
-        if follows:
+        before = found[-1][-1] if found else ""
+        if name[-2:].isdigit() and before[-2:].isdigit() and order.index(name) == order.index(before) + 1:
             found[-1].append(name)
         else:
             found.append([name])

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 NAME_CHARACTERS = r"[^\s!-,/:-@\[-^`{-~]"
 """What a bare name may be made of: everything but white space and ASCII punctuation other than `_ . -`."""
 
-_NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+LONGEST_NUMBER = 120
+"""Characters of a number, as typed and as `spell_number` writes it."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,29 @@ def children(node: Node) -> tuple[Node, ...]:
     return ()
 
 
+def with_children(node: Node, below: Sequence[Node]) -> Node:
+    """The same node above other nodes, as many as `children(node)`."""
+    if isinstance(node, Negative):
+        return replace(node, operand=below[0])
+    if isinstance(node, Binary):
+        return replace(node, left=below[0], right=below[1])
+    if isinstance(node, ListValue):
+        return replace(node, items=tuple(below))
+    if isinstance(node, Rules):
+        return replace(node, entries=_renewed(node.entries, below))
+    if isinstance(node, Call):
+        count = len(node.operands)
+        return replace(node, operands=tuple(below[:count]), parameters=_renewed(node.parameters, below[count:]))
+    return node
+
+
 def walk(node: Node) -> Iterator[Node]:
     """The node and all below it, in the order of the text."""
-    yield node
-    for child in children(node):
-        yield from walk(child)
+    todo = [node]
+    while todo:
+        node = todo.pop()
+        yield node
+        todo += reversed(children(node))
 
 
 def is_number(text: str) -> bool:
@@ -130,37 +150,43 @@ def is_number(text: str) -> bool:
 
 
 def is_bare_name(text: str) -> bool:
-    """Whether a name may stand without quotes: letters of any script, digits and `_ . -`, no `-` at its ends, not a number."""
+    """Whether a name may stand without quotes: letters of any script, digits and `_ . -`, no `-` at its ends, not a number.
+
+    A mark that combines with what stands before it cannot come first.
+    """
     return (
         re.fullmatch(NAME_CHARACTERS + "+", text) is not None
         and not text.startswith("-")
         and not text.endswith("-")
         and not is_number(text)
+        and unicodedata.category(text[0])[0] != "M"
         and all(character in "_.-" or unicodedata.category(character)[0] in "LMN" for character in text)
     )
 
 
 def spell_name(name: str) -> str:
     """A name as it stands in canonical text, in quotes where it needs them."""
-    if is_bare_name(name):
-        return name
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return name if is_bare_name(name) else _quoted(name)
 
 
 def number_node(value: Fraction | float) -> Node:
     """The expression of a number; a float is taken as its shortest decimal text."""
     exact = value if isinstance(value, Fraction) else Fraction(repr(value))
-    denominator = exact.denominator
-    for prime in (2, 5):
-        while denominator % prime == 0:
-            denominator //= prime
     size = (
         Number(abs(exact))
-        if denominator == 1
+        if is_decimal(exact)
         else Binary("/", Number(Fraction(abs(exact.numerator))), Number(Fraction(exact.denominator)))
     )
     return Negative(size) if exact < 0 else size
+
+
+def is_decimal(value: Fraction) -> bool:
+    """Whether a number has a finite decimal text."""
+    rest = value.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    return rest == 1
 
 
 def spell_number(value: Fraction) -> str:
@@ -197,10 +223,19 @@ def spell(node: Node) -> str:
     return f"{node.method}({', '.join(arguments)})"
 
 
+def shortened(text: str, length: int = 60) -> str:
+    """The text as a message can show it."""
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
 def _spell_below(node: Node, binding: int) -> str:
     """Spell an operand, in parentheses where it binds more loosely than what stands around it."""
     own = _BINDING[node.operator] if isinstance(node, Binary) else 3
     return f"({spell(node)})" if own < binding else spell(node)
+
+
+def _renewed(pairs: Sequence[tuple[str, Node]], values: Sequence[Node]) -> tuple[tuple[str, Node], ...]:
+    return tuple((name, value) for (name, _), value in zip(pairs, values, strict=True))
 
 
 def _quoted(text: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 from .blocks import BlockWeights, Preset
@@ -20,11 +21,19 @@ from .expression import (
     PresetValue,
     Rules,
     StepRef,
+    is_decimal,
+    shortened,
     spell,
+    spell_number,
     walk,
 )
+from .expression import is_number as is_number_text
 from .recipe import Line, Recipe
 from .registry import Kind, MergeMethod, get_method
+
+_LARGEST, _FINEST = 10**100, 10**400
+"""Of the numbers that a recipe comes to: their size, and their denominators."""
+_LONGEST_SUM = 24
 
 
 def is_number(node: Node) -> bool:
@@ -61,7 +70,7 @@ class Checker:
         if total not in (0, 1):
             raise self._error(
                 f"the coefficients of '{line.name}' add to {_shown(total)}: a model needs 1, a delta 0. "
-                f"Change the numbers, or write free_sum({spell(line.expression)}) if you mean it.",
+                f"Change the numbers, or write free_sum({_short(line.expression)}) if you mean it.",
                 line.expression,
             )
 
@@ -74,11 +83,12 @@ class Checker:
         if isinstance(node, Negative):
             return -self.number(node.operand)
         if not isinstance(node, Binary):
-            raise self._error(f"'{spell(node)}' is no number.", node)
+            raise self._error(f"'{_short(node)}' is no number.{self._name_hint(node)}", node)
         left, right = self.number(node.left), self.number(node.right)
         if node.operator == "/":
-            return left / self._divisor(node.right)
-        return left + right if node.operator == "+" else left - right if node.operator == "-" else left * right
+            return self._bounded(left / self._divisor(node.right), node)
+        value = left + right if node.operator == "+" else left - right if node.operator == "-" else left * right
+        return self._bounded(value, node)
 
     def total(self, node: Node) -> Fraction:
         """The exact sum of the models' coefficients: 1 is a model, 0 a delta; RecipeError where operands do not go together."""
@@ -92,7 +102,7 @@ class Checker:
             return self._binary_total(node)
         if isinstance(node, Call):
             return self._call_total(node)
-        raise self._error(f"'{spell(node)}' stands where a model was expected.", node)
+        raise self._error(f"'{_short(node)}' stands where a model was expected.", node)
 
     def weights(self, node: Node) -> BlockWeights:
         """What a parameter's value says, as block weights with exact numbers."""
@@ -103,7 +113,7 @@ class Checker:
             if pattern == "*":
                 default = self._default(value)
             elif isinstance(value, (ListValue, PresetValue)):
-                raise self._error(f"'{pattern}' takes a number; only '*' takes a list or a preset.", node)
+                raise self._error(f"'{pattern}' takes a number; only '*' takes a list or a preset.", value)
             else:
                 rules.append((pattern, self.number(value)))
         return BlockWeights(default, tuple(rules))
@@ -117,6 +127,16 @@ class Checker:
     def _error(self, message: str, node: Node) -> RecipeError:
         return RecipeError(message, self.text, node.position)
 
+    def _name_hint(self, node: Node) -> str:
+        """What a name that stands where a number could may have meant: `1-ratio`, or a constant's name misspelt."""
+        models = [part.name for part in walk(node) if isinstance(part, ModelRef)]
+        for name in models:
+            for left, right in ((name[: dash.start()], name[dash.end() :]) for dash in re.finditer("-", name)):
+                if all(side in self.constants or is_number_text(side) for side in (left, right)):
+                    return f" '{name}' is one name: a minus has spaces around it, '{left} - {right}'."
+        near = ((name, difflib.get_close_matches(name, self.constants, 1)) for name in models)
+        return next((f" Did you mean '{found[0]}' by '{name}'?" for name, found in near if found), "")
+
     def _divisor(self, node: Node) -> Fraction:
         divisor = self.number(node)
         if divisor == 0:
@@ -128,21 +148,31 @@ class Checker:
             return tuple(self.number(item) for item in node.items)
         return Preset(node.name) if isinstance(node, PresetValue) else self.number(node)
 
+    def _bounded(self, value: Fraction, node: Node) -> Fraction:
+        """A recipe of a few lines can square a number until it fills the memory; no merge needs such numbers."""
+        if abs(value) > _LARGEST or value.denominator > _FINEST:
+            raise self._error("this comes to a number that is too large or too fine. Use coefficients near 1.", node)
+        return value
+
     def _binary_total(self, node: Binary) -> Fraction:
         left, right = node.left, node.right
         if node.operator in "+-":
             for side in (left, right):
                 if is_number(side):
-                    raise self._error(f"'{spell(side)}' is a number and cannot be added to a model.", side)
-            return self.total(left) + (self.total(right) if node.operator == "+" else -self.total(right))
-        if node.operator == "/":
+                    message = f"'{_short(side)}' is a number and cannot be added to a model.{self._name_hint(node)}"
+                    raise self._error(message, side)
+            total = self.total(left) + (self.total(right) if node.operator == "+" else -self.total(right))
+        elif node.operator == "/":
             if not is_number(right):
-                raise self._error(f"'{spell(right)}' is a model; only a number may divide.", right)
-            return self.total(left) / self._divisor(right)
-        if not is_number(left) and not is_number(right):
-            raise self._error("two models cannot be multiplied; one side of '*' is a number.", right)
-        number, model = (left, right) if is_number(left) else (right, left)
-        return self.number(number) * self.total(model)
+                raise self._error(f"'{_short(right)}' is a model; only a number may divide.{self._name_hint(right)}", right)
+            total = self.total(left) / self._divisor(right)
+        else:
+            if not is_number(left) and not is_number(right):
+                hint = self._name_hint(node)
+                raise self._error(f"two models cannot be multiplied; one side of '*' is a number.{hint}", right)
+            number, model = (left, right) if is_number(left) else (right, left)
+            total = self.number(number) * self.total(model)
+        return self._bounded(total, node)
 
     def _call_total(self, node: Call) -> Fraction:
         try:
@@ -155,7 +185,7 @@ class Checker:
             kind = method.kind_of(index)
             wanted = {Kind.MODEL: (1,), Kind.ALIKE: (0, 1)}.get(kind)
             if (wanted and total not in wanted) or (kind is Kind.ALIKE and total != sums[0]):
-                raise self._error(f"{node.method} takes {kind.value}; '{spell(operand)}' is {_described(total)}.", operand)
+                raise self._error(f"{node.method} takes {kind.value}; '{_short(operand)}' is {_described(total)}.", operand)
         self._check_parameters(node, method)
         return sums[0] if method.keeps_sum and method.kind_of(0) is Kind.ALIKE else Fraction(1)
 
@@ -163,15 +193,20 @@ class Checker:
         seen = set()
         for name, value in node.parameters:
             if name not in method.parameters:
-                near = difflib.get_close_matches(name, method.parameters, 1)
-                hint = f" Did you mean '{near[0]}'?" if near else ""
-                raise self._error(f"{node.method} has no parameter '{name}': {method.signature()}.{hint}", node)
+                message = f"{node.method} has no parameter '{name}': {method.signature()}.{nearest(name, method.parameters)}"
+                raise self._error(message, value)
             if name in seen:
-                raise self._error(f"{node.method} is given '{name}' twice.", node)
+                raise self._error(f"{node.method} is given '{name}' twice.", value)
             seen.add(name)
             weights = self.weights(value)
             if not method.parameters[name][0].per_block and (weights.rules or not isinstance(weights.default, Fraction)):
                 raise self._error(f"'{name}' of {node.method} is one number for all blocks.", value)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A sentence that proposes the known name nearest to `name`, with a space before it; empty where none is near."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def _described(total: Fraction) -> str:
@@ -179,4 +214,13 @@ def _described(total: Fraction) -> str:
 
 
 def _shown(total: Fraction) -> str:
-    return f"{float(total):.10g}"
+    """An exact number as short as it can be said; what is nearly 1 or 0 is not said to be that."""
+    exact = spell_number(total) if is_decimal(total) else f"{total.numerator}/{total.denominator}"
+    if len(exact) <= _LONGEST_SUM:
+        return exact
+    about = f"{float(total):.10g}"
+    return f"almost {about}, but not quite" if about in ("0", "1") else f"about {about}"
+
+
+def _short(node: Node) -> str:
+    return shortened(spell(node))

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import functools
 import re
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import lark
 
-from . import expression as nodes
 from .errors import RecipeError
-from .expression import Binary, Call, Constant, ModelRef, Node, Number, StepRef, walk
-from .recipe import SAVE_OPTIONS, Line, Recipe
+from .expression import NAME_CHARACTERS, Binary, Call, ModelRef, Node, StepRef, shortened, walk
+from .recipe import Line, Recipe
 from .recipe_check import Checker
 from .recipe_check import is_number as is_numeric
-from .recipe_tree import TreeReader
+from .recipe_lines import STRING, clean_text, statements
+from .recipe_save import Options, check_saved_step, read_save
+from .recipe_tree import TreeReader, sign_hint
 
-_BRACKETS = {")": "(", "]": "[", "}": "{"}
-_STRING = re.compile(r'"(\\.|[^"\\\n])*"')
-_POSSESSIVE = re.compile(r"([^\s+=]+)\s*\+\s*([^\s+=]+)['’]s\s+([\w ]+)")
+_WORD = f"{NAME_CHARACTERS}+"
+_POSSESSIVE = re.compile(rf"(?<!{NAME_CHARACTERS})({_WORD})\s*\+\s*({_WORD})['’]s\s+([\w ]+)")
 _PARTS = {"input": "IN*", "output": "OUT*", "middle": "M00", "text": "BASE", "vae": "VAE"}
+_LOOSE_MINUS = re.compile(rf"(?<!{NAME_CHARACTERS})({_WORD})(?<=-)\s*\Z")
+_EXPECTED = {
+    "PLUS": "an operator (+ - * /)",
+    "COLON": "':' and a number",
+    "PATTERN": "a lane, a range, a key class or '*', all without quotes,",
+    "LSQB": "a number, a list [...] or rules {...}",
+}
 
 
 def parse_recipe(text: str) -> Recipe:
@@ -30,98 +36,75 @@ def parse_recipe(text: str) -> Recipe:
     Raises:
         RecipeError: with line, column and caret, and what to write instead.
     """
-    text = unicodedata.normalize("NFC", text)
-    try:
-        return _parse(text)
-    except RecursionError:
-        raise RecipeError("the recipe is nested too deeply. Give parts of it names of their own, one step a line.") from None
-
-
-def _parse(text: str) -> Recipe:
+    text = clean_text(text)
     lines: list[Line] = []
     checker = Checker(text)
-    save: dict[str, str] = {}
+    save: Options | None = None
     notes: list[str] = []
-    statements = list(_statements(text))
-    for start, statement in statements:
+    found = list(statements(text))
+    for start, statement in found:
         _refuse_possessive(text, start, statement)
-        tree = _parse_statement(text, start, statement)
-        reader = TreeReader(text, start, lines)
-        target, node = reader.read(tree)
+        target, node = TreeReader(text, start, checker.constants, checker.sums).read(_parse_statement(text, start, statement))
         if isinstance(node, Call) and node.method == "save" and target is None:
-            save.update(_save_options(text, node, save))
+            if save is not None:
+                raise RecipeError("save(...) stands once. Put all options into one.", text, node.position)
+            save = read_save(text, node)
             continue
         if target is None:
-            _refuse_nameless(text, start, statements)
+            _refuse_nameless(text, start, found)
             target = ModelRef("result", start)
         line, note = _line(statement, target, node, checker)
-        if any(line.name == other.name for other in lines):
-            raise RecipeError(f"'{line.name}' is defined twice.", text, target.position)
         checker.add(line)
         notes += [note] if note else []
         lines.append(line)
     if not any(not line.is_constant for line in lines):
         raise RecipeError("the recipe has no step. Write one, such as 'MIX = weighted_sum(A, B, alpha=0.3)'.")
-    recipe = Recipe(tuple(lines), (), text, tuple(notes)).with_options(**save)
+    options = {name: value for name, (value, _) in (save or {}).items()}
+    recipe = Recipe(tuple(lines), (), text, tuple(notes)).with_options(**options)
+    check_saved_step(recipe, save or {})
     _check_order(recipe)
     _check_result(recipe, checker)
     return recipe
 
 
-def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """(offset, statement): comments blanked out, lines inside brackets joined."""
-    clean = list(text)
-    for match in re.finditer(r'"(?:\\.|[^"\\\n])*"|#[^\n]*', text):
-        if match[0].startswith("#"):
-            clean[match.start() : match.end()] = " " * len(match[0])
-    blanked = "".join(clean)
-    quoted = {index for match in _STRING.finditer(blanked) for index in range(*match.span())}
-    start, opened = 0, []
-    for index, character in enumerate(blanked + "\n"):
-        if index in quoted:
-            continue
-        if character in _BRACKETS.values():
-            opened.append(index)
-        elif character in _BRACKETS:
-            if not opened or blanked[opened[-1]] != _BRACKETS[character]:
-                raise RecipeError(f"'{character}' closes nothing that stands open here.", text, index)
-            opened.pop()
-        elif character == "\n" and not opened:
-            if blanked[start:index].strip():
-                yield start, blanked[start:index]
-            start = index + 1
-    if opened:
-        raise RecipeError(f"'{blanked[opened[-1]]}' is never closed.", text, opened[-1])
-
-
 @functools.cache
 def _parser() -> lark.Lark:
     grammar = (Path(__file__).parent / "recipe.lark").read_text("utf-8")
-    return lark.Lark(grammar, parser="lalr", lexer="contextual", maybe_placeholders=False)
+    return lark.Lark(grammar, parser="lalr", lexer="contextual", maybe_placeholders=False, propagate_positions=True)
 
 
 def _parse_statement(text: str, start: int, statement: str) -> lark.Tree:
     try:
         return _parser().parse(statement)
     except lark.exceptions.UnexpectedToken as error:
-        if error.token.type == "$END":
-            end = start + len(statement.rstrip())
-            raise RecipeError("the line ends too early: a name, a number or '(' should follow.", text, end) from None
-        expected = "an operator (+ - * /)" if "PLUS" in error.accepts | error.expected else "a name, a number or '('"
-        position = start + (error.token.start_pos or 0)
-        raise RecipeError(f"'{error.token}' is not understood here; {expected} was expected.", text, position) from None
-    except lark.exceptions.UnexpectedCharacters as error:
-        offset = error.pos_in_stream or 0
-        hint = " Multiply with '*'." if statement[offset] == "×" else ""
-        raise RecipeError(f"'{statement[offset]}' is not understood here.{hint}", text, start + offset) from None
+        at_end = error.token.type == "$END"
+        offset = len(statement.rstrip()) if at_end else error.token.start_pos or 0
+        raise RecipeError(_misread(statement, offset, at_end, error.expected), text, start + offset) from None
+
+
+def _misread(statement: str, offset: int, at_end: bool, expected: set[str]) -> str:
+    """What is wrong where the grammar does not go on."""
+    if minus := _LOOSE_MINUS.search(statement, 0, offset):
+        return f"a name does not end with '-': put '{shortened(minus[1])}' in double quotes, or a space before the minus."
+    if at_end:
+        return "the line ends too early: a name, a number or '(' should follow."
+    match = re.compile(f"{STRING.pattern}|{_WORD}|.").match(statement, offset)
+    found = match[0] if match else ""
+    if hint := sign_hint(found):
+        return f"'{shortened(found)}' is not understood here. {hint}"
+    if found in "[{" and "LSQB" not in expected:
+        return f"'{found}' is not understood here: lists and rules are values of parameters, as in alpha=[...]."
+    words = next((words for terminal, words in _EXPECTED.items() if terminal in expected), "a name, a number or '('")
+    return f"'{shortened(found)}' is not understood here; {words} was expected."
 
 
 def _refuse_possessive(text: str, start: int, statement: str) -> None:
     """`A + NED's input_blocks` is how people say a block merge; answer with the call that does it."""
-    match = _POSSESSIVE.search(statement)
+    masked = STRING.sub(lambda string: "_" * len(string[0]), statement)
+    match = _POSSESSIVE.search(masked)
     if match is None:
         return
-    first, second, part = match.groups()
+    first, second, part = (statement[slice(*match.span(group))] for group in (1, 2, 3))
     lane = next((lane for word, lane in _PARTS.items() if word in part.lower()), "IN*")
     raise RecipeError(
         f"a part of a model cannot be added. Write weighted_sum({first}, {second}, alpha={{{lane}: 1}}) to take "
@@ -131,9 +114,9 @@ def _refuse_possessive(text: str, start: int, statement: str) -> None:
     )
 
 
-def _refuse_nameless(text: str, start: int, statements: Sequence[tuple[int, str]]) -> None:
+def _refuse_nameless(text: str, start: int, found: Sequence[tuple[int, str]]) -> None:
     """Only a recipe of one bare expression may leave out the name."""
-    others = [other for offset, other in statements if offset != start and not re.match(r"\s*save\s*\(", other)]
+    others = [other for offset, other in found if offset != start and not re.match(r"\s*save\s*\(", other)]
     if others:
         position = start + len(text[start:]) - len(text[start:].lstrip())
         raise RecipeError("this expression has no name. Write 'NAME = ...'.", text, position)
@@ -141,13 +124,14 @@ def _refuse_nameless(text: str, start: int, statements: Sequence[tuple[int, str]
 
 def _line(statement: str, target: ModelRef, node: Node, above: Checker) -> tuple[Line, str | None]:
     """The line that a statement stands for, and a note where `+` was read as a mean."""
-    operands = _plain_sum(node, _STRING.sub("", statement), above)
+    if target.name in above.constants or target.name in above.sums:
+        raise RecipeError(f"'{target.name}' is defined twice.", above.text, target.position)
+    operands = _plain_sum(node, STRING.sub("", statement), above)
     if operands is None:
         return Line(target.name, node, is_numeric(node), target.position), None
     mean = Call("mean", tuple(operands), (), node.position)
-    return Line(
-        target.name, mean, False, target.position
-    ), f"{target.name}: a sum of {len(operands)} models is read as their mean."
+    note = f"{target.name}: a sum of {len(operands)} models is read as their mean."
+    return Line(target.name, mean, False, target.position), note
 
 
 def _plain_sum(node: Node, statement: str, above: Checker) -> list[Node] | None:
@@ -163,29 +147,13 @@ def _plain_sum(node: Node, statement: str, above: Checker) -> list[Node] | None:
     return operands if plain else None
 
 
-def _save_options(text: str, node: Call, before: dict[str, str]) -> dict[str, str]:
-    if node.operands or before:
-        raise RecipeError("save(...) stands once and takes name=value pairs, such as save(dtype=fp16).", text, node.position)
-    options = {}
-    for name, value in node.parameters:
-        if name not in SAVE_OPTIONS:
-            raise RecipeError(f"save has no option '{name}'. Known: {', '.join(SAVE_OPTIONS)}.", text, node.position)
-        if not isinstance(value, (ModelRef, StepRef, Constant, Number)):
-            raise RecipeError(f"save option '{name}' takes one word or a text in double quotes.", text, node.position)
-        if name in options:
-            raise RecipeError(f"save option '{name}' stands twice.", text, node.position)
-        options[name] = value.name if not isinstance(value, Number) else nodes.spell_number(value.value)
-    return options
-
-
 def _check_order(recipe: Recipe) -> None:
     """A step sees only what stands above it."""
-    defined = {line.name: line for line in recipe.lines}
+    place = {line.name: index for index, line in enumerate(recipe.lines)}
     for index, line in enumerate(recipe.lines):
-        below = {later.name for later in recipe.lines[index + 1 :]}
         for node in walk(line.expression):
-            if isinstance(node, ModelRef) and node.name in below:
-                number = recipe.text.count("\n", 0, defined[node.name].position) + 1
+            if isinstance(node, ModelRef) and place.get(node.name, index) > index:
+                number = recipe.text.count("\n", 0, recipe.lines[place[node.name]].position) + 1
                 raise RecipeError(
                     f"'{node.name}' is defined on line {number}, below its use. Move that line up.", recipe.text, node.position
                 )

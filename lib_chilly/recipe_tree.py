@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container
 from fractions import Fraction
 from typing import Any
 
 from . import expression as nodes
 from .errors import RecipeError
-from .expression import Binary, Call, Constant, ModelRef, Node, Number, StepRef, is_bare_name, is_number
-from .recipe import Line
+from .expression import (
+    LONGEST_NUMBER,
+    Binary,
+    Call,
+    Constant,
+    ModelRef,
+    Node,
+    Number,
+    StepRef,
+    is_bare_name,
+    is_number,
+    shortened,
+)
 
-_LONGEST_NUMBER, _LARGEST_EXPONENT = 60, 99
+DEEPEST = 100
+"""Levels of an expression; all that reads expressions may recurse so deep."""
 
 
 class TreeReader:
     """Turns lark's tree of one statement into nodes; names are settled by what stands above."""
 
-    def __init__(self, text: str, start: int, above: Sequence[Line]):
+    def __init__(self, text: str, start: int, constants: Container[str], steps: Container[str]):
         self.text, self.start = text, start
-        self.constants = {line.name for line in above if line.is_constant}
-        self.steps = {line.name for line in above if not line.is_constant}
+        self.constants, self.steps = constants, steps
+        self.depth = 0
 
     def read(self, tree: Any) -> tuple[nodes.ModelRef | None, Node]:
         """(what stands left of `=`, the expression)."""
@@ -34,21 +46,34 @@ class TreeReader:
     def name(self, token: Any) -> tuple[str, int]:
         position = self.start + token.start_pos
         if token.type == "STRING":
-            return re.sub(r"\\(.)", r"\1", token[1:-1]), position
+            return self._unquoted(token, position), position
         if not is_bare_name(token):
-            raise RecipeError(f"'{token}' is no name: put it in double quotes.", self.text, position)
+            hint = sign_hint(token) or "Put it in double quotes."
+            raise RecipeError(f"'{shortened(token)}' is no name. {hint}", self.text, position)
         return str(token), position
 
     def node(self, tree: Any) -> Node:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise self._error(
+                f"this is nested too deeply: more than {DEEPEST} levels, where each operator in a row is one. "
+                "Give parts of it names of their own, one step a line.",
+                tree,
+            )
+        node = self._node(tree)
+        self.depth -= 1
+        return node
+
+    def _node(self, tree: Any) -> Node:
         if tree.data == "reference":
             return self.reference(tree.children[0].children[0])
         if tree.data == "negative":
-            operand = self.node(tree.children[0])
-            return nodes.Negative(operand, operand.position)
+            return nodes.Negative(self.node(tree.children[0]), self._place(tree))
         if tree.data == "list":
-            return nodes.ListValue(tuple(self.node(child) for child in tree.children), self.start)
+            return nodes.ListValue(tuple(self.node(child) for child in tree.children), self._place(tree))
         if tree.data == "rules":
-            return self.rules(tree)
+            entries = tuple((str(rule.children[0]), self.node(rule.children[1])) for rule in tree.children)
+            return nodes.Rules(entries, self._place(tree))
         if tree.data == "call":
             return self.call(tree)
         operator = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}[tree.data]
@@ -57,19 +82,20 @@ class TreeReader:
 
     def reference(self, token: Any) -> Node:
         if token.type == "WORD" and is_number(token):
-            position = self.start + token.start_pos
-            if len(token) > _LONGEST_NUMBER or abs(int(token.lower().partition("e")[2] or 0)) > _LARGEST_EXPONENT:
-                raise RecipeError(f"the number '{token[:20]}...' has too many digits.", self.text, position)
-            return Number(Fraction(str(token)), position)
+            return self.number(token)
         name, position = self.name(token)
         if name in self.constants:
             return Constant(name, position)
         return StepRef(name, position) if name in self.steps else ModelRef(name, position)
 
-    def rules(self, tree: Any) -> Node:
-        entries = tuple((str(rule.children[0]), self.node(rule.children[1])) for rule in tree.children)
-        first = tree.children[0].children[0].start_pos if tree.children else 0
-        return nodes.Rules(entries, self.start + first)
+    def number(self, token: Any) -> Node:
+        position = self.start + token.start_pos
+        exponent = token.lower().partition("e")[2] or "0"
+        if len(token) <= LONGEST_NUMBER and abs(int(exponent)) <= LONGEST_NUMBER:
+            value = Fraction(str(token))
+            if len(nodes.spell_number(value)) <= LONGEST_NUMBER:
+                return Number(value, position)
+        raise RecipeError(f"the number '{shortened(token, 20)}' has more than {LONGEST_NUMBER} digits.", self.text, position)
 
     def call(self, tree: Any) -> Node:
         method, *arguments = tree.children
@@ -89,3 +115,27 @@ class TreeReader:
         if operand is None or operand.data != "reference":
             raise RecipeError('a preset is written preset("NAME").', self.text, position)
         return nodes.PresetValue(self.name(operand.children[0].children[0])[0], position)
+
+    def _unquoted(self, token: Any, position: int) -> str:
+        inside = token[1:-1]
+        for match in re.finditer(r"\\(.)", inside):
+            if match[1] not in '"\\':
+                raise RecipeError(
+                    f"'{match[0]}' means nothing in quotes. Folders are parted by '/'; a backslash itself is '\\\\'.",
+                    self.text,
+                    position + 1 + match.start(),
+                )
+        if not inside.strip():
+            raise RecipeError("there is no name in these quotes.", self.text, position)
+        return re.sub(r"\\(.)", r"\1", inside)
+
+    def _place(self, tree: Any) -> int:
+        return self.start + tree.meta.start_pos
+
+    def _error(self, message: str, tree: Any) -> RecipeError:
+        return RecipeError(message, self.text, self._place(tree))
+
+
+def sign_hint(text: str) -> str:
+    """What to type for a typographic sign in the text; empty where there is none."""
+    return "Multiply with '*'." if "×" in text else "Subtract with '-'." if set("−–—") & set(text) else ""
