@@ -1,4 +1,4 @@
-"""`./chilly bench`: floor and merge take turns, so that a busy machine slows both; medians of ratios are printed as a table."""
+"""`./chilly bench`: floor and merge take turns, so that a busy machine slows both; medians and their ratios are printed."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _prepare(sources: Sequence[Path], cold: bool) -> None:
 
 
 def _table(result: dict) -> str:
-    """Medians; ratios are medians of the ratios to the same round's best floor at the same number of threads."""
+    """Medians, and their ratios to the best floor at the same number of threads."""
     runs = result["runs"]
     lines = [
         f"## {result['case']}{', cold' if result['cold'] else ''}",
@@ -124,7 +124,7 @@ def _table(result: dict) -> str:
     ]
     lines.append("|---|---|---|---|---|---|")
     for name, measured in runs.items():
-        wall, cpu = (statistics.median(run[key] for run in measured) for key in ("wall", "cpu"))
+        wall, cpu = (_median(measured, key) for key in ("wall", "cpu"))
         ratios = _ratios(runs, name)
         memory = max((run.get("rss_above_torch", 0) for run in measured), default=0)
         shown = " | ".join(f"{ratio:.2f}" if ratio else "-" for ratio in ratios)
@@ -144,15 +144,16 @@ def _table(result: dict) -> str:
 
 
 def _ratios(runs: dict[str, list[dict]], name: str) -> tuple[float | None, float | None]:
-    threads = name.split()[-1]
-    floors = [measured for other, measured in runs.items() if other.startswith(f"floor {threads} ")]
+    """Median over the least of the floors' medians, at the same number of threads; wall, then CPU."""
+    floors = [measured for other, measured in runs.items() if other.startswith(f"floor {name.split()[-1]} ")]
     if name.startswith("floor") or not floors:
         return None, None
-    ratios = []
-    for key in ("wall", "cpu"):
-        best = [min(floor[index][key] for floor in floors) for index in range(len(runs[name]))]
-        ratios.append(statistics.median(run[key] / least for run, least in zip(runs[name], best, strict=True)))
-    return ratios[0], ratios[1]
+    wall, cpu = (_median(runs[name], key) / min(_median(floor, key) for floor in floors) for key in ("wall", "cpu"))
+    return wall, cpu
+
+
+def _median(measured: Sequence[dict], key: str) -> float:
+    return statistics.median(run[key] for run in measured)
 
 
 def _memory_bytes() -> int:
