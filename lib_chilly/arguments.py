@@ -30,7 +30,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_synth(commands)
     _add_bench(commands)
     _add_methods(commands)
-    commands.add_parser("test", help="run the whole test suite: [--peers] [PYTEST ARGS]")
+    tests = commands.add_parser("test", help="run the whole test suite: [--peers] [PYTEST ARGS]")
+    tests.set_defaults(command="test")
     return parser
 
 
@@ -114,7 +115,6 @@ def _add_methods(commands: argparse._SubParsersAction) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 256:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 256")
-    return number
+    if not (text.isdecimal() and 1 <= int(text[:4]) <= 256):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number between 1 and 256")
+    return int(text)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .arguments import make_parser
-from .console import Progress, describe_plan, describe_report, printable, show
+from .console import Progress, describe_plan, describe_report, printable, sentence, show
 from .errors import Interrupted, MergeError, RecipeError
 from .models import ModelLibrary, default_folders
 from .notations import read_recipe
@@ -39,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return DONE
     except Interrupted as error:
-        print(f"chilly: {printable(str(error))}", file=sys.stderr)
+        print(f"chilly: {sentence(error)}", file=sys.stderr)
         return INTERRUPTED
     except MergeError as error:
-        print(f"chilly: {printable(str(error))}", file=sys.stderr)
+        print(f"chilly: {sentence(error)}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
         print("chilly: stopped. Nothing was left behind.", file=sys.stderr)
@@ -50,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:  # of the system's many refusals, one that no sentence was written for
+        print(printable(f"chilly: {error.filename or 'the system'}: {error.strerror or error}."), file=sys.stderr)
+        return MISTAKE
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -123,7 +126,7 @@ def _synth(options: argparse.Namespace) -> None:
         synthesise_near(options.near, options.drift, options.output, **common)
     else:
         synthesise(options.arch, options.size, options.output, inpainting=options.inpainting, **common)
-    print(f"wrote '{options.output}', {options.output.stat().st_size:,} bytes.")
+    show([f"wrote '{options.output}', {options.output.stat().st_size:,} bytes."])
 
 
 def _bench(options: argparse.Namespace) -> None:
@@ -137,6 +140,10 @@ def _methods(_: argparse.Namespace) -> None:
     from .registry import methods_table
 
     print(methods_table())
+
+
+def _test(_: argparse.Namespace) -> None:
+    raise RecipeError("the launcher runs the tests: ./chilly test.")
 
 
 def load_recipe(argument: str) -> Recipe:
@@ -175,6 +182,7 @@ COMMANDS = {
     "synth": _synth,
     "bench": _bench,
     "methods": _methods,
+    "test": _test,
 }
 
 

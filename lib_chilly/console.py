@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
+from .errors import RecipeError
 from .expression import spell
 from .jobs import Row
 from .memory import peak_memory_bytes
@@ -48,8 +49,15 @@ class Progress:
 
 
 def printable(text: str) -> str:
-    """Text that may come from a file, without characters that would command the terminal."""
-    return "".join(character if character.isprintable() or character == "\n" else ascii(character)[1:-1] for character in text)
+    """Text that may come from a file, on one line and without characters that would command the terminal."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def sentence(error: Exception) -> str:
+    """An error on one line; a mistake in a recipe has two more, which show its place."""
+    if isinstance(error, RecipeError) and error.text is not None and error.position is not None:
+        return "\n".join(map(printable, str(error).rsplit("\n", 2)))
+    return printable(str(error))
 
 
 def show(lines: Iterable[str]) -> None:

@@ -35,6 +35,11 @@ class SourceFile:
         status = os.fstat(self._descriptor)
         return status.st_size, status.st_mtime_ns
 
+    def check_unchanged(self, size_bytes: int, mtime_ns: int) -> None:
+        """CheckpointError when this is no longer the file of that identity."""
+        if self.identity() != (size_bytes, mtime_ns):
+            raise CheckpointError(f"'{self.path.name}' changed while it was read. Run the merge again when nothing writes to it.")
+
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill all of `buffer` (bytes, writable) with what stands at `offset`.
 

@@ -52,16 +52,26 @@ def hash_checkpoints(
     """sha256 in hex of each file, from the cache where it is the same file still; several files are hashed at once.
 
     A cache that cannot be used (a read-only home, a damaged database) is done without.
+
+    Raises:
+        CheckpointError: a file is no longer the one whose header was read.
     """
     with _Cache() as cache:
         found = [cache.get(checkpoint) for checkpoint in checkpoints]
         missing = [number for number, digest in enumerate(found) if digest is None]
         with ThreadPoolExecutor(max(1, threads)) as pool:
-            digests = pool.map(lambda number: hash_file(checkpoints[number].path, 0, on_bytes), missing)
+            digests = pool.map(lambda number: _hash_unchanged(checkpoints[number], on_bytes), missing)
             for number, digest in zip(missing, digests, strict=True):
                 found[number] = digest
                 cache.put(checkpoints[number], digest)
     return [digest or "" for digest in found]
+
+
+def _hash_unchanged(checkpoint: Checkpoint, on_bytes: Callable[[int], None] | None) -> str:
+    digest = hash_file(checkpoint.path, 0, on_bytes)
+    with SourceFile(checkpoint.path) as file:
+        file.check_unchanged(checkpoint.size_bytes, checkpoint.mtime_ns)
+    return digest
 
 
 class _Cache:
@@ -75,7 +85,7 @@ class _Cache:
             user_folder().mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(user_folder() / "hashes.sqlite", timeout=10)
             self._migrate(self._database)
-        except (OSError, sqlite3.Error):
+        except (OSError, RuntimeError, sqlite3.Error):  # RuntimeError: there is no home folder
             self._database = None
         return self
 

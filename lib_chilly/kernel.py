@@ -19,6 +19,9 @@ Read = Callable[[int, str, int, int], tuple[torch.Tensor, torch.Tensor | None]]
 Fetch = Callable[[int], tuple[torch.Tensor, torch.Tensor | None]]
 """The same for the slab in hand: source -> (values, scale)."""
 
+_E4M3FN_LARGEST, _E4M3FN_LIMIT = 448, 464
+"""The largest number of fp8_e4m3fn, and of those that are rounded to it."""
+
 
 @dataclass
 class Tally:
@@ -117,15 +120,19 @@ class Kernel:
 
     def _mend(self, job: KeyJob, terms: Terms, fetch: Fetch, first: torch.Tensor, result: torch.Tensor) -> None:
         """Find what is not finite; replace it by the model that `on_nan` names, in `result` and in `first`."""
-        bad = torch.zeros(result.numel(), dtype=torch.bool)
+        bad, spoilt = torch.zeros(result.numel(), dtype=torch.bool), terms[0][0]
         for source, _ in terms:
             wrong = ~torch.isfinite(_load(torch.empty(result.numel(), dtype=torch.float64), *fetch(source)))
             if bool(wrong.any()) and (self.on_nan is None or source == self.on_nan):
                 raise NotFinite(source, job.key)
+            spoilt = source if bool(wrong.any()) else spoilt
             bad |= wrong
         if bool(bad.any()):
             assert self.on_nan is not None
-            replacement = _load(torch.empty_like(result), *fetch(self.on_nan))[bad]
+            try:
+                replacement = _load(torch.empty_like(result), *fetch(self.on_nan))[bad]
+            except NotFinite:  # it lacks these channels
+                raise NotFinite(spoilt, job.key) from None
             if not bool(torch.isfinite(replacement).all()):
                 raise NotFinite(self.on_nan, job.key)
             result[bad] = first[bad] = replacement
@@ -133,7 +140,11 @@ class Kernel:
 
     def _count_overflow(self, job: KeyJob, result: torch.Tensor, dtype: torch.dtype) -> None:
         """Every source is finite here, so what is not finite after the rounding was too large for the sum or for the output."""
-        count = int((~torch.isfinite(_narrow(result, dtype).to(dtype).to(result.dtype))).sum())
+        if dtype is torch.float8_e4m3fn:
+            fits = result.abs() <= _E4M3FN_LIMIT
+        else:
+            fits = torch.isfinite(_narrow(result, dtype).to(dtype).to(result.dtype))
+        count = int((~fits).sum())
         if count:
             self.tally.overflow[job.key] = self.tally.overflow.get(job.key, 0) + count
 
@@ -149,10 +160,10 @@ class Kernel:
         for region, terms in ((slice(0, extra.shared), job.terms), (slice(extra.shared, channels), extra.terms)):
             part = torch.empty_like(whole[:, region]).reshape(-1)
 
-            def fetch(source: int, region: slice = region, terms: Terms = terms) -> tuple[torch.Tensor, torch.Tensor | None]:
+            def fetch(source: int, region: slice = region) -> tuple[torch.Tensor, torch.Tensor | None]:
                 values, scale = loaded[source]
                 if values.shape[1] < region.stop:  # the model that should replace NaN lacks these channels
-                    raise NotFinite(terms[0][0], job.key)
+                    raise NotFinite(source, job.key)
                 return values[:, region].reshape(-1), scale
 
             self._sum(job, terms, fetch, part)
@@ -163,15 +174,24 @@ class Kernel:
             torch.arange(start, start + out.numel(), out=out)
             return
         values, _ = self.read(job.source, job.key, start, out.numel())
-        if job.dtype.is_floating and not bool(torch.isfinite(values.to(torch.float64)).all()):
-            if self.on_nan is None or self.on_nan == job.source:
-                raise NotFinite(job.source, job.key)
+        if values.is_floating_point():
             bad = ~torch.isfinite(values.to(torch.float64))
-            values = torch.where(bad, self.read(self.on_nan, job.key, start, out.numel())[0].to(values.dtype), values)
-            self.tally.replaced[job.key] = self.tally.replaced.get(job.key, 0) + int(bad.sum())
+            if bool(bad.any()):
+                values = self._mended_copy(job, job.source, start, values.clone(), bad)  # the next read reuses their memory
         out.copy_(values)
         if job.is_position_ids and not bool((out == torch.arange(start, start + out.numel())).all()):
             self.tally.faulty_positions.add(job.key)
+
+    def _mended_copy(self, job: KeyJob, source: int, start: int, values: torch.Tensor, bad: torch.Tensor) -> torch.Tensor:
+        """Copied values with those of the model that `on_nan` names where they are bad."""
+        if self.on_nan is None or self.on_nan == source:
+            raise NotFinite(source, job.key)
+        replacement = self.read(self.on_nan, job.key, start, values.numel())[0][bad]
+        if not bool(torch.isfinite(replacement.to(torch.float64)).all()):
+            raise NotFinite(self.on_nan, job.key)
+        values[bad] = replacement.to(values.dtype)
+        self.tally.replaced[job.key] = self.tally.replaced.get(job.key, 0) + int(bad.sum())
+        return values
 
     def _buffers(self, compute: str, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         dtype = getattr(torch, compute)
@@ -204,8 +224,11 @@ def _narrow(result: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """`result` in a type from which torch rounds to `dtype` once.
 
     From float64 torch goes to 16 and 8 bits through float32, which would round twice; rounding to odd on the way keeps what the
-    second rounding needs to know.
+    second rounding needs to know. What is too large for fp8_e4m3fn, which has no Inf, becomes its largest number: torch made it NaN
+    in some versions and that in others.
     """
+    if dtype is torch.float8_e4m3fn:
+        result = result.clamp(-_E4M3FN_LARGEST, _E4M3FN_LARGEST)
     if result.dtype is not torch.float64 or dtype in (torch.float64, torch.float32):
         return result
     near = result.to(torch.float32)

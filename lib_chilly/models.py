@@ -81,11 +81,11 @@ class ModelLibrary:
 
     def _nearest(self, plain: str) -> str:
         stems = sorted({without_suffix(relative) for relative, _ in self.files})
-        near = difflib.get_close_matches(plain, stems, 1) or difflib.get_close_matches(
-            plain.lower(), [stem.lower() for stem in stems], 1
-        )
+        # By its last part too: a file in a sub-folder is mostly named without it.
+        spellings = {part.lower(): stem for stem in reversed(stems) for part in (stem.rpartition("/")[2], stem)}
+        near = difflib.get_close_matches(plain.lower(), spellings, 1)
         if near:
-            return f" Did you mean '{next(stem for stem in stems if stem.lower() == near[0].lower())}'?"
+            return f" Did you mean '{spellings[near[0]]}'?"
         return f" It has {', '.join(stems[:8])}{' and more' if len(stems) > 8 else ''}." if stems else " It holds no checkpoints."
 
 

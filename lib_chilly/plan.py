@@ -97,6 +97,8 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
     claims = {number: claim for number, (claim, _) in title_hashes(recipe, number_of).items()}
     maker = JobMaker(recipe, sources, number_of)
     jobs = maker.make()
+    on_nan = _on_nan(recipe, sources, number_of)
+    _check_replacements(sources, jobs, on_nan)
     return Plan(
         recipe=recipe,
         architecture=sources[0].architecture,
@@ -104,7 +106,7 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
         jobs=tuple(jobs),
         rows=maker.rows,
         title_claims=claims,
-        on_nan=_on_nan(recipe, sources, number_of),
+        on_nan=on_nan,
         warnings=tuple(_warnings(recipe, library, maker)),
         notes=(*recipe.notes, *maker.notes(), *_absences(sources, jobs), *_left_out(sources, jobs)),
     )
@@ -136,6 +138,21 @@ def _on_nan(recipe: Recipe, sources: list[Source], number_of: Mapping[str, int])
         if without_suffix(name) == source.name or number_of.get(name) == number:
             return number
     raise RecipeError(f"on_nan takes '{name}', which is no model of this recipe: {', '.join(source.name for source in sources)}.")
+
+
+def _check_replacements(sources: list[Source], jobs: list[KeyJob], on_nan: int | None) -> None:
+    """Copied keys may differ in length between models; values can be taken only from one of the same length."""
+    if on_nan is None:
+        return
+    for job in jobs:
+        info = sources[on_nan].tensors.get(job.key)
+        if job.source is None or info is None or not sources[job.source].tensors[job.key].dtype.is_floating:
+            continue
+        if info.elements != job.elements:
+            raise RecipeError(
+                f"on_nan takes '{sources[on_nan].name}', whose '{job.key}' has shape {info.shape}; {job.shape} is needed. "
+                "Name another model."
+            )
 
 
 def _warnings(recipe: Recipe, library: ModelLibrary, maker: JobMaker) -> list[str]:

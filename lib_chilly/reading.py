@@ -36,11 +36,7 @@ class OpenSource:
 
     def check_unchanged(self) -> None:
         """CheckpointError when the file is no longer the one whose header was read."""
-        checkpoint = self.source.checkpoint
-        if self.file.identity() != (checkpoint.size_bytes, checkpoint.mtime_ns):
-            raise CheckpointError(
-                f"'{checkpoint.path.name}' changed while it was read. Run the merge again when nothing writes to it."
-            )
+        self.file.check_unchanged(self.source.checkpoint.size_bytes, self.source.checkpoint.mtime_ns)
 
 
 class Reader:

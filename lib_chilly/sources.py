@@ -74,12 +74,25 @@ def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], d
 
 
 def title_hashes(recipe: Recipe, number_of: Mapping[str, int]) -> dict[int, tuple[str, ModelRef]]:
-    """Source number to (hash that a webui title in the recipe claims, where it stands)."""
-    claims = {}
+    """Source number to (hash that a webui title in the recipe claims, where it stands).
+
+    Raises:
+        RecipeError: two titles claim different hashes for one file.
+    """
+    claims: dict[int, tuple[str, ModelRef]] = {}
     for model in recipe.models():
         claimed = split_title(model.name)[1]
-        if claimed:
-            claims[number_of[model.name]] = (claimed, model)
+        if not claimed:
+            continue
+        before, place = claims.get(number_of[model.name], (claimed, model))
+        longer, shorter = sorted((before, claimed), key=len, reverse=True)
+        if not longer.startswith(shorter):
+            raise RecipeError(
+                f"'{without_suffix(model.name)}' has two hashes in this recipe, {before} and {claimed}; one file has one.",
+                recipe.text,
+                model.position,
+            )
+        claims[number_of[model.name]] = (longer, place)
     return claims
 
 

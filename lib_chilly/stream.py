@@ -178,8 +178,8 @@ class _Pass:
         info = file.source.tensors[error.key]
         reader, count = Reader([file]), 0
         for start in range(0, info.elements, SLAB_ELEMENTS):
-            values, _ = reader.read(0, error.key, start, min(SLAB_ELEMENTS, info.elements - start))
-            count += int((~torch.isfinite(values.to(torch.float64))).sum())
+            values, scale = reader.read(0, error.key, start, min(SLAB_ELEMENTS, info.elements - start))
+            count += int((~torch.isfinite(values.to(torch.float64) * (1 if scale is None else scale))).sum())
         return CheckpointError(
             f"'{file.source.checkpoint.path.name}' holds {count} values that are NaN or Inf in '{error.key}'. Repair or "
             "replace it, or pass --on-nan take:MODEL to take those values from another model of the recipe."
