@@ -224,8 +224,8 @@ def _narrow(result: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """`result` in a type from which torch rounds to `dtype` once.
 
     From float64 torch goes to 16 and 8 bits through float32, which would round twice; rounding to odd on the way keeps what the
-    second rounding needs to know. What is too large for fp8_e4m3fn, which has no Inf, becomes its largest number: torch made it NaN
-    in some versions and that in others.
+    second rounding needs to know. What is too large for fp8_e4m3fn, which has no Inf, becomes its largest number;
+    left to itself, torch does so in some versions and gives NaN in others.
     """
     if dtype is torch.float8_e4m3fn:
         result = result.clamp(-_E4M3FN_LARGEST, _E4M3FN_LARGEST)

@@ -70,7 +70,7 @@ def make_report(plan: Plan, output: Path, streamed: StreamResult, seconds: float
         peak_rss_bytes=peak_rss_bytes(),
         keys=_count_keys(plan),
         change={lane: _relative(tally.change.get(lane)) for lane in dict.fromkeys(_lanes_in_order(plan))},
-        warnings=(*plan.warnings, *_seen(tally)),
+        warnings=(*plan.warnings, *_seen(plan, tally)),
     )
 
 
@@ -140,12 +140,15 @@ def _relative(sums: list[float] | None) -> float | None:
     return math.sqrt(change / size) if size else (0.0 if change == 0 else math.inf)
 
 
-def _seen(tally: Tally) -> list[str]:
+def _seen(plan: Plan, tally: Tally) -> list[str]:
     found = []
     if tally.overflow:
         total, first = sum(tally.overflow.values()), next(iter(sorted(tally.overflow)))
+        dtype = next(job.dtype.name for job in plan.jobs if job.key == first)
+        became = "448, its largest number" if dtype == "fp8_e4m3fn" else "Inf"
         found.append(
-            f"{total} values in {len(tally.overflow)} keys are too large for the output's dtype and became Inf, as in '{first}'."
+            f"{total} values in {len(tally.overflow)} keys are too large for the output's dtype and became {became}, "
+            f"as in '{first}'."
         )
     if tally.replaced:
         total, first = sum(tally.replaced.values()), next(iter(sorted(tally.replaced)))

@@ -40,7 +40,7 @@ FORMATS = {
     "F32": Format(24, -149, float(2**128 - 2**104), math.inf, 4),
     "F16": Format(11, -24, 65504.0, math.inf, 2),
     "BF16": Format(8, -133, float(2**128 - 2**120), math.inf, 2),
-    "F8_E4M3": Format(4, -9, 448.0, math.nan, 1),
+    "F8_E4M3": Format(4, -9, 448.0, 448.0, 1),
     "F8_E5M2": Format(3, -16, 57344.0, math.inf, 1),
 }
 INTEGERS = {"I64": np.int64, "I32": np.int32, "U8": np.uint8, "BOOL": np.bool_}

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import reference
 import torch
-from checkpoints import BETAS, CONV_IN, KEYS, LANE_OF, UNET, draw, merge_in, model, plan_in, stored, write_models
+from checkpoints import BETAS, CONV_IN, KEYS, LANE_OF, UNET, draw, merge_in, model, plan_in, stored, tiny, write_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import TAGS, Stored, decoded, encoded, nearest, read_file, rounded, weighted
 
+from lib_chilly import memory
 from lib_chilly.errors import CheckpointError
 
 Models = Mapping[str, Mapping[str, Stored]]
@@ -55,7 +56,7 @@ def test_reference_rounding_is_the_nearest_by_integers(value: float, tag: str):
     form = reference.FORMATS[tag]
     exact = nearest(Fraction(value), form.precision, form.lowest)
     got = float(rounded(np.array(value), tag))
-    assert got == float(exact) if abs(exact) <= form.largest else not np.isfinite(got)
+    assert got == (float(exact) if abs(exact) <= form.largest else np.copysign(form.beyond, value))
 
 
 @pytest.mark.parametrize(
@@ -396,6 +397,73 @@ def test_keys_of_these_tests_have_the_lanes_that_the_planner_gives_them(pair):
     folder, _ = pair
     plan = plan_in(folder, "M = mean(first, second)")
     assert {job.key: job.lane for job in plan.jobs} == {key: LANE_OF[key] for key in KEYS}
+
+
+@pytest.mark.parametrize("compute", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("dtype", "spread", "became"), [("fp8_e4m3fn", 130, "448, its largest number"), ("fp8_e5m2", 20000, "Inf")]
+)
+def test_fp8_output_equals_numpy_and_overflow_is_counted(tmp_path: Path, dtype, spread, became, compute):
+    # No --dtype asks for it, but `source` does where the first model is fp8 without scales.
+    form = reference.FORMATS[TAGS[dtype]]
+    a = np.clip(draw(1, A_KEY, (60, 60), spread), -form.largest, form.largest)
+    models = {
+        "a": model(1, dtype, only=[]) | {A_KEY: stored(a, dtype)},
+        "b": model(2, "fp32", only=[]) | {A_KEY: stored(draw(2, A_KEY, (60, 60), 3 * spread), "fp32")},
+    }
+    write_models(tmp_path, **models)
+    options = {"dtype": "source", "compute": compute}
+    report = merge_in(tmp_path, "M = weighted_sum(a, b, alpha=0.4)", tmp_path / "out.tmp", options=options)
+    terms = {key: [(Fraction("0.6"), models["a"][key].values), (Fraction("0.4"), models["b"][key].values)] for key in models["a"]}
+    assert wrong_elements(tmp_path / "out.tmp", {key: weighted(sums, dtype, compute) for key, sums in terms.items()}) == {}
+    # Half a step beyond the largest number still goes to it: 464 to 448, as the even one.
+    limit = form.largest + float(np.spacing(np.float64(form.largest))) * 2 ** (52 - form.precision)
+    beyond = reference.exact_sum(terms[A_KEY])
+    count = int((np.abs(beyond) > limit).sum())
+    assert count > 0
+    assert [warning for warning in report.warnings if "too large" in warning] == [
+        f"{count} values in 1 keys are too large for the output's dtype and became {became}, as in '{A_KEY}'."
+    ]
+
+
+def test_sum_in_which_nothing_counts_is_zero_and_reads_nothing(tmp_path: Path):
+    write_models(tmp_path, a=model(1), b=model(2))
+    report = merge_in(tmp_path, "M = free_sum(a, b, alpha=0, beta=0)", tmp_path / "out.tmp")
+    assert report.read_bytes == 0
+    assert {tensor.data.strip(b"\0") for tensor in read_file(tmp_path / "out.tmp").values()} == {b""}
+
+
+# ---- whole checkpoints, and tensors larger than a slab ----
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+@pytest.mark.parametrize(("architecture", "keys"), [("sd1", 1131), ("sdxl", 2515)])
+def test_every_key_of_a_whole_checkpoint_equals_numpy(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path, architecture, keys, dtype
+):
+    first = tiny(tmp_path_factory, f"{architecture}-one", architecture, seed=5)
+    second = tiny(tmp_path_factory, f"{architecture}-two", near=first, drift=0.3, seed=6, dtype="fp32")
+    text = f"M = weighted_sum({architecture}-one, {architecture}-two, alpha=0.3)"
+    merge_in(first.parent, text, tmp_path / "out.tmp", options={"dtype": dtype})
+    one, two, written = read_file(first), read_file(second), read_file(tmp_path / "out.tmp")
+    assert written.keys() == one.keys()
+    assert len(written) == keys
+    for key, tensor in written.items():
+        if key.endswith("position_ids"):
+            assert tensor == one[key]
+        else:
+            assert tensor.shape == one[key].shape
+            assert tensor.data == weighted([(Fraction("0.7"), one[key].values), (Fraction("0.3"), two[key].values)], dtype), key
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "fp32"])
+def test_tensor_larger_than_a_slab_equals_numpy_in_every_element(tmp_path: Path, dtype):
+    count = memory.SLAB_ELEMENTS + 12345
+    models = {name: model(seed, only=[]) | {A_KEY: stored(draw(seed, A_KEY, (count,)), "fp16")} for seed, name in enumerate("ab")}
+    write_models(tmp_path, **models)
+    merge_in(tmp_path, "M = weighted_sum(a, b, alpha=0.3)", tmp_path / "out.tmp", options={"dtype": dtype})
+    terms = [(Fraction("0.7"), models["a"][A_KEY].values), (Fraction("0.3"), models["b"][A_KEY].values)]
+    assert read_file(tmp_path / "out.tmp")[A_KEY].data == weighted(terms, dtype)
 
 
 # ---- what is not finite ----

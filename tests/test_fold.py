@@ -181,7 +181,7 @@ def recipes(draw: st.DrawFn) -> tuple[str, Said]:
     return "\n".join([*lines, f"result = {result.text}"]), result
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(recipe=recipes())
 def test_folding_is_evaluating_with_fractions_when_all_sources_hold_the_key(folder, recipe):
     text, result = recipe
@@ -212,6 +212,18 @@ def test_source_whose_coefficients_cancel_is_neither_read_nor_in_the_sum(folder)
     plan = plan_in(folder, "M = ma + 0.3 * (mb - mc) - 0.3 * mb + 0.3 * mc")
     assert exact(plan, "IN11") == {"ma": 1}
     assert {job.reads() == {0} for job in plan.jobs} == {True}
+
+
+def test_name_with_and_without_its_suffix_is_one_source(folder):
+    plan = plan_in(folder, "M = 0.5 * ma + 0.2 * ma.safetensors + 0.3 * mb")
+    assert [source.name for source in plan.sources] == ["ma", "mb"]
+    assert exact(plan, "IN11") == {"ma": Fraction("0.7"), "mb": Fraction("0.3")}
+
+
+def test_symlink_to_a_model_is_the_same_source(tmp_path: Path):
+    write_models(tmp_path, ma=model(1, only=[]))
+    (tmp_path / "mb.safetensors").symlink_to(tmp_path / "ma.safetensors")
+    assert exact(plan_in(tmp_path, "M = 0.6 * ma + 0.4 * mb"), "IN11") == {"ma": 1}
 
 
 def test_free_sum_keeps_its_numbers_and_warns(folder):

@@ -107,8 +107,7 @@ def test_file_is_the_same_for_any_threads_and_way_of_reading(
     assert report.data_sha256 == hashlib.sha256(data_of(usual)).hexdigest()
 
 
-@pytest.mark.parametrize("elements", [61, 128, 1 << 20])
-@pytest.mark.parametrize("block_bytes", [10, 4096, 1 << 23])
+@pytest.mark.parametrize(("elements", "block_bytes"), [(61, 10), (61, 1 << 23), (128, 4096), (1 << 20, 4096)])
 def test_file_is_the_same_for_any_slab_and_block_size(folder, dtype, usual, tmp_path, monkeypatch, elements, block_bytes):
     cut(monkeypatch, elements, block_bytes)
     report = merge_in(folder, RECIPE, tmp_path / "out.safetensors", options={"dtype": dtype})
@@ -141,14 +140,18 @@ def test_file_is_the_same_on_a_processor_without_vectors_and_with_other_hash_see
         "assert torch.backends.cpu.get_cpu_capability() == 'DEFAULT'\n"
         "for dtype in ('fp16', 'bf16', 'fp32'):\n"
         "    merge_in(Path(sys.argv[3]), sys.argv[4], Path(sys.argv[5]) / dtype, options={'dtype': dtype})\n"
+        "    merge_in(Path(sys.argv[6]), sys.argv[7], Path(sys.argv[5]) / f'{dtype}.ends', options={'dtype': dtype})\n"
     )
+    every = write_models(tmp_path / "every", a=every_number(1), b=every_number(-1))
     tests = Path(__file__).parent
     environment = os.environ | {"ATEN_CPU_CAPABILITY": "default", "PYTHONHASHSEED": "77", "OMP_NUM_THREADS": "3"}
-    arguments = [str(tests), str(tests.parent), str(folder), RECIPE, str(tmp_path)]
+    arguments = [str(tests), str(tests.parent), str(folder), RECIPE, str(tmp_path), str(every), ENDS]
     subprocess.run([sys.executable, "-c", program, *arguments], env=environment, check=True)
     for other in ("fp16", "bf16", "fp32"):
         merge_in(folder, RECIPE, tmp_path / f"{other}.here", options={"dtype": other})
+        merge_in(every, ENDS, tmp_path / f"{other}.here.ends", options={"dtype": other})
         assert (tmp_path / other).read_bytes() == (tmp_path / f"{other}.here").read_bytes()
+        assert (tmp_path / f"{other}.ends").read_bytes() == (tmp_path / f"{other}.here.ends").read_bytes()
     assert (tmp_path / "fp32").read_bytes() == usual
 
 
@@ -169,9 +172,19 @@ def test_file_and_its_hash_are_the_same_when_threads_finish_in_any_order(folder,
 
 
 def test_rebuilt_position_ids_are_the_same_in_pieces(folder, tmp_path, monkeypatch):
-    cut(monkeypatch, 10, 100)
+    cut(monkeypatch, 25, 1000)
     merge_in(folder, RECIPE + "save(position_ids=rebuild)", tmp_path / "out.tmp", threads=3)
     assert read_file(tmp_path / "out.tmp")[POSITION_IDS] == stored(np.arange(77).reshape(1, 77), "I64")
+
+
+ENDS = "M = weighted_sum(a, b, alpha=0.3)"
+
+
+def every_number(step: int) -> dict[str, Stored]:
+    """A model with every finite number of fp16, upwards or downwards: subnormals, zeros of both signs, the largest."""
+    codes = np.arange(65536, dtype=np.uint16)
+    finite = codes[np.isfinite(codes.view(np.float16))][::step]
+    return model(1, only=[SCALED]) | {SCALED: Stored("F16", finite.shape, finite.tobytes())}
 
 
 def cut(monkeypatch: pytest.MonkeyPatch, elements: int, block_bytes: int) -> None:
@@ -344,3 +357,12 @@ def test_file_does_not_depend_on_the_folders_and_names_of_its_output(folder, mod
     merge_in(folder, RECIPE, tmp_path / "one.safetensors")
     merge_in(there, RECIPE, tmp_path / "elsewhere" / "two.tmp")
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "elsewhere" / "two.tmp").read_bytes()
+
+
+def test_source_may_be_overwritten_by_its_own_merge(folder, models, tmp_path):
+    there = write_models(tmp_path / "own", **models)
+    merge_in(there, RECIPE, tmp_path / "out.tmp")
+    for use_mmap in (False, True):
+        write_models(there, **models)
+        merge_in(there, RECIPE, there / "plain.safetensors", use_mmap=use_mmap)
+        assert (there / "plain.safetensors").read_bytes() == (tmp_path / "out.tmp").read_bytes()
