@@ -14,7 +14,7 @@ from fractions import Fraction
 from .architecture import architectures
 from .block_rules import lanes_of
 from .errors import RecipeError
-from .expression import Call, Node, Rules, children, number_node, walk, with_children
+from .expression import Call, Node, Rules, children, number_node, shortened, walk, with_children
 from .recipe import Line, Recipe
 from .recipe_check import nearest
 from .recipe_text import parse_recipe
@@ -63,7 +63,7 @@ def set_value(recipe: Recipe, address: str, value: Fraction | float | Node) -> R
     # Reading it again checks all that a recipe promises, and gives every node a place in the new text.
     read = parse_recipe(changed.canonical())
     if read != changed:
-        raise RecipeError(f"the value for '{address}' cannot be written in a recipe.")
+        raise RecipeError(f"the value for '{shortened(address)}' cannot be written in a recipe.")
     return replace(read, notes=recipe.notes)
 
 
@@ -78,7 +78,9 @@ def _find(recipe: Recipe, address: str) -> _Place:
         return place
     settable = addresses(recipe)
     known = [*settable, *(f"{name}.{lane}" for name in settable if name not in recipe.constants for lane in _lanes())]
-    raise RecipeError(f"there is no '{address}' to set.{nearest(address, known)} Known: {', '.join(settable) or 'nothing'}.")
+    raise RecipeError(
+        f"there is no '{shortened(address)}' to set.{nearest(address, known)} Known: {', '.join(settable) or 'nothing'}."
+    )
 
 
 def _in_step(step: Line, rest: str) -> _Place | None:
@@ -121,12 +123,12 @@ def _changed(place: _Place, value: Node) -> Node:
 
 def _with_rule(old: Node, lane: str, value: Node) -> Rules:
     entries: list[tuple[str, Node]] = list(old.entries) if isinstance(old, Rules) else [("*", old)]
-    own = [index for index, (pattern, _) in enumerate(entries) if pattern == lane]
-    if own and not any(_covers(pattern, lane) for pattern, _ in entries[own[-1] + 1 :]):
-        entries[own[-1]] = (lane, value)
-    else:
-        entries = [entry for entry in entries if entry[0] != lane] + [(lane, value)]
-    return Rules(tuple(entries))
+    later = [pattern for pattern, _ in entries]
+    place = len(later) - later[::-1].index(lane) - 1 if lane in later else len(later)
+    if any(_covers(pattern, lane) for pattern in later[place + 1 :] if pattern != "*"):
+        place = len(later)
+    before, after = ([entry for entry in part if entry[0] != lane] for part in (entries[:place], entries[place:]))
+    return Rules((*before, (lane, value), *after))
 
 
 def _covers(pattern: str, lane: str) -> bool:

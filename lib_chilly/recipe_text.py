@@ -43,7 +43,7 @@ def parse_recipe(text: str) -> Recipe:
     notes: list[str] = []
     found = list(statements(text))
     for start, statement in found:
-        _refuse_possessive(text, start, statement)
+        refuse_possessive(text, start, statement)
         target, node = TreeReader(text, start, checker.constants, checker.sums).read(_parse_statement(text, start, statement))
         if isinstance(node, Call) and node.method == "save" and target is None:
             if save is not None:
@@ -98,7 +98,7 @@ def _misread(statement: str, offset: int, at_end: bool, expected: set[str]) -> s
     return f"'{shortened(found)}' is not understood here; {words} was expected."
 
 
-def _refuse_possessive(text: str, start: int, statement: str) -> None:
+def refuse_possessive(text: str, start: int, statement: str) -> None:
     """`A + NED's input_blocks` is how people say a block merge; answer with the call that does it."""
     masked = STRING.sub(lambda string: "_" * len(string[0]), statement)
     match = _POSSESSIVE.search(masked)

@@ -403,7 +403,9 @@ def test_mistake_in_a_card_is_shown_with_line_column_and_caret_in_the_user_s_tex
     head, excerpt, caret = str(caught.value).split("\n")
     assert head.startswith(f"line {line}, column {column + 1}: ")
     assert message in head
-    assert (excerpt, caret) == (f"  {shown}", "  " + " " * column + "^")
+    hidden = shown.index(excerpt[2:])  # of a long line only the part around the caret is shown
+    assert len(shown) > 160 or hidden == 0
+    assert caret == "  " + " " * (column - hidden) + "^"
 
 
 @pytest.mark.parametrize("apostrophe", ["'", "’"], ids=["straight", "typographic"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..errors import RecipeError
+from ..expression import is_bare_name, is_number
 from .card_tokens import WEIGHTS, Names, Token, ends_formula, is_letter_x, is_name, is_numeric, settle, starts_operand
-from .errors import RecipeError
-from .expression import is_bare_name, is_number
 
 _DEEPEST = 50
 

@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from ..errors import RecipeError
+from ..recipe import Recipe
+from ..recipe_text import refuse_possessive
 from .card_given import Chooser, Given, find_given
 from .card_statement import Statement, defined_name, find_statement
 from .card_text import CardText, Segment
 from .card_tokens import Names, Token, lex
 from .card_weights import WeightFolder
-from .errors import RecipeError
-from .recipe import Recipe
-from .recipe_text import _refuse_possessive as refuse_possessive
 from .written_recipe import WrittenRecipe
 
 _UNNAMED = "result"

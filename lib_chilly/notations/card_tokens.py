@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .expression import NAME_CHARACTERS, is_bare_name, is_number
+from ..expression import NAME_CHARACTERS, is_bare_name, is_number
 
 WEIGHTS = ("alpha", "beta")
 NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"

@@ -9,8 +9,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from ..registry import all_methods
 from .card_tokens import Token
-from .registry import all_methods
 
 _LONGEST_LABEL_WORDS = 3
 _SPACES = {chr(code): " " for code in range(0x3001) if chr(code).isspace() and code != 10} | dict.fromkeys(

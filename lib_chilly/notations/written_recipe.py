@@ -6,12 +6,12 @@ import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ..errors import RecipeError
+from ..expression import Binary, Call, ListValue, Negative, Node, Rules, spell_name
+from ..recipe import Recipe
+from ..recipe_text import parse_recipe
 from .card_text import CardText
 from .card_tokens import Token
-from .errors import RecipeError
-from .expression import Binary, Call, ListValue, Negative, Node, Rules, spell_name
-from .recipe import Recipe
-from .recipe_text import parse_recipe
 
 
 class WrittenRecipe:

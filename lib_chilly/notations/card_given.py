@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..errors import RecipeError
 from .card_text import CardText
 from .card_tokens import NUMBER, WEIGHTS, Token
-from .errors import RecipeError
 
 _GIVEN = re.compile(
     rf"(?<![\w.\-])(?P<name>{'|'.join(WEIGHTS)})[ `]*={{1,2}}[\s`]*"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..errors import RecipeError
 from .card_given import Given
 from .card_tokens import WEIGHTS, Token
-from .errors import RecipeError
 
 _WEIGHTED = {("1-alpha", "alpha"): ("alpha",), ("1-beta", "beta"): ("beta",)}
 _TRIPLE = ("1-alpha-beta", "alpha", "beta")

@@ -6,11 +6,11 @@ import contextlib
 import re
 import unicodedata
 
+from ..errors import RecipeError
+from ..recipe import Recipe
+from ..recipe_text import parse_recipe
 from .card_text import CardText
-from .errors import RecipeError
 from .model_card import read_card
-from .recipe import Recipe
-from .recipe_text import parse_recipe
 
 LONGEST_TEXT, LONGEST_LINE, LONGEST_WORD, MOST_LINES = 65_536, 5_000, 500, 2_000
 """Larger than any recipe or card; they bound the time that a hostile text can take."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..errors import RecipeError
 from .card_formula import Arithmetic
 from .card_tokens import WEIGHTS, Names, Token, ends_formula, is_letter_x, is_name, is_product, settle
 from .card_weights import split_terms
-from .errors import RecipeError
 
 
 @dataclass(frozen=True)
