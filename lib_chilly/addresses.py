@@ -58,8 +58,7 @@ def set_value(recipe: Recipe, address: str, value: Fraction | float | Node) -> R
     """
     place = _find(recipe, unicodedata.normalize("NFC", address))
     line = replace(place.line, expression=_changed(place, _value_node(value)))
-    lines = tuple(line if other is place.line else other for other in recipe.lines)
-    changed = replace(recipe, lines=lines)
+    changed = replace(recipe, lines=tuple(line if other is place.line else other for other in recipe.lines))
     # Reading it again checks all that a recipe promises, and gives every node a place in the new text.
     read = parse_recipe(changed.canonical())
     if read != changed:
@@ -123,10 +122,9 @@ def _changed(place: _Place, value: Node) -> Node:
 
 def _with_rule(old: Node, lane: str, value: Node) -> Rules:
     entries: list[tuple[str, Node]] = list(old.entries) if isinstance(old, Rules) else [("*", old)]
-    later = [pattern for pattern, _ in entries]
-    place = len(later) - later[::-1].index(lane) - 1 if lane in later else len(later)
-    if any(_covers(pattern, lane) for pattern in later[place + 1 :] if pattern != "*"):
-        place = len(later)
+    own = [index for index, (pattern, _) in enumerate(entries) if pattern == lane]
+    stays = own and not any(_covers(pattern, lane) for pattern, _ in entries[own[-1] + 1 :] if pattern != "*")
+    place = own[-1] if stays else len(entries)
     before, after = ([entry for entry in part if entry[0] != lane] for part in (entries[:place], entries[place:]))
     return Rules((*before, (lane, value), *after))
 
