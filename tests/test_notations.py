@@ -441,7 +441,9 @@ def test_text_without_a_formula_says_so_with_an_example():
 # Our own notation, and any text at all
 
 NAMES = st.text(st.characters(categories=["L", "N", "Mn"], include_characters="_.-"), min_size=1, max_size=8).filter(is_bare_name)
-ANY_NAMES = st.one_of(NAMES, st.sampled_from(["x", "a-b", "v1-5-pruned-emaonly", "1-alpha"]), st.text("ab \"'\\x=+`", min_size=1))
+ANY_NAMES = st.one_of(
+    NAMES, st.sampled_from(["x", "a-b", "v1-5-pruned-emaonly", "1-alpha"]), st.text("ab \"'\\x=+`", min_size=1).filter(str.strip)
+)
 
 
 @st.composite
