@@ -72,7 +72,7 @@ def folder(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_models(tmp_path_factory.mktemp("sources"), **models)
 
 
-@pytest.fixture(scope="module", params=["fp16", "bf16", "fp32", "source"])
+@pytest.fixture(scope="module", params=["fp16", "fp32", "source"])
 def dtype(request: pytest.FixtureRequest) -> str:
     return request.param
 
