@@ -23,6 +23,7 @@ from .recipe import Recipe
 from .report import default_threads, plan_facts
 
 DONE, MISTAKE, INTERRUPTED = 0, 2, 130
+_LARGEST_RECIPE_BYTES = 1 << 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +88,7 @@ def _merge(options: argparse.Namespace) -> None:
                 planning_seconds=planning_seconds,
             )
     if options.json:
-        print(json.dumps({**plan_facts(plan, threads, options.mmap), **report.facts()}))
+        print(json.dumps({**plan_facts(plan, threads, options.mmap), **report.facts()}, allow_nan=False))
     else:
         show(describe_report(plan, report))
 
@@ -158,6 +159,10 @@ def load_recipe(argument: str) -> Recipe:
     except (OSError, ValueError):  # too long for a name
         is_file = False
     if is_file:
+        if Path(argument).stat().st_size > _LARGEST_RECIPE_BYTES:
+            raise RecipeError(
+                f"'{argument}' is too large for a recipe; is it a model? Write a recipe over models, such as 'A + B'."
+            )
         try:
             return read_recipe(Path(argument).read_text("utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:

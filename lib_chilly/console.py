@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import threading
@@ -61,8 +62,11 @@ def sentence(error: Exception) -> str:
 
 
 def show(lines: Iterable[str]) -> None:
-    """Print lines on stdout."""
-    print("\n".join(printable(line) for line in lines))
+    """Print lines on stdout; a reader who has gone away (`| head`) does not stop the work."""
+    try:
+        print("\n".join(printable(line) for line in lines), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def describe_plan(plan: Plan, threads: int, folder: Path, use_mmap: bool = False) -> list[str]:

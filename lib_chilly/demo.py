@@ -59,10 +59,14 @@ def _merge_step(
     plan = make_plan(read_recipe(text), ModelLibrary([models]), step=step, title=step)
     planning_seconds = time.perf_counter() - started
     show(describe_plan(plan, threads, output.parent))
+    if output.exists() and not manifest.is_ours(output):
+        raise OutputError(
+            f"'{output}' was not made by the demo, or changed since. Move it away, or name another folder with --dir."
+        )
     report = merge(
         plan,
         output,
-        overwrite=manifest.is_ours(output),
+        overwrite=True,
         threads=threads,
         should_stop=should_stop,
         planning_seconds=planning_seconds,

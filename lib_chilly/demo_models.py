@@ -51,9 +51,10 @@ class Manifest:
         self._folder = folder
         self._path = folder / ".chilly-demo.json"
         try:
-            self._files: dict[str, list[int]] = json.loads(self._path.read_text("utf-8"))
+            said = json.loads(self._path.read_text("utf-8"))
         except (OSError, ValueError):
-            self._files = {}
+            said = None
+        self._files: dict[str, list[int]] = said if isinstance(said, dict) else {}
 
     def is_ours(self, path: Path) -> bool:
         """Whether the file is as the demo wrote it."""

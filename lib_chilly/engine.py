@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .errors import Interrupted, RecipeError
+from .errors import Interrupted, OutputError, RecipeError
 from .hashes import hash_checkpoints
 from .plan import Plan
 from .report import Report, make_report
@@ -46,6 +46,10 @@ def merge(
     from .stream import stream  # imports torch
 
     started = time.perf_counter()
+    if output.suffix.lower() in (".ckpt", ".pt", ".pth", ".bin"):  # other programs would take it for a pickle
+        raise OutputError(
+            f"the output is a safetensors file; name it '{output.with_suffix('.safetensors')}', not '{output.name}'."
+        )
     target = check_target(output, overwrite)
     remove_abandoned(target.parent)
     check_space(target, plan.writes_bytes)

@@ -65,11 +65,6 @@ class SourceFile:
         self.read_into(memoryview(buffer), offset)
         return bytes(buffer)
 
-    def will_need(self, offset: int, size: int) -> None:
-        """Tell the system that these bytes are read soon; does nothing where there is no way to say so."""
-        if size > 0 and hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._descriptor, offset, size, os.POSIX_FADV_WILLNEED)
-
     def map(self) -> mmap.mmap:
         """The whole file mapped copy-on-write, so that it counts as writable and the file stays as it is."""
         return mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY)

@@ -1,4 +1,7 @@
-"""sha256 of files, remembered by size, mtime and header digest so that a source is read for it once."""
+"""sha256 of files, remembered by path, size, mtime and header digest so that a source is read for it once.
+
+The path is in it because two plain models of one size have the same header, and often the same time.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from .checkpoint import Checkpoint
 from .fileio import SourceFile
 
 _CHUNK_BYTES = 1 << 18
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 def user_folder() -> Path:
@@ -23,10 +26,10 @@ def user_folder() -> Path:
     if named := os.environ.get("CHILLY_HOME"):
         return Path(named)
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "chillymerge"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "chillymerge"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "chillymerge"
-    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "chillymerge"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "chillymerge"
 
 
 def hash_file(path: Path, offset: int = 0, on_bytes: Callable[[int], None] | None = None) -> str:
@@ -96,11 +99,9 @@ class _Cache:
     def get(self, checkpoint: Checkpoint) -> str | None:
         if self._database is None:
             return None
-        place = (checkpoint.size_bytes, checkpoint.mtime_ns, checkpoint.header_digest)
+        question = "SELECT sha256 FROM hashes WHERE path = ? AND size = ? AND mtime_ns = ? AND header = ?"
         try:
-            with closing(
-                self._database.execute("SELECT sha256 FROM hashes WHERE size = ? AND mtime_ns = ? AND header = ?", place)
-            ) as rows:
+            with closing(self._database.execute(question, _place(checkpoint))) as rows:
                 row = rows.fetchone()
         except sqlite3.Error:
             return None
@@ -109,10 +110,9 @@ class _Cache:
     def put(self, checkpoint: Checkpoint, digest: str) -> None:
         if self._database is None:
             return
-        row = (checkpoint.size_bytes, checkpoint.mtime_ns, checkpoint.header_digest, digest)
         try:
             with self._database:
-                self._database.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", row)
+                self._database.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?)", (*_place(checkpoint), digest))
         except sqlite3.Error:
             return
 
@@ -122,8 +122,15 @@ class _Cache:
         if version > _SCHEMA:
             raise sqlite3.DatabaseError(f"written by a newer version (schema {version})")
         with database:
+            if version < _SCHEMA:
+                database.execute("DROP TABLE IF EXISTS hashes")  # the first schema had no path; hashes are found again
             database.execute(
-                "CREATE TABLE IF NOT EXISTS hashes (size INTEGER, mtime_ns INTEGER, header TEXT, sha256 TEXT NOT NULL, "
-                "PRIMARY KEY (size, mtime_ns, header))"
+                "CREATE TABLE IF NOT EXISTS hashes (path TEXT, size INTEGER, mtime_ns INTEGER, header TEXT, "
+                "sha256 TEXT NOT NULL, PRIMARY KEY (path, size, mtime_ns, header))"
             )
             database.execute(f"PRAGMA user_version = {_SCHEMA}")
+
+
+def _place(checkpoint: Checkpoint) -> tuple[str, int, int, str]:
+    """What says that a file is the one that was hashed."""
+    return str(checkpoint.path.resolve()), checkpoint.size_bytes, checkpoint.mtime_ns, checkpoint.header_digest

@@ -183,7 +183,8 @@ class JobMaker:
         if key.endswith("position_ids"):
             rebuild = self.recipe.option("position_ids") == "rebuild"
             return KeyJob(key, BY_NAME["int64"], info.shape, lane, source=None if rebuild else source)
-        return KeyJob(key, info.dtype, info.shape, lane, source=source)
+        dtype = BY_NAME["fp16"] if info.scale else info.dtype  # scaled fp8 is written as what it stands for
+        return KeyJob(key, dtype, info.shape, lane, source=source)
 
     def _channels_job(self, key: str, lane: str, holders: Mapping[int, TensorInfo]) -> KeyJob:
         """The first convolution of ordinary and extended models: extra channels are a key that only the extended have."""

@@ -173,25 +173,28 @@ class Kernel:
         if job.source is None:
             torch.arange(start, start + out.numel(), out=out)
             return
-        values, _ = self.read(job.source, job.key, start, out.numel())
+        values, scale = self.read(job.source, job.key, start, out.numel())
         if values.is_floating_point():
-            bad = ~torch.isfinite(values.to(torch.float64))
+            wide = _load(torch.empty(values.numel(), dtype=torch.float64), values, scale)
+            bad = ~torch.isfinite(wide)
             if bool(bad.any()):
-                values = self._mended_copy(job, job.source, start, values.clone(), bad)  # the next read reuses their memory
+                self._mend_copy(job, start, wide, bad)
+            if scale is not None or bool(bad.any()):
+                values = _narrow(wide, out.dtype)
         out.copy_(values)
         if job.is_position_ids and not bool((out == torch.arange(start, start + out.numel())).all()):
             self.tally.faulty_positions.add(job.key)
 
-    def _mended_copy(self, job: KeyJob, source: int, start: int, values: torch.Tensor, bad: torch.Tensor) -> torch.Tensor:
-        """Copied values with those of the model that `on_nan` names where they are bad."""
-        if self.on_nan is None or self.on_nan == source:
-            raise NotFinite(source, job.key)
-        replacement = self.read(self.on_nan, job.key, start, values.numel())[0][bad]
-        if not bool(torch.isfinite(replacement.to(torch.float64)).all()):
+    def _mend_copy(self, job: KeyJob, start: int, wide: torch.Tensor, bad: torch.Tensor) -> None:
+        """Put the values of the model that `on_nan` names where copied ones are bad."""
+        assert job.source is not None
+        if self.on_nan is None or self.on_nan == job.source:
+            raise NotFinite(job.source, job.key)
+        replacement = _load(torch.empty_like(wide), *self.read(self.on_nan, job.key, start, wide.numel()))[bad]
+        if not bool(torch.isfinite(replacement).all()):
             raise NotFinite(self.on_nan, job.key)
-        values[bad] = replacement.to(values.dtype)
+        wide[bad] = replacement
         self.tally.replaced[job.key] = self.tally.replaced.get(job.key, 0) + int(bad.sum())
-        return values
 
     def _buffers(self, compute: str, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         dtype = getattr(torch, compute)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -67,9 +68,10 @@ class ModelLibrary:
         return matches[0]
 
     def _matches(self, plain: str) -> list[Path]:
-        wanted = plain.replace("\\", "/")
+        wanted = unicodedata.normalize("NFC", plain).replace("\\", "/")
         by_file: dict[Path, Path] = {}
-        for relative, path in self.files:
+        for given, path in self.files:
+            relative = unicodedata.normalize("NFC", given)  # macOS spells accents apart
             stem = next(relative[: -len(suffix)] for suffix in SUFFIXES if relative.lower().endswith(suffix))
             if wanted in (relative, stem, relative.rpartition("/")[2], stem.rpartition("/")[2]):
                 # The same file reached on two ways is one model.

@@ -98,6 +98,8 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
     maker = JobMaker(recipe, sources, number_of)
     jobs = maker.make()
     on_nan = _on_nan(recipe, sources, number_of)
+    if on_nan is not None:
+        recipe = recipe.with_options(**{**dict(recipe.save), "on_nan": f"take:{sources[on_nan].name}"})  # however it was spelled
     _check_replacements(sources, jobs, on_nan)
     return Plan(
         recipe=recipe,
@@ -123,10 +125,11 @@ def _effective(recipe: Recipe) -> Recipe:
             raise RecipeError(f"save option 'on_nan' is 'stop' or 'take:MODEL'; here it is '{value}'.")
     step = recipe.result
     is_last = step == list(recipe.steps)[-1]
+    dtype = recipe.option("dtype") or "fp16"
+    if dtype != "source" and recipe.option("compute") == ("float64" if dtype == "fp32" else "float32"):
+        recipe = recipe.with_options(**{**dict(recipe.save), "compute": None})  # what is done anyway
     silent = {name: None for name, value in recipe.save if value == _DEFAULTS.get(name)}
-    return recipe.with_options(
-        **{**dict(recipe.save), **silent, "dtype": recipe.option("dtype") or "fp16", "step": None if is_last else step}
-    )
+    return recipe.with_options(**{**dict(recipe.save), **silent, "dtype": dtype, "step": None if is_last else step})
 
 
 def _on_nan(recipe: Recipe, sources: list[Source], number_of: Mapping[str, int]) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -23,11 +24,21 @@ class OpenSource:
         self.scales: dict[str, torch.Tensor] = {}
 
     def __enter__(self) -> OpenSource:
+        try:
+            return self._opened()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _opened(self) -> OpenSource:
         self.check_unchanged()
         self.scales = {key: self._scale(info.scale) for key, info in self.source.tensors.items() if info.scale}
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.map is not None:
+            with contextlib.suppress(BufferError):  # a tensor still looks into it; the system frees it with that
+                self.map.close()
         self.file.close()
 
     def _scale(self, info: TensorInfo) -> torch.Tensor:

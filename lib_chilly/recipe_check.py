@@ -70,7 +70,7 @@ class Checker:
         if total not in (0, 1):
             raise self._error(
                 f"the coefficients of '{line.name}' add to {_shown(total)}: a model needs 1, a delta 0. "
-                f"Change the numbers, or write free_sum({_short(line.expression)}) if you mean it.",
+                f"Change the numbers, or write free_sum({_short(line.expression)}) if you mean it.{_minus_hint(line.expression)}",
                 line.expression,
             )
 
@@ -224,3 +224,11 @@ def _shown(total: Fraction) -> str:
 
 def _short(node: Node) -> str:
     return shortened(spell(node))
+
+
+def _minus_hint(node: Node) -> str:
+    """`B-C` is one name; where the sum is wrong, a subtraction may have been meant."""
+    for part in walk(node):
+        if isinstance(part, ModelRef) and part.name.count("-") == 1:
+            return f" '{part.name}' is one name here: a minus between operands has spaces around it."
+    return ""

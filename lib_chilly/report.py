@@ -27,7 +27,8 @@ class Report:
     Attributes:
         seconds: from the first open to after the rename, without torch's import.
         keys: lane to how many of its keys are merged (computed) and copied (one source's values as they are).
-        change: lane to the relative L2 change against the first source, before the last rounding; None where it was not read.
+        change: lane to the relative L2 change against the first source, before the last rounding; None where it was not read,
+            or has no ratio because it is 0.
     """
 
     output: Path
@@ -137,7 +138,8 @@ def _relative(sums: list[float] | None) -> float | None:
     if sums is None:
         return None
     change, size = sums
-    return math.sqrt(change / size) if size else (0.0 if change == 0 else math.inf)
+    ratio = math.sqrt(change / size) if size else 0.0 if change == 0 else math.inf
+    return ratio if math.isfinite(ratio) else None
 
 
 def _seen(plan: Plan, tally: Tally) -> list[str]:

@@ -95,16 +95,17 @@ class _Pass:
         """Write the header and all blocks; raises the failure of the earliest block."""
         self.writer.write_at(self.header, 0)
         workers = [threading.Thread(target=self._worker, daemon=True) for _ in range(max(1, threads))]
-        for worker in workers:
-            worker.start()
         try:
+            for worker in workers:
+                worker.start()
             for worker in workers:
                 while worker.is_alive():
                     worker.join(0.1)  # a wait without end would hold back Ctrl-C on Windows
         except BaseException as error:
             self._fail(-1, error)
             for worker in workers:
-                worker.join()
+                if worker.ident is not None:
+                    worker.join()
         if self.failures:
             raise min(self.failures, key=lambda failure: failure[0])[1]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from .architecture import FOLDER, known_keys, load
+from .architecture import FOLDER, architectures, known_keys, load
 from .checkpoint import open_checkpoint
 from .dtypes import BY_NAME, BY_TORCH_NAME, DType, torch_dtype
-from .errors import ArchitectureError
+from .errors import ArchitectureError, OutputError, RecipeError
 from .fileio import SourceFile
 from .header import Checkpoint
 from .writer import CheckpointWriter, build_header, check_target
@@ -63,6 +63,8 @@ def synthesise_near(
     file_format: str = "safetensors",
 ) -> None:
     """Write `base` with noise of `drift` times each tensor's standard deviation added; arguments and errors as `synthesise`."""
+    if not (math.isfinite(drift) and drift >= 0):
+        raise RecipeError(f"drift is {drift}; it must be 0 or more.")
     checkpoint = open_checkpoint(base)
     kept = _without(checkpoint.tensors, without, base.name)
     shapes = {
@@ -100,8 +102,8 @@ def _without(keys: Mapping[str, object], components: tuple[str, ...], name: str)
     for component in components:
         found = [
             p
-            for row in ("sd1", "sdxl")
-            for p in load(row).components.get(component, ())
+            for architecture in architectures()
+            for p in architecture.components.get(component, ())
             if any(key.startswith(p) for key in keys)
         ]
         if not found:
@@ -121,6 +123,8 @@ def _write(shapes: Shapes, make: Callable[[str], torch.Tensor], output: Path, fi
         try:
             torch.save({"state_dict": dict(tensors)}, temporary)
             temporary.replace(target)
+        except (OSError, RuntimeError) as error:  # torch's zip writer says both when a disk is full
+            raise OutputError(f"'{target}' cannot be written: {str(error).splitlines()[0]}") from None
         finally:
             temporary.unlink(missing_ok=True)
         return

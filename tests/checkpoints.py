@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -132,10 +130,9 @@ def plan_in(folder: Path, text: str, **options: str | None) -> Plan:
 def merge_in(
     folder: Path, text: str, output: Path, threads: int = 2, options: Mapping[str, str] | None = None, **how: bool
 ) -> Report:
-    """Plan and merge; without the sources' hashes, so that nobody's cache is touched, and without waiting for the disk."""
+    """Plan and merge; without the sources' hashes, so that nobody's cache is touched."""
     plan = plan_in(folder, text, **(options or {}))
-    with mock.patch.object(os, "fsync"):
-        return merge(plan, output, threads=threads, **{"source_hashes": False, "overwrite": True, **how})
+    return merge(plan, output, threads=threads, **{"source_hashes": False, "overwrite": True, **how})
 
 
 def tiny(session: pytest.TempPathFactory, name: str, architecture: str = "sd1", **options: object) -> Path:
