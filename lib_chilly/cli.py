@@ -210,4 +210,6 @@ def _stop_flag() -> Iterator[Callable[[], bool]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # pressed once more, it would only spoil Python's own end
+    sys.exit(code)

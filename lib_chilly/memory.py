@@ -71,4 +71,5 @@ def peak_memory_bytes(plan: Plan, threads: int, use_mmap: bool = False) -> int:
     compute = max((8 if job.compute == "float64" else 4 for job in plan.jobs), default=4)
     scratch = SLAB_ELEMENTS * (3 * compute + widest)
     mapped = plan.reads_bytes if use_mmap else 0
-    return _PROCESS_BYTES + threads * (BLOCK_BYTES + scratch + _THREAD_BYTES) + mapped
+    busy = min(threads, len(blocks_of(plan.jobs)))
+    return _PROCESS_BYTES + busy * (BLOCK_BYTES + scratch + _THREAD_BYTES) + mapped

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -100,7 +102,6 @@ def plan_facts(plan: Plan, threads: int, use_mmap: bool = False) -> dict[str, ob
         "peak_memory_bytes": peak_memory_bytes(plan, threads, use_mmap),
         "reproducible": "bitwise",
         "warnings": list(plan.warnings),
-        "notes": list(plan.notes),
         "recipe": plan.recipe.canonical(),
     }
 
@@ -115,6 +116,11 @@ def peak_rss_bytes() -> int | None:
     """The most memory that this process has had resident so far; None where the system does not say (Windows)."""
     if sys.platform == "win32":
         return None
+    if sys.platform == "linux":
+        # What getrusage says there is at least what the program that started this one had.
+        with contextlib.suppress(OSError):
+            if found := re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text("ascii", "replace")):
+                return int(found[1]) * 1024
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

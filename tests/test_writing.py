@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from checkpoints import merge_in, model, plan_in, write_models
+from checkpoints import model, plan_in, write_models
+from reference import read_file
 
 from lib_chilly import fileio, stream
 from lib_chilly.engine import merge
 from lib_chilly.errors import OutputError
+from lib_chilly.report import Report
 from lib_chilly.writer import TEMPORARY_SUFFIX, CheckpointWriter, check_target
 
 RECIPE = "MIX = 0.3 * a + 0.7 * b"
@@ -36,7 +38,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def merged(models: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What the recipe gives."""
     output = tmp_path_factory.mktemp("merged") / "out.safetensors"
-    merge_in(models, RECIPE, output)
+    merge_durably(models, RECIPE, output)
     return output.read_bytes()
 
 
@@ -48,6 +50,11 @@ def target(tmp_path: Path) -> Path:
     path = folder / "mix.safetensors"
     path.write_bytes(OLD)
     return path
+
+
+def merge_durably(folder: Path, text: str, output: Path, overwrite: bool = True, use_mmap: bool = False) -> Report:
+    """Merge and wait for the disk, as users do."""
+    return merge(plan_in(folder, text), output, overwrite=overwrite, threads=2, use_mmap=use_mmap, source_hashes=False)
 
 
 def temporaries(folder: Path) -> list[Path]:
@@ -89,7 +96,7 @@ def test_temporary_of_a_killed_writer_is_removed_by_the_next_merge_but_a_locked_
         (locked,) = temporaries(target.parent)
         assert locked != abandoned
         abandoned = abandon_again(target, locked)
-        merge_in(models, RECIPE, target)
+        merge_durably(models, RECIPE, target)
         assert temporaries(target.parent) == [locked]
         assert not abandoned.exists()
 
@@ -109,7 +116,7 @@ def test_files_that_only_look_like_temporaries_stay(models: Path, target: Path):
     strangers = [target.parent / name for name in ("mine.chilly-tmp", ".chilly-tmp.txt", ".hidden.safetensors")]
     for path in strangers:
         path.write_bytes(b"mine")
-    merge_in(models, RECIPE, target)
+    merge_durably(models, RECIPE, target)
     assert [path.read_bytes() for path in strangers] == [b"mine"] * 3
 
 
@@ -119,7 +126,7 @@ def test_abandoned_temporary_makes_room_before_space_is_checked(
     abandon(target)
     usage = shutil.disk_usage(target.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=0 if temporaries(Path(folder)) else 1 << 40))
-    merge(plan_in(models, RECIPE), target, overwrite=True, source_hashes=False)
+    merge_durably(models, RECIPE, target)
     assert target.read_bytes() == merged
 
 
@@ -166,7 +173,7 @@ def test_writer_in_a_folder_without_locks_writes_all_the_same_and_deletes_no_tem
 
 def test_target_with_a_long_name_of_wide_letters_is_written(models: Path, tmp_path: Path, merged: bytes):
     target = tmp_path / f"{'模' * 80}.safetensors"
-    merge_in(models, RECIPE, target)
+    merge_durably(models, RECIPE, target)
     assert target.read_bytes() == merged
 
 
@@ -217,7 +224,7 @@ def test_disk_that_fails_midway_leaves_the_old_file_and_nothing_else(
     monkeypatch.setattr("lib_chilly.memory.BLOCK_BYTES", 8192)
     calls = fail_at(monkeypatch, call, number, after)
     with pytest.raises(OutputError, match=said):
-        merge_in(models, RECIPE, target)
+        merge_durably(models, RECIPE, target)
     assert calls[0] > after
     assert_untouched(target)
 
@@ -225,7 +232,7 @@ def test_disk_that_fails_midway_leaves_the_old_file_and_nothing_else(
 def test_short_writes_are_continued(models: Path, target: Path, monkeypatch: pytest.MonkeyPatch, merged: bytes):
     real = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda file, data, offset: real(file, data[: len(data) // 3 + 1], offset))
-    merge_in(models, RECIPE, target)
+    merge_durably(models, RECIPE, target)
     assert target.read_bytes() == merged
 
 
@@ -235,7 +242,7 @@ def test_workers_that_cannot_start_never_leave_an_empty_file_behind(models: Path
 
     monkeypatch.setattr(stream, "Kernel", no_memory)
     with pytest.raises(MemoryError):
-        merge_in(models, RECIPE, target)
+        merge_durably(models, RECIPE, target)
     assert_untouched(target)
 
 
@@ -269,7 +276,7 @@ def test_small_disk_is_left_as_it_was(models: Path, target: Path, monkeypatch: p
             usage = shutil.disk_usage(target.parent)
             monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1 << 40))
         with pytest.raises(OutputError, match="became full" if check_lies else "the disk is full: "):
-            merge_in(models, RECIPE, target)
+            merge_durably(models, RECIPE, target)
         assert_untouched(target)
 
 
@@ -290,7 +297,7 @@ def test_unwritable_folder_is_said_in_a_sentence(
             monkeypatch.setattr(os, "access", lambda *_: access_lies)
         said = "cannot be written: (Permission denied|Read-only file system)" if access_lies else "is not writable"
         with pytest.raises(OutputError, match=said):
-            merge_in(models, RECIPE, target)
+            merge_durably(models, RECIPE, target)
     assert_untouched(target)
 
 
@@ -308,7 +315,7 @@ def refuse_opening(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 def test_target_that_exists_is_refused_without_overwrite_and_untouched(models: Path, target: Path):
     before = target.stat()
     with pytest.raises(OutputError, match=r"exists\. Choose another name, or pass --overwrite"):
-        merge_in(models, RECIPE, target, overwrite=False)
+        merge_durably(models, RECIPE, target, overwrite=False)
     assert target.stat() == before
     assert_untouched(target)
 
@@ -328,7 +335,7 @@ def test_target_that_is_no_regular_file_is_never_replaced(models: Path, tmp_path
     make(path)
     before = path.stat()
     with pytest.raises(OutputError, match=said):
-        merge_in(models, RECIPE, path)
+        merge_durably(models, RECIPE, path)
     assert (path.stat().st_ino, path.stat().st_mode) == (before.st_ino, before.st_mode)
 
 
@@ -339,7 +346,7 @@ def test_target_that_is_no_regular_file_is_never_replaced(models: Path, tmp_path
 )
 def test_target_that_cannot_be_is_said_in_a_sentence(models: Path, tmp_path: Path, name: str, said: str):
     with pytest.raises(OutputError, match=said):
-        merge_in(models, RECIPE, tmp_path / name)
+        merge_durably(models, RECIPE, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -358,13 +365,13 @@ def test_target_that_appears_during_the_pass_stays_where_overwrite_was_not_allow
 
     monkeypatch.setattr(fileio.TargetFile, "sync", sync_while_another_writes)
     with pytest.raises(OutputError, match="written by somebody else meanwhile"):
-        merge_in(models, RECIPE, target, overwrite=False)
+        merge_durably(models, RECIPE, target, overwrite=False)
     assert_untouched(target)
 
 
 def test_disk_without_hard_links_takes_a_new_file(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merged: bytes):
     fail_at(monkeypatch, "link", errno.EPERM)
-    merge_in(models, RECIPE, tmp_path / "mix.safetensors", overwrite=False)
+    merge_durably(models, RECIPE, tmp_path / "mix.safetensors", overwrite=False)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [merged]
 
 
@@ -399,7 +406,7 @@ def test_file_is_on_the_disk_before_it_gets_its_name(
     if not overwrite:
         target.unlink()
     events = record(monkeypatch, target)
-    merge_in(models, RECIPE, target, overwrite=overwrite)
+    merge_durably(models, RECIPE, target, overwrite=overwrite)
     assert events[-3:] == ["sync file", "name", "sync folder"]
     assert len(events) > 4 and set(events[:-3]) == {"write"}
 
@@ -415,7 +422,7 @@ def test_folder_that_cannot_be_synced_has_the_file_all_the_same(
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", sync_files_only)
-    merge_in(models, RECIPE, target)
+    merge_durably(models, RECIPE, target)
     assert target.read_bytes() == merged
 
 
@@ -433,7 +440,7 @@ def test_target_that_is_a_source_is_replaced_only_at_the_end(
         seen.append(source.read_bytes())
 
     monkeypatch.setattr(fileio.TargetFile, "sync", look)
-    merge_in(folder, RECIPE, source, use_mmap=mapped)
+    merge_durably(folder, RECIPE, source, use_mmap=mapped)
     assert seen == [before]
     assert source.read_bytes() == merged
     assert sorted(path.name for path in folder.iterdir()) == ["a.safetensors", "b.safetensors"]
@@ -451,9 +458,10 @@ def test_models_behind_links_are_found_and_give_the_same_file(models: Path, tmp_
     (linked / "sub-loop").symlink_to(linked, target_is_directory=True)
     (linked / "c.safetensors").symlink_to(tmp_path / "elsewhere" / "real")
     output = tmp_path / "out.safetensors"
-    merge_in(linked, RECIPE, output)
+    merge_durably(linked, RECIPE, output)
     assert output.read_bytes() == merged
-    assert merge_in(linked, RECIPE.replace("b", "c"), output).data_sha256 == merge_in(models, RECIPE, output).data_sha256
+    merge_durably(linked, RECIPE.replace("b", "c"), tmp_path / "by file")
+    assert read_file(tmp_path / "by file") == read_file(output)
 
 
 @pytest.mark.parametrize("exists", [True, False], ids=["to a file", "to nothing yet"])
@@ -467,7 +475,7 @@ def test_target_behind_links_is_written_where_they_lead_and_the_links_stay(
     link.symlink_to(Path("out") / target.name)
     if not exists:
         target.unlink()
-    merge_in(models, RECIPE, link, overwrite=exists)
+    merge_durably(models, RECIPE, link, overwrite=exists)
     assert link.readlink() == Path("out") / target.name
     assert target.read_bytes() == merged
     assert sorted(path.name for path in links.iterdir()) == ["mix.safetensors", "out"]
@@ -482,7 +490,7 @@ def test_mode_of_the_file_is_what_the_umask_says(models: Path, target: Path, uma
         target.unlink()
     before = os.umask(umask)
     try:
-        merge_in(models, RECIPE, target, overwrite=overwrite)
+        merge_durably(models, RECIPE, target, overwrite=overwrite)
     finally:
         os.umask(before)
     assert stat.S_IMODE(target.stat().st_mode) == 0o666 & ~umask
@@ -501,10 +509,10 @@ from lib_chilly.models import ModelLibrary
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 
-models, target, rounds, overwrite = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "True"
-plans = [make_plan(parse_recipe(text), ModelLibrary([models])) for text in sys.argv[5:]]
+models, target, rounds = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+plans = [make_plan(parse_recipe(text), ModelLibrary([models])) for text in sys.argv[4:]]
 
-def run(plan, ready, go):
+def run(plan, overwrite, ready, go):
     sync = fileio.TargetFile.sync
     def meet(file):  # both have all their bytes on the disk before either is renamed
         sync(file)
@@ -517,39 +525,47 @@ def run(plan, ready, go):
         os._exit(2 if "somebody else" in str(error) else 3)
     os._exit(0)
 
-for _ in range(rounds):
+for turn in range(rounds):
+    overwrite = turn % 2 == 0
     target.unlink(missing_ok=True)
     (seen, ready), (go, start) = os.pipe(), os.pipe()
     children = []
     for plan in plans:
         children.append(os.fork())
         if children[-1] == 0:
-            run(plan, ready, go)
+            run(plan, overwrite, ready, go)
     met = [os.read(seen, 1) for _ in children]
     os.write(start, b"go")
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     for end in (seen, ready, go, start):
         os.close(end)
     left = sorted(os.listdir(target.parent))
-    print(json.dumps({"codes": codes, "left": left, "bytes": target.read_bytes().hex()}))
+    print(json.dumps({"overwrite": overwrite, "codes": codes, "left": left, "bytes": target.read_bytes().hex()}))
 """
 
 
-@pytest.mark.parametrize("overwrite", [True, False])
-def test_two_merges_to_one_target_at_once_leave_one_whole_file(models: Path, target: Path, merged: bytes, overwrite: bool):
-    other_recipe = RECIPE.replace("MIX", "MAX")
-    other = target.parents[1] / "other.safetensors"
-    merge_in(models, other_recipe, other)
-    results = {merged: 0, other.read_bytes(): 1}
-    command = [sys.executable, "-c", RACE, models, target, "8", str(overwrite), RECIPE, other_recipe]
+@pytest.fixture(scope="module")
+def races(models: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """What two merges at once left, in turns with and without overwriting."""
+    target = tmp_path_factory.mktemp("race") / "mix.safetensors"
+    command = [sys.executable, "-c", RACE, models, target, "16", RECIPE, RECIPE.replace("MIX", "MAX")]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    rounds = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(rounds) == 8
-    for line in rounds:
-        assert line["left"] == [target.name]
-        winner = results[bytes.fromhex(line["bytes"])]
-        assert line["codes"] == ([0, 0] if overwrite else [0, 2] if winner == 0 else [2, 0])
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_two_merges_to_one_target_at_once_leave_one_whole_file(
+    models: Path, tmp_path: Path, merged: bytes, races: list[dict], overwrite: bool
+):
+    merge_durably(models, RECIPE.replace("MIX", "MAX"), tmp_path / "other")
+    results = {merged: 0, (tmp_path / "other").read_bytes(): 1}
+    seen = [race for race in races if race["overwrite"] == overwrite]
+    assert len(seen) == 8
+    for race in seen:
+        assert race["left"] == ["mix.safetensors"]
+        winner = results[bytes.fromhex(race["bytes"])]
+        assert race["codes"] == ([0, 0] if overwrite else [0, 2] if winner == 0 else [2, 0])
 
 
 def test_check_target_follows_links_and_keeps_plain_paths(tmp_path: Path):
