@@ -1,0 +1,210 @@
+"""The demo makes its nine sources and two results from nothing, runs again, and never writes over what it did not make."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from reference import read_file
+from safetensors import safe_open
+
+from lib_chilly import cli, demo, demo_models
+from lib_chilly.demo import RESULTS, run_demo
+from lib_chilly.demo_models import MODELS
+from lib_chilly.errors import Interrupted, OutputError
+from lib_chilly.synth import synthesise
+
+NAMES = {
+    "v1-5-pruned-emaonly",
+    "pyro_pov_a",
+    "pyro_pov_b",
+    "analogDiffusion_10",
+    "F222_v1",
+    "r34_e4",
+    "chilloutmix",
+    "NED",
+    "NED_noVae",
+}
+BASE, BLOCKS = "ChillyMixBaseV0.safetensors", "ChillyMixBase_V1-NED.safetensors"
+Run = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHILLY_HOME", str(tmp_path_factory.getbasetemp() / "demo-home"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which the demo has run once, and what it said."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHILLY_HOME", str(tmp_path_factory.getbasetemp() / "demo-home"))
+        folder = tmp_path_factory.mktemp("demo")
+        said: list[str] = []
+        patch.setattr("builtins.print", lambda *words, **_: said.append(" ".join(map(str, words))))
+        run_demo(folder, False, 2, lambda: False)
+    return folder, "\n".join(said)
+
+
+@pytest.fixture
+def folder(made: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of that folder, to do with as one likes."""
+    return Path(shutil.copytree(made[0], tmp_path / "demo"))
+
+
+@pytest.fixture
+def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the demo once more: what it said."""
+
+    def again(should_stop: Callable[[], bool] = lambda: False) -> str:
+        run_demo(folder, False, 1, should_stop)
+        return capsys.readouterr().out
+
+    return again
+
+
+def files(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(folder.iterdir())}
+
+
+def test_demo_makes_nine_sources_and_two_results_and_nothing_else(made: tuple[Path, str]):
+    folder, _ = made
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    sources = {f"models/{name}.safetensors" for name in NAMES}
+    assert found == {*sources, f"out/{BASE}", f"out/{BLOCKS}", ".chilly-demo.json"}
+
+
+@pytest.mark.parametrize("name", [BASE, BLOCKS])
+def test_result_of_the_demo_opens_as_fp16_with_every_key_of_its_sources(made: tuple[Path, str], name: str):
+    path = made[0] / "out" / name
+    with safe_open(path, "pt") as file:
+        keys = list(file.keys())
+        title = json.loads(file.metadata()["chillymerge"])["recipe"].splitlines()[-1]
+        assert all(bool(file.get_tensor(key).isfinite().all()) for key in keys)
+    assert set(keys) == set(read_file(made[0] / "models" / "v1-5-pruned-emaonly.safetensors"))
+    assert f"title={name.removesuffix('.safetensors')}" in title
+    assert {tensor.tag for tensor in read_file(path).values()} == {"F16", "I64"}
+
+
+def test_block_merge_of_the_demo_has_ned_s_input_blocks_and_the_base_s_output_blocks(made: tuple[Path, str]):
+    folder, _ = made
+    blocks, base = (read_file(folder / "out" / name) for name in (BLOCKS, BASE))
+    ned = read_file(folder / "models" / "NED.safetensors")
+    assert blocks != base
+    for key, tensor in blocks.items():
+        taken = base if ".output_blocks." in key or key.startswith("model.diffusion_model.out.") else ned
+        assert tensor.data == taken[key].data, key
+
+
+def test_demo_says_the_card_and_what_it_folds_to(made: tuple[Path, str]):
+    _, said = made
+    assert "pyro_pov_a + pyro_pov_b = pyAB" in said
+    for term in (
+        "0.605625 * analogDiffusion_10",
+        "0.0534375 * pyro_pov_a",
+        "0.0534375 * pyro_pov_b",
+        "- 0.7125 * v1-5-pruned-emaonly",
+        "0.75 * F222_v1",
+        "0.25 * r34_e4",
+        "1 * NED",
+    ):
+        assert term in said
+    for name in (BASE, BLOCKS):
+        assert f"=== {name.removesuffix('.safetensors')}" in said
+
+
+def test_demo_s_table_of_models_is_the_card_s():
+    assert {row.name for row in MODELS} == NAMES
+    assert set(RESULTS.values()) == {BASE, BLOCKS}
+    assert [row.base for row in MODELS if row.base not in {None, *(row.name for row in MODELS)}] == []
+
+
+def test_second_run_reuses_the_sources_and_writes_the_same_results_anew(folder: Path, run: Run):
+    sources, results = files(folder / "models"), files(folder / "out")
+    said = run()
+    assert said.count("reuse ") == len(NAMES) and "make  " not in said
+    assert files(folder / "models") == sources
+    again = files(folder / "out")
+    assert {name: content for name, (_, content) in again.items()} == {name: content for name, (_, content) in results.items()}
+    assert all(again[name][0] > time for name, (time, _) in results.items())
+
+
+def test_source_that_is_missing_is_made_again_with_the_same_bytes(folder: Path, run: Run):
+    path = folder / "models" / "NED.safetensors"
+    before = path.read_bytes()
+    path.unlink()
+    said = run()
+    assert said.count("make  ") == 1 and f"make  {path}" in said
+    assert path.read_bytes() == before
+
+
+def test_file_of_the_user_s_under_a_source_s_name_is_used_and_never_written_over(folder: Path, run: Run):
+    path = folder / "models" / "r34_e4.safetensors"
+    synthesise("sd1", "tiny", path, seed=77)
+    mine = path.read_bytes()
+    before = (folder / "out" / BASE).read_bytes()
+    said = run()
+    assert f"reuse {path}" in said
+    assert path.read_bytes() == mine
+    assert (folder / "out" / BASE).read_bytes() != before
+
+
+@pytest.mark.parametrize("is_changed_result", [True, False], ids=["changed since", "never ours"])
+def test_file_of_somebody_else_s_in_the_place_of_a_result_is_refused_and_stays(folder: Path, run: Run, is_changed_result: bool):
+    path = folder / "out" / BLOCKS
+    content = path.read_bytes() + b"\0" if is_changed_result else b"my own merge"
+    path.unlink()
+    path.write_bytes(content)
+    with pytest.raises(OutputError, match="was not made by the demo, or changed since"):
+        run()
+    assert path.read_bytes() == content
+    assert sorted(other.name for other in (folder / "out").iterdir()) == [BASE, BLOCKS]
+
+
+@pytest.mark.parametrize("lie", ["no JSON", "[1]", '{"out/ChillyMixBaseV0.safetensors": 5}', "\udcff"])
+def test_record_that_lies_is_believed_in_nothing(folder: Path, run: Run, lie: str):
+    (folder / ".chilly-demo.json").write_bytes(lie.encode("utf-8", "surrogateescape"))
+    with pytest.raises(OutputError, match="was not made by the demo"):
+        run()
+
+
+def test_demo_that_is_stopped_keeps_whole_models_for_the_next_run(folder: Path, run: Run):
+    shutil.rmtree(folder)
+    folder.mkdir()
+    asked = []
+
+    def after_three() -> bool:
+        asked.append(1)
+        return len(asked) > 3
+
+    with pytest.raises(Interrupted):
+        run(after_three)
+    kept = files(folder / "models")
+    assert len(kept) == 3
+    run()
+    assert {name: files(folder / "models")[name] for name in kept} == kept
+    assert len(list((folder / "models").iterdir())) == len(NAMES)
+
+
+def test_full_demo_without_room_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=demo.FULL_BYTES - 1))
+    monkeypatch.setattr(demo_models, "synthesise", lambda *_, **__: pytest.fail("a model was made"))
+    with pytest.raises(OutputError, match=f"{demo.FULL_BYTES:,} bytes are needed"):
+        run_demo(tmp_path / "demo", True, 1, lambda: False)
+    assert not (tmp_path / "demo").exists()
+
+
+def test_demo_in_a_folder_that_cannot_be_made_is_refused_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "file").write_bytes(b"")
+    assert cli.main(["demo", "--no-page", "--dir", str(tmp_path / "file" / "demo")]) == 2
+    assert capsys.readouterr() == ("", f"chilly: the folder '{tmp_path}/file/demo/models' cannot be made: Not a directory.\n")
+
+
+def test_demo_is_a_command(folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["demo", "--no-page", "--threads", "2", "--dir", str(folder)]) == 0
+    out, error = capsys.readouterr()
+    assert out.count("reuse ") == len(NAMES) and error == ""
