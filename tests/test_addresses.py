@@ -145,6 +145,7 @@ def test_plain_parameter_means_the_step_that_is_saved():
 def test_constant_comes_before_a_parameter_and_the_longest_name_of_a_step_before_a_shorter_one():
     assert line("alpha = 0.3\nM = weighted_sum(A, B, alpha=alpha)", "alpha", 0.25) == "alpha = 0.25"
     assert line("M.alpha = 0.3\nM = weighted_sum(A, B, alpha=M.alpha)", "M.alpha", 0.25) == "M.alpha = 0.25"
+    assert addresses(parse_recipe("M.alpha = 0.3\nM = weighted_sum(A, B, alpha=M.alpha)")) == ("M.alpha", "alpha")
     both = "M = weighted_sum(A, B)\nM.alpha = weighted_sum(A, B)\nZ = mean(A, M)"
     assert line(both, "M.alpha.alpha", 0.25) == "M.alpha = weighted_sum(A, B, alpha=0.25)"
     assert line(both, "M.alpha", 0.25) == "M = weighted_sum(A, B, alpha=0.25)"

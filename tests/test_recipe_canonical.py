@@ -234,7 +234,7 @@ def recipes(draw: Callable[[Any], Any]) -> Recipe:
     return Recipe(tuple(lines)).with_options(**options)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(recipes())
 def test_any_recipe_reads_back_from_its_canonical_text(recipe: Recipe):
     text = recipe.canonical()
@@ -244,7 +244,7 @@ def test_any_recipe_reads_back_from_its_canonical_text(recipe: Recipe):
     assert read.notes == ()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(recipes())
 def test_parts_of_a_recipe_can_be_taken_apart_and_put_together(recipe: Recipe):
     assert pickle.loads(pickle.dumps(recipe)) == copy.deepcopy(recipe) == recipe
@@ -354,7 +354,7 @@ def read(text: str) -> Recipe | RecipeError:
         return error
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.sampled_from(STARTS), st.lists(st.sampled_from(TOKENS), max_size=12), st.sampled_from(["", ")", "\nN = A"]))
 @example("M = A\nsave(title=", ['"', "\u0338", "x", '"'], ")")
 def test_soup_of_tokens_is_read_or_refused(start: str, tokens: list[str], end: str):
@@ -367,7 +367,7 @@ def test_any_text_is_read_or_refused(start: str, text: str):
     check(start + text)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(recipes(), st.data())
 def test_recipe_with_a_slip_is_read_or_refused(recipe: Recipe, data: st.DataObject):
     text = recipe.canonical()
@@ -438,11 +438,12 @@ def test_work_grows_with_the_text_and_not_faster(make: Callable[[int], str]):
 LARGE = {
     "5 000 lines": "\n".join(f"s{number} = A" for number in range(5_000)),
     "10 000 parentheses": "M = " + "(" * 10_000 + "A" + ")" * 10_000,
-    "10 000 models": "M = mean(" + "A, " * 10_000 + "B)",
+    "4 000 models": "M = mean(" + "A, " * 4_000 + "B)",
     "100 levels of calls": "M = " + "mean(" * 99 + "A" + ")" * 99,
     "100 terms": "M = " + " + ".join(["0.01 * A"] * 98 + ["0.02 * A"]),
     "100 signs": "M = " + "- " * 98 + "A",
     "a name of 100 000 letters": "M = " + "A" * 100_000,
+    "a name of 100 000 digits and a letter": "M = " + "1" * 100_000 + "x",
     "a quoted name of 100 000 quotes": 'M = "' + '\\"' * 100_000 + '"',
     "a comment of 100 000 quotes": "M = A # " + '"' * 100_000,
     "100 000 spaces": "M = " + " " * 100_000 + "A",
@@ -466,11 +467,11 @@ DEEP = "nested too deeply: more than 100 levels, where each operator in a row is
 REFUSED = {
     "10 000 terms": ("M = " + " + ".join(["A"] * 10_000), DEEP),
     "101 terms": ("M = " + " + ".join(["A"] * 101), DEEP),
-    "10 000 numbers": ("M = A * (" + " + ".join(["1"] * 10_000) + ")", DEEP),
+    "2 000 numbers": ("M = A * (" + " + ".join(["1"] * 2_000) + ")", DEEP),
     "10 000 signs": ("M = " + "-" * 10_000 + "A", DEEP),
-    "10 000 calls": ("M = " + "mean(" * 10_000 + "A" + ")" * 10_000, DEEP),
-    "10 000 rules in rules": ("M = mean(A, x=" + "{*: " * 10_000 + "1" + "}" * 10_000 + ")", DEEP),
-    "10 000 terms and a slip": ("M = " + " + ".join(["A"] * 10_000) + " B", "'B' is not understood here; an operator"),
+    "2 000 calls": ("M = " + "mean(" * 2_000 + "A" + ")" * 2_000, DEEP),
+    "2 000 rules in rules": ("M = mean(A, x=" + "{*: " * 2_000 + "1" + "}" * 2_000 + ")", DEEP),
+    "2 000 terms and a slip": ("M = " + " + ".join(["A"] * 2_000) + " B", "'B' is not understood here; an operator"),
     "10 000 open brackets": ("M = " + "(" * 10_000, "'(' is never closed"),
     "100 000 open quotes": ("M = " + '"\\' * 100_000, "these quotes are never closed"),
     "100 000 minus signs": ("M = A" + "-" * 100_000, "a name does not end with '-'"),

@@ -270,3 +270,8 @@ def test_chain_of_steps_in_which_each_doubles_the_models_is_planned_once_a_step(
     finally:
         sys.setprofile(before)
     assert {float(weight) for weight in made.rows["M00"].exact.values()} == {0.5}
+
+
+@pytest.mark.parametrize("text", ["mean(" * 99 + "A" + ")" * 99, " + ".join(["0.01 * A"] * 98 + ["0.02 * A"]), "- " * 98 + "A"])
+def test_recipe_as_deep_as_one_may_be_is_planned(plan, text: str):
+    assert {tuple(row.exact.items()) for row in plan(f"M = {text}").rows.values()} == {((0, 1),)}
