@@ -13,7 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import BETAS, CLIP, CONV_IN, POSITION_IDS, UNET, VAE, draw, model, stored, tiny, write_file, write_models
+from checkpoints import (
+    BETAS,
+    CLIP,
+    CONV_IN,
+    LANE_OF,
+    POSITION_IDS,
+    UNET,
+    VAE,
+    draw,
+    model,
+    stored,
+    tiny,
+    write_file,
+    write_models,
+)
 from forging import archive, saved
 from reference import Stored, decoded, read_file, rounded
 
@@ -271,6 +285,8 @@ def test_take_replaces_exactly_the_values_that_are_not_finite_and_says_how_many(
     del clean[key]
     assert mended == clean
     facts = json.loads(out)
+    if key in LANE_OF and place != "alpha 1":
+        assert facts["change"][LANE_OF[key]] is not None
     assert f"3 values in 1 keys were not finite and were replaced, as in '{key}'." in facts["warnings"]
     assert f'on_nan="take:{taken}"' in facts["recipe"]
     assert recipe_in(output) == facts["recipe"]
@@ -361,6 +377,12 @@ def append(path: Path) -> None:
         file.write(b"\0")
 
 
+def append_and_turn_back_the_clock(path: Path) -> None:
+    status = path.stat()
+    append(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 def touch(path: Path) -> None:
     os.utime(path, ns=(1, 1))
 
@@ -373,7 +395,7 @@ def cut_in_half(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-@pytest.mark.parametrize("change", [append, touch, rewrite, cut_in_half])
+@pytest.mark.parametrize("change", [append, append_and_turn_back_the_clock, touch, rewrite, cut_in_half])
 @pytest.mark.parametrize("mapped", [[], ["--mmap"]], ids=["read", "mapped"])
 def test_source_that_changes_during_the_pass_is_refused(
     tmp_path: Path,
