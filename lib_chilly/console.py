@@ -93,9 +93,7 @@ def describe_rows(plan: Plan) -> list[str]:
     """The folded coefficients; lanes that share them share a line."""
     order = [*plan.architecture.lanes]
     by_sum: dict[tuple[tuple[int, Fraction], ...], list[Row]] = {}
-    for row in sorted(
-        plan.rows.values(), key=lambda row: (order.index(row.lane) if row.lane in order else len(order), row.label)
-    ):
+    for row in plan.ordered_rows():
         by_sum.setdefault(tuple(sorted(row.exact.items())), []).append(row)
     lines = []
     for terms, rows in by_sum.items():

@@ -9,7 +9,11 @@ from .jobs import KeyJob
 from .plan import Plan
 
 SLAB_ELEMENTS = 1 << 18
-"""Elements that are summed at once: their scratch stays in a core's cache; measured by `./chilly bench --slabs`."""
+"""Elements that are summed at once.
+
+Their scratch (3 MiB in float32) outgrows an L2 cache of 1 MiB and stays in L3; fewer calls outweighed that,
+see docs/benchmarks.md.
+"""
 
 BLOCK_BYTES = 4 << 20
 """Output bytes that a thread takes at once."""

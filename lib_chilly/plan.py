@@ -50,6 +50,11 @@ class Plan:
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
 
+    def ordered_rows(self) -> list[Row]:
+        """The rows in the architecture's order of lanes, then by label."""
+        order = list(self.architecture.lanes)
+        return sorted(self.rows.values(), key=lambda row: (order.index(row.lane) if row.lane in order else len(order), row.label))
+
     @property
     def data_bytes(self) -> int:
         return sum(job.size_bytes for job in self.jobs)

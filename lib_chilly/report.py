@@ -43,6 +43,7 @@ class Report:
     keys: Mapping[str, Mapping[str, int]]
     change: Mapping[str, float | None]
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def facts(self) -> dict[str, object]:
         """The facts under the names of `merge --json`."""
@@ -56,7 +57,7 @@ class Report:
             "peak_rss_bytes": self.peak_rss_bytes,
             "keys": self.keys,
             "change": self.change,
-            "warnings": list(self.warnings),
+            "warnings": [*self.warnings, *self.notes],
         }
 
 
@@ -74,6 +75,7 @@ def make_report(plan: Plan, output: Path, streamed: StreamResult, seconds: float
         keys=_count_keys(plan),
         change={lane: _relative(tally.change.get(lane)) for lane in dict.fromkeys(_lanes_in_order(plan))},
         warnings=(*plan.warnings, *_seen(plan, tally)),
+        notes=plan.notes,
     )
 
 
@@ -83,10 +85,8 @@ def is_merged(job: KeyJob) -> bool:
 
 
 def plan_facts(plan: Plan, threads: int, use_mmap: bool = False) -> dict[str, object]:
-    """The facts under the names of `plan --json`."""
+    """The facts under the names of `plan --json`; notes stand among the warnings, so that nothing goes unsaid."""
     names = [source.name for source in plan.sources]
-    order = list(plan.architecture.lanes)
-    rows = sorted(plan.rows.values(), key=lambda row: (order.index(row.lane) if row.lane in order else len(order), row.label))
     return {
         "architecture": plan.architecture.name,
         "sources": [
@@ -96,12 +96,14 @@ def plan_facts(plan: Plan, threads: int, use_mmap: bool = False) -> dict[str, ob
         "steps": [
             {"name": line.name, "text": spell(line.expression)} for line in plan.recipe.used_lines() if not line.is_constant
         ],
-        "folded": {row.label: {names[number]: float(row.exact[number]) for number in sorted(row.exact)} for row in rows},
+        "folded": {
+            row.label: {names[number]: float(row.exact[number]) for number in sorted(row.exact)} for row in plan.ordered_rows()
+        },
         "reads_bytes": plan.reads_bytes,
         "writes_bytes": plan.writes_bytes,
         "peak_memory_bytes": peak_memory_bytes(plan, threads, use_mmap),
         "reproducible": "bitwise",
-        "warnings": list(plan.warnings),
+        "warnings": [*plan.warnings, *plan.notes],
         "recipe": plan.recipe.canonical(),
     }
 

@@ -118,3 +118,12 @@ def test_option_that_says_what_is_done_anyway_gives_the_same_file(models: Path, 
     assert main([*common, str(plain)]) == 0
     assert main([*common, str(said), *spelling]) == 0
     assert plain.read_bytes() == said.read_bytes()
+
+
+def test_what_a_plan_leaves_out_is_said_in_json_too(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    tensors = load_file(models / "a.safetensors")
+    save_file(tensors | {"model_ema.decay": torch.tensor(0.5)}, tmp_path / "e.safetensors")
+    arguments = ["mean(e, e)", "--models", str(tmp_path), "--json"]
+    for command in (["plan", *arguments], ["merge", *arguments, "-o", str(tmp_path / "out.safetensors")]):
+        assert main(command) == 0
+        assert "1 EMA copies of 'e' are dropped." in json.loads(capsys.readouterr().out)["warnings"]
