@@ -62,6 +62,8 @@ def _measure(case: Case, folder: Path, rounds: int) -> dict:
                 _prepare(sources, cold)
                 runs.setdefault(f"floor {threads} {block}", []).append(_floor(sources, folder, size, block, threads))
             _prepare(sources, cold)
+            runs.setdefault(f"direct floor {threads}", []).append(_floor(sources, folder, size, BLOCKS[1], threads, "--direct"))
+            _prepare(sources, cold)
             runs.setdefault(f"merge {threads}", []).append(_merge(case, folder, threads))
         if not cold:
             runs.setdefault("merge with source hashes 2", []).append(_merge(case, folder, 2, "--hashes"))
@@ -83,8 +85,8 @@ def _measure_slabs(case: Case, folder: Path, rounds: int) -> dict:
     return {"case": case.name, "cold": False, "runs": runs}
 
 
-def _floor(sources: Sequence[Path], folder: Path, size: int, block: int, threads: int) -> dict:
-    arguments = [*sources, "--output", folder / "floor.out", "--size", size, "--block", block, "--threads", threads]
+def _floor(sources: Sequence[Path], folder: Path, size: int, block: int, threads: int, *more: str) -> dict:
+    arguments = [*sources, "--output", folder / "floor.out", "--size", size, "--block", block, "--threads", threads, *more]
     return _run("bench.floor", arguments)
 
 
@@ -146,7 +148,7 @@ def _table(result: dict) -> str:
 def _ratios(runs: dict[str, list[dict]], name: str) -> tuple[float | None, float | None]:
     """Median over the least of the floors' medians, at the same number of threads; wall, then CPU."""
     floors = [measured for other, measured in runs.items() if other.startswith(f"floor {name.split()[-1]} ")]
-    if name.startswith("floor") or not floors:
+    if "floor" in name or not floors:
         return None, None
     wall, cpu = (_median(runs[name], key) / min(_median(floor, key) for floor in floors) for key in ("wall", "cpu"))
     return wall, cpu

@@ -16,6 +16,7 @@ import torch
 
 from .dtypes import torch_dtype
 from .errors import CheckpointError, Interrupted, MergeError
+from .fileio import page_buffer
 from .kernel import Kernel, NotFinite, Tally
 from .memory import BLOCK_BYTES, SLAB_ELEMENTS, Block, blocks_of
 from .plan import Plan
@@ -121,11 +122,11 @@ class _Pass:
             torch.set_num_threads(1)
             reader = Reader(self.files)
             kernel = Kernel(reader.read, self.plan.on_nan)
-            buffer = torch.empty(BLOCK_BYTES, dtype=torch.uint8)
+            buffer = _page_buffer(BLOCK_BYTES)
             while (block := self._take()) is not None:
                 number = block.number
                 if buffer.numel() < block.size_bytes:
-                    buffer = torch.empty(block.size_bytes, dtype=torch.uint8)
+                    buffer = _page_buffer(block.size_bytes)
                 self._fill(block, kernel, buffer)
                 self._emit(block, buffer.numpy().data[: block.size_bytes])
             with self.turn:
@@ -185,6 +186,10 @@ class _Pass:
             f"'{file.source.checkpoint.path.name}' holds {count} values that are NaN or Inf in '{error.key}'. Repair or "
             "replace it, or pass --on-nan take:MODEL to take those values from another model of the recipe."
         )
+
+
+def _page_buffer(size_bytes: int) -> torch.Tensor:
+    return torch.frombuffer(page_buffer(size_bytes), dtype=torch.uint8)
 
 
 @contextmanager

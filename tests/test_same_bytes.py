@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -30,10 +31,14 @@ from checkpoints import (
     write_file,
     write_models,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 from reference import Stored, read_file
 from safetensors import safe_open
 
 from lib_chilly import fileio, kernel, memory
+from lib_chilly.dtypes import BY_NAME
+from lib_chilly.jobs import ExtraChannels, KeyJob
 
 Models = Mapping[str, Mapping[str, Stored]]
 
@@ -107,7 +112,7 @@ def test_file_is_the_same_for_any_threads_and_way_of_reading(
     assert report.data_sha256 == hashlib.sha256(data_of(usual)).hexdigest()
 
 
-@pytest.mark.parametrize(("elements", "block_bytes"), [(61, 10), (61, 1 << 23), (128, 4096), (1 << 20, 4096)])
+@pytest.mark.parametrize(("elements", "block_bytes"), [(61, 16), (61, 1 << 23), (128, 4096), (1 << 20, 4096)])
 def test_file_is_the_same_for_any_slab_and_block_size(folder, dtype, usual, tmp_path, monkeypatch, elements, block_bytes):
     cut(monkeypatch, elements, block_bytes)
     report = merge_in(folder, RECIPE, tmp_path / "out.safetensors", options={"dtype": dtype})
@@ -203,6 +208,31 @@ def test_cutting_as_these_tests_do_it_gives_pieces_of_that_size(folder, monkeypa
     assert max(slab.count for slab in slabs if slab.job.key != CONV_IN) == 100
     assert len(blocks) > 50
     assert [slab.count for slab in slabs if slab.job.key == CONV_IN] == [24 * 9 * 9]
+
+
+def job_of(key: str, elements: int, in_one_piece: bool) -> KeyJob:
+    extra = ExtraChannels(1, frozenset(), ()) if in_one_piece else None
+    return KeyJob(key, BY_NAME["fp16"], (elements,), "IN00", extra=extra, row="IN00")
+
+
+@given(st.lists(st.tuples(st.integers(1, 30_000), st.booleans()), max_size=12), st.sampled_from([4096, 16384]))
+def test_blocks_are_whole_pages_but_for_those_beside_a_tensor_that_stays_in_one_piece(tensors, block_bytes):
+    jobs = [job_of(f"key{number}", *tensor) for number, tensor in enumerate(tensors)]
+    with mock.patch.object(memory, "BLOCK_BYTES", block_bytes), mock.patch.object(memory, "SLAB_ELEMENTS", 1000):
+        blocks = memory.blocks_of(jobs)
+    ends = [block.offset + block.size_bytes for block in blocks]
+    assert [block.offset for block in blocks] == [0, *ends][: len(blocks)]
+    assert ([0, *ends])[-1] == sum(job.elements * 2 for job in jobs)
+    sticks_out = {block.number for block in blocks if block.slabs[-1].job.extra}
+    assert all(end % block_bytes == 0 for block, end in zip(blocks[:-1], ends, strict=False) if block.number not in sticks_out)
+    seen = {job.key: 0 for job in jobs}
+    for block in blocks:
+        place = 0
+        for slab in block.slabs:
+            assert (slab.place, slab.start) == (place, seen[slab.job.key])
+            place, seen[slab.job.key] = place + slab.count * 2, slab.start + slab.count
+        assert place == block.size_bytes
+    assert seen == {job.key: job.elements for job in jobs}
 
 
 # ---- how the sources lie ----

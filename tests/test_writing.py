@@ -19,7 +19,7 @@ import pytest
 from checkpoints import model, plan_in, write_models
 from reference import read_file
 
-from lib_chilly import fileio, stream
+from lib_chilly import fileio, memory, stream
 from lib_chilly.engine import merge
 from lib_chilly.errors import OutputError
 from lib_chilly.report import Report
@@ -234,6 +234,59 @@ def test_short_writes_are_continued(models: Path, target: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "pwrite", lambda file, data, offset: real(file, data[: len(data) // 3 + 1], offset))
     merge_durably(models, RECIPE, target)
     assert target.read_bytes() == merged
+
+
+def bypasses_page_cache(descriptor: int) -> bool:
+    return bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
+
+
+def test_whole_pages_go_past_the_page_cache_and_only_the_rest_through_it(
+    models: Path, target: Path, monkeypatch: pytest.MonkeyPatch, merged: bytes
+):
+    for module in (stream, memory):
+        monkeypatch.setattr(module, "BLOCK_BYTES", 8192)
+    real, passed = os.pwrite, {True: 0, False: 0}
+
+    def pwrite(descriptor: int, data: memoryview, offset: int) -> int:
+        count = real(descriptor, data, offset)
+        passed[bypasses_page_cache(descriptor)] += count
+        return count
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    merge_durably(models, RECIPE, target)
+    assert target.read_bytes() == merged
+    assert passed[True] > 0.8 * len(merged) and sum(passed.values()) == len(merged)
+
+
+def test_disk_that_refuses_to_bypass_the_page_cache_is_written_through_it(
+    models: Path, target: Path, monkeypatch: pytest.MonkeyPatch, merged: bytes
+):
+    real = os.open
+
+    def refuse(path: object, flags: int, *more: object, **options: object) -> int:
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return real(path, flags, *more, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    merge_durably(models, RECIPE, target)
+    assert target.read_bytes() == merged
+
+
+def test_disk_that_wants_wider_alignment_is_written_through_the_page_cache(
+    models: Path, target: Path, monkeypatch: pytest.MonkeyPatch, merged: bytes
+):
+    real, refused = os.pwrite, [0]
+
+    def pwrite(descriptor: int, data: memoryview, offset: int) -> int:
+        if bypasses_page_cache(descriptor):
+            refused[0] += 1
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    merge_durably(models, RECIPE, target)
+    assert refused[0] and target.read_bytes() == merged
 
 
 def test_workers_that_cannot_start_never_leave_an_empty_file_behind(models: Path, target: Path, monkeypatch: pytest.MonkeyPatch):
