@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from . import __version__
 from .errors import RecipeError
-from .plan import OUTPUT_DTYPES
+from .plan_options import OUTPUT_DTYPES
 
 
 class Parser(argparse.ArgumentParser):

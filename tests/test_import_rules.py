@@ -21,7 +21,7 @@ LAYERS = {
     " zip_records",
     2: "block_rules blocks methods/* registry",
     3: "addresses expression notations/* recipe recipe_check recipe_lines recipe_save recipe_text recipe_tree",
-    4: "fold jobs memory plan sources",
+    4: "fold jobs memory plan plan_options plan_words provenance sources",
     5: "inspection kernel reading report stream synth",
     6: "console engine",
     7: "arguments cli demo demo_models",

@@ -1,0 +1,99 @@
+"""What a plan has to tell the user: warnings of what may be meant otherwise, notes of what is done to keys. Reads headers only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from .architecture import NO_LANE
+from .expression import Call, spell
+from .jobs import JobMaker, KeyJob
+from .models import ModelLibrary
+from .recipe import Recipe
+from .registry import get_method
+from .sources import Source
+
+
+def warnings_of(recipe: Recipe, library: ModelLibrary, maker: JobMaker) -> list[str]:
+    """Sentences on what may be meant otherwise: unused steps, numbers out of their range, sources that are sampled otherwise."""
+    used = {line.name for line in recipe.used_lines()}
+    above = list(recipe.lines)[: [line.name for line in recipe.lines].index(recipe.result)]
+    found = [f"'{line.name}' is not used by the result." for line in above if line.name not in used]
+    found += [
+        f"the step '{name}' has the name of a file; here the step is meant." for name in recipe.steps if library.knows(name)
+    ]
+    calls = recipe.calls()
+    found += [
+        f"{spell(call)} need not add to 1: the result may be too strong or too weak."
+        for call in calls
+        if call.method == "free_sum"
+    ]
+    for (number, name), weights in maker.weights.items():
+        low, high = _range(calls[number], name)
+        outside = [
+            value for value in (*weights.lanes.values(), *(rule.value for rule in weights.rules)) if not low <= value <= high
+        ]
+        if outside:
+            found.append(f"{name} of {calls[number].method} is {float(outside[0]):g}, outside {low:g} to {high:g}.")
+    found += _differences(maker.sources)
+    for number, source in enumerate(maker.sources):
+        extreme = max((abs(row.exact.get(number, Fraction(0))) for row in maker.rows.values()), default=Fraction(0))
+        if extreme > 2:
+            found.append(f"'{source.name}' counts {float(extreme):g} times: beyond 2 a merge usually breaks.")
+    return found
+
+
+def _differences(sources: Sequence[Source]) -> list[str]:
+    """Sources that are sampled in another way than the others."""
+    found = []
+    for key, words in sources[0].architecture.markers.items():
+        marked = [source.name for source in sources if key in source.tensors]
+        if 0 < len(marked) < len(sources):
+            found.append(f"{', '.join(marked)} says '{words}' ('{key}'), the other sources do not: a mix of both seldom works.")
+    return found
+
+
+def _range(call: Call, name: str) -> tuple[float, float]:
+    parameter = get_method(call.method).parameters[name][0]
+    return parameter.low, parameter.high
+
+
+def notes_of(sources: list[Source], jobs: list[KeyJob]) -> list[str]:
+    """Sentences on keys that some source lacks, that are dropped, copied or rebuilt."""
+    return [*_absences(sources, jobs), *_left_out(sources, jobs)]
+
+
+def _absences(sources: list[Source], jobs: list[KeyJob]) -> list[str]:
+    """Which source lacks which keys that the output has."""
+    found = []
+    for source in sources:
+        lanes: dict[str, int] = {}
+        for job in jobs:
+            if job.key not in source.tensors:
+                lanes[job.lane] = lanes.get(job.lane, 0) + 1
+        if lanes:
+            counts = ", ".join(f"{lane} {count}" for lane, count in lanes.items())
+            found.append(f"'{source.name}' lacks {sum(lanes.values())} keys ({counts}): the other operands settle them.")
+    extended = [job for job in jobs if job.extra]
+    return found + [f"the extra input channels of '{job.key}' are taken from the models that have them." for job in extended]
+
+
+def _left_out(sources: list[Source], jobs: list[KeyJob]) -> list[str]:
+    """Keys of sources that the output does not have as they were."""
+    found = [f"{len(source.dropped)} EMA copies of '{source.name}' are dropped." for source in sources if source.dropped]
+    for source in sources:
+        scaled = sum(info.scale is not None for info in source.tensors.values())
+        if source.checkpoint.consumed:
+            found.append(
+                f"{scaled} scaled fp8 tensors of '{source.name}' are read with their scales; "
+                f"{len(source.checkpoint.consumed)} keys of scales and markers are not written."
+            )
+    copied = [job.key for job in jobs if job.is_copied and job.lane == NO_LANE]
+    if copied:
+        found.append(
+            f"{len(copied)} keys without a lane are copied, not merged: "
+            f"{', '.join(copied[:6])}{', ...' if len(copied) > 6 else ''}."
+        )
+    if any(job.is_position_ids and job.source is None for job in jobs):
+        found.append("position_ids are rebuilt as 0, 1, 2, ...")
+    return found
