@@ -1,4 +1,4 @@
-"""What a plan has to tell the user: warnings of what may be meant otherwise, notes of what is done to keys. Reads headers only."""
+"""What a plan tells the user: warnings of what may be meant otherwise, notes of what is done to keys. Reads headers only."""
 
 from __future__ import annotations
 
