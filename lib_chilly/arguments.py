@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+from fractions import Fraction
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,6 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_merge(commands)
     _add_plan(commands)
+    _add_queue(commands)
     _add_inspect(commands)
     _add_synth(commands)
     _add_bench(commands)
@@ -44,13 +47,19 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(command="demo")
 
 
-def _add_recipe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe's file, or its text")
+def _add_recipe(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", nargs=nargs, help="a recipe's file, or its text")
+    parser.add_argument("--step", metavar="NAME", help="save this step instead of the last one")
+    parser.add_argument("--seed", type=int, metavar="N", help="draw the block weights that are R, U or X")
+    parser.add_argument("--limits", type=_limits, metavar="LOW,HIGH", help="of each X that has none, such as 0.2,0.6")
+    _add_options(parser)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=Path, action="append", metavar="DIR", help="where models lie; may be repeated")
     parser.add_argument("--dtype", choices=OUTPUT_DTYPES, help="of the output (default: fp16)")
     parser.add_argument("--compute", choices=("float32", "float64"), help="type of the sums (default: by the output)")
     parser.add_argument("--on-nan", metavar="stop|take:MODEL", help="what to do where a source holds NaN or Inf (default: stop)")
-    parser.add_argument("--step", metavar="NAME", help="save this step instead of the last one")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--threads", type=_positive, help="workers (default: one a core, at most 4); the file does not depend on it"
@@ -61,17 +70,36 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
 
 def _add_merge(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("merge", help="carry out a recipe")
-    _add_recipe(parser)
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
-    parser.add_argument("--overwrite", action="store_true", help="OUT may exist")
-    parser.add_argument("--no-source-hashes", action="store_true", help="do not put the sources' sha256 into the file")
+    _add_recipe(parser, nargs="?")
+    parser.add_argument(
+        "--from", dest="merged", type=Path, metavar="FILE", help="take the recipe and the sources of a merged file"
+    )
+    parser.add_argument("--accept-other-sources", action="store_true", help="with --from: sources may be other files")
+    parser.add_argument("--variants", type=_positive, metavar="N", help="with --seed: draw N times, into OUT-v1 to OUT-vN")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="{variant} in it is the variant's number")
+    _add_writing(parser)
     parser.set_defaults(command="merge")
+
+
+def _add_writing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="results may replace files that exist")
+    parser.add_argument("--no-source-hashes", action="store_true", help="do not put the sources' sha256 into the file")
 
 
 def _add_plan(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("plan", help="say what a recipe would do, from headers alone")
     _add_recipe(parser)
     parser.set_defaults(command="plan")
+
+
+def _add_queue(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("queue", help="carry out the recipes of some files, those that are not done yet")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="recipes, each after a line '--- NAME.safetensors'")
+    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where results go (default: here)")
+    parser.add_argument("--stop", action="store_true", help="stop at the first recipe that fails")
+    _add_options(parser)
+    _add_writing(parser)
+    parser.set_defaults(command="queue", step=None)
 
 
 def _add_inspect(commands: argparse._SubParsersAction) -> None:
@@ -118,3 +146,10 @@ def _positive(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text[:4]) <= 256):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number between 1 and 256")
     return int(text)
+
+
+def _limits(text: str) -> tuple[Fraction, Fraction]:
+    match = re.fullmatch(r"(-?\d{1,9}(?:\.\d{1,9})?),(-?\d{1,9}(?:\.\d{1,9})?)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not LOW,HIGH, such as 0.2,0.6")
+    return Fraction(match[1]), Fraction(match[2])

@@ -7,23 +7,17 @@ import json
 import os
 import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from .arguments import make_parser
-from .console import Progress, describe_plan, describe_report, printable, sentence, show
+from .console import printable, sentence, show, stop_flag
 from .errors import Interrupted, MergeError, RecipeError
-from .models import ModelLibrary, default_folders
-from .notations import read_recipe
-from .plan import Plan, make_plan
-from .recipe import Recipe
-from .report import default_threads, plan_facts
+from .merge_commands import run_merge, run_plan
+from .queue_command import run_queue
+from .report import default_threads
 
 DONE, MISTAKE, INTERRUPTED = 0, 2, 130
-_LARGEST_RECIPE_BYTES = 1 << 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,47 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _demo(options: argparse.Namespace) -> None:
     from .demo import run_demo
 
-    with _stop_flag() as should_stop:
+    with stop_flag() as should_stop:
         run_demo(options.dir, options.full, options.threads or default_threads(), should_stop)
-
-
-def _merge(options: argparse.Namespace) -> None:
-    recipe = load_recipe(options.recipe)
-    threads = options.threads or default_threads()
-    started = time.perf_counter()
-    with _stop_flag() as should_stop:
-        plan = _make_plan(recipe, options)
-        planning_seconds = time.perf_counter() - started
-        if not options.json:
-            show(describe_plan(plan, threads, options.output.parent, options.mmap))
-        from .engine import merge
-
-        with Progress(plan, not options.no_source_hashes) as progress:
-            report = merge(
-                plan,
-                options.output,
-                overwrite=options.overwrite,
-                threads=threads,
-                use_mmap=options.mmap,
-                source_hashes=not options.no_source_hashes,
-                want_data_hash=options.json,
-                on_progress=progress.advance,
-                should_stop=should_stop,
-                planning_seconds=planning_seconds,
-            )
-    if options.json:
-        print(json.dumps({**plan_facts(plan, threads, options.mmap), **report.facts()}, allow_nan=False))
-    else:
-        show(describe_report(plan, report))
-
-
-def _plan(options: argparse.Namespace) -> None:
-    threads = options.threads or default_threads()
-    plan = _make_plan(load_recipe(options.recipe), options)
-    if options.json:
-        print(json.dumps(plan_facts(plan, threads, options.mmap)))
-    else:
-        show(describe_plan(plan, threads, Path.cwd(), options.mmap))
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -147,66 +102,17 @@ def _test(_: argparse.Namespace) -> None:
     raise RecipeError("the launcher runs the tests: ./chilly test.")
 
 
-def load_recipe(argument: str) -> Recipe:
-    """The recipe that RECIPE means: an existing file's text, else the argument itself.
-
-    Raises:
-        RecipeError: it looks like a file's name and there is none, or the text is no recipe.
-    """
-    is_one_line = "\n" not in argument.strip()
-    try:
-        is_file = is_one_line and Path(argument).is_file()
-    except (OSError, ValueError):  # too long for a name
-        is_file = False
-    if is_file:
-        if Path(argument).stat().st_size > _LARGEST_RECIPE_BYTES:
-            raise RecipeError(
-                f"'{argument}' is too large for a recipe; is it a model? Write a recipe over models, such as 'A + B'."
-            )
-        try:
-            return read_recipe(Path(argument).read_text("utf-8-sig"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"the recipe '{argument}' cannot be read as UTF-8 text: {error}.") from None
-    if is_one_line and argument.strip().lower().endswith((".chilly", ".txt")):
-        raise RecipeError(f"the recipe '{argument}' was not found.")
-    return read_recipe(argument)
-
-
-def _make_plan(recipe: Recipe, options: argparse.Namespace) -> Plan:
-    if options.device != "cpu":
-        raise RecipeError(f"--device {options.device} is not available yet; use cpu.")
-    library = ModelLibrary(options.models or default_folders())
-    return make_plan(recipe, library, dtype=options.dtype, compute=options.compute, on_nan=options.on_nan, step=options.step)
-
-
 COMMANDS = {
     "demo": _demo,
-    "merge": _merge,
-    "plan": _plan,
+    "merge": run_merge,
+    "plan": run_plan,
+    "queue": run_queue,
     "inspect": _inspect,
     "synth": _synth,
     "bench": _bench,
     "methods": _methods,
     "test": _test,
 }
-
-
-@contextmanager
-def _stop_flag() -> Iterator[Callable[[], bool]]:
-    """A question whether the user has pressed Ctrl-C; a second time stops at once."""
-    pressed = threading.Event()
-
-    def stop(number: int, frame: object) -> None:
-        if pressed.is_set():
-            raise KeyboardInterrupt
-        pressed.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield pressed.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .errors import Interrupted, OutputError, RecipeError
+from .fileio import SourceFile
 from .hashes import hash_checkpoints
 from .plan import Plan
 from .report import Report, make_report
@@ -70,6 +71,23 @@ def merge(
         )
         writer.commit()
     return make_report(plan, output, streamed, planning_seconds + time.perf_counter() - started, size)
+
+
+def is_finished(
+    plan: Plan, output: Path, source_hashes: bool, threads: int = 1, should_stop: Callable[[], bool] = lambda: False
+) -> bool:
+    """Whether `output` is there already: its header is, to the byte, the one that this plan would write, and nothing is missing.
+
+    The header holds recipe, options and sources, and a file gets its name only when it is whole; its tensors are not read.
+    """
+    if not output.is_file() or output.stat().st_size < plan.data_bytes:
+        return False
+    hashes = _source_hashes(plan, threads, lambda what, count: None, should_stop) if source_hashes else []
+    header = plan.header(dict(enumerate(hashes)))
+    if output.stat().st_size != len(header) + plan.data_bytes:
+        return False
+    with SourceFile(output) as file:
+        return file.read(0, len(header)) == header
 
 
 def _source_hashes(plan: Plan, threads: int, on_progress: Progress, should_stop: Callable[[], bool]) -> Sequence[str]:

@@ -60,7 +60,7 @@ class Plan:
     @property
     def writes_bytes(self) -> int:
         """Size of the output when its header holds the sources' hashes."""
-        return len(self.header(dict.fromkeys(range(len(self.sources)), "0" * 64))) + self.data_bytes
+        return len(self.header({number: f"{number:064x}" for number in range(len(self.sources))})) + self.data_bytes
 
     def header(self, hashes: Mapping[int, str]) -> bytes:
         """The output's first bytes, up to its first tensor: the length, the JSON, spaces up to a 4096-byte boundary.
@@ -68,7 +68,7 @@ class Plan:
         Args:
             hashes: number of each source to the sha256 of its file; empty leaves all of them out.
         """
-        metadata = provenance(self.recipe, self.sources, hashes, MATHS)
+        metadata = provenance(self.recipe, self.sources, hashes, MATHS, {job.key for job in self.jobs})
         tensors = ((job.key, job.dtype, job.shape) for job in self.jobs)
         return build_header(tensors, metadata)
 

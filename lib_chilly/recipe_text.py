@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import lark
@@ -29,9 +29,15 @@ _EXPECTED = {
     "LSQB": "a number, a list [...] or rules {...}",
 }
 
+Draw = Callable[[str, Node, Checker], Node]
+"""(name of a line, its right side, the lines above) to the same right side without random weights."""
 
-def parse_recipe(text: str) -> Recipe:
+
+def parse_recipe(text: str, draw: Draw | None = None) -> Recipe:
     """Read a recipe in our own notation.
+
+    Args:
+        draw: puts numbers in the places of random weights; without it these are refused.
 
     Raises:
         RecipeError: with line, column and caret, and what to write instead.
@@ -53,6 +59,7 @@ def parse_recipe(text: str) -> Recipe:
         if target is None:
             _refuse_nameless(text, start, found)
             target = ModelRef("result", start)
+        node = draw(target.name, node, checker) if draw else node
         line, note = _line(statement, target, node, checker)
         checker.add(line)
         notes += [note] if note else []

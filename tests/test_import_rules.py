@@ -20,11 +20,11 @@ LAYERS = {
     1: "architecture checkpoint fileio hashes header models rounding safetensors_header torch_names torch_pickle torch_zip writer"
     " zip_records",
     2: "block_rules blocks methods/* registry",
-    3: "addresses expression notations/* recipe recipe_check recipe_lines recipe_save recipe_text recipe_tree",
-    4: "fold jobs memory plan plan_options plan_words provenance sources",
-    5: "inspection kernel reading report stream synth",
-    6: "console engine",
-    7: "arguments cli demo demo_models",
+    3: "addresses expression notations/* random_weights recipe recipe_check recipe_lines recipe_save recipe_text recipe_tree",
+    4: "claims fold jobs memory modelspec plan plan_options plan_words provenance sources",
+    5: "inspection kernel reading recorded_library report stream synth",
+    6: "console engine recipe_queue",
+    7: "arguments cli demo demo_models merge_commands queue_command",
 }
 """A file may import from its own layer and from those below: those with smaller numbers."""
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}

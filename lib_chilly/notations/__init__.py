@@ -8,7 +8,7 @@ import unicodedata
 
 from ..errors import RecipeError
 from ..recipe import Recipe
-from ..recipe_text import parse_recipe
+from ..recipe_text import Draw, parse_recipe
 from .card_text import CardText
 from .model_card import read_card
 
@@ -30,7 +30,7 @@ _CARD_MARKS = re.compile(
 _PROSE = re.compile(r"[^\W\d_]{2,}[ ][^\W\d_]+[ ][^\W\d_]{2,}|\w:[ ]|:[ ]*$|\b(?:alpha|beta)\b(?! *=)", re.MULTILINE)
 
 
-def read_recipe(text: str) -> Recipe:
+def read_recipe(text: str, draw: Draw | None = None) -> Recipe:
     """Read a recipe in whatever notation it is written.
 
     Our own notation is tried first. A text that is not in it but looks like a model card's is read as one; the recipe's notes
@@ -38,6 +38,7 @@ def read_recipe(text: str) -> Recipe:
 
     Args:
         text: a recipe, or a model card or part of one as it was copied.
+        draw: see `parse_recipe`; a model card has no random weights.
 
     Returns:
         The recipe; its `canonical()` is our own notation, its positions belong to `text` as `recipe.text` holds it (NFC).
@@ -47,7 +48,7 @@ def read_recipe(text: str) -> Recipe:
     """
     _check_size(text)
     try:
-        recipe = _read(text)
+        recipe = _read(text, draw)
         recipe.canonical()
     except OverflowError:
         raise RecipeError("a number in the recipe is too large. Use coefficients near 1.") from None
@@ -56,9 +57,9 @@ def read_recipe(text: str) -> Recipe:
     return recipe
 
 
-def _read(text: str) -> Recipe:
+def _read(text: str, draw: Draw | None) -> Recipe:
     try:
-        recipe = parse_recipe(text)
+        recipe = parse_recipe(text, draw)
     except RecipeError:
         if not looks_like_card(text):
             raise

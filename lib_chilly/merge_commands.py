@@ -1,0 +1,208 @@
+"""The commands that make a plan and carry it out: merge, of a recipe, of its variants, or of what made a file; and plan."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .checkpoint import open_checkpoint
+from .console import Progress, describe_plan, describe_report, show, stop_flag
+from .errors import CheckpointError, Interrupted, RecipeError
+from .models import ModelLibrary, default_folders
+from .notations import read_recipe
+from .plan import MATHS, Plan, make_plan
+from .provenance import read_record
+from .random_weights import Draw
+from .recipe import Recipe
+from .recipe_queue import SUFFIX
+from .recorded_library import RecordedLibrary
+from .report import default_threads, plan_facts
+from .writer import check_target
+
+_LARGEST_RECIPE_BYTES = 1 << 20
+
+ShouldStop = Callable[[], bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One merge of a command.
+
+    Attributes:
+        plan: makes its plan, anew each time, so that the plans of many merges need not be kept.
+        source_hashes: whether its header has the sources' sha256.
+    """
+
+    output: Path
+    plan: Callable[[], Plan]
+    source_hashes: bool
+
+
+def run_merge(options: argparse.Namespace) -> None:
+    """Carry out a recipe, or all variants of it."""
+    with stop_flag() as should_stop:
+        jobs = _recorded_jobs(options, should_stop) if options.merged else _recipe_jobs(options)
+        for job in jobs if len(jobs) > 1 else ():  # what would stop a later one is said before the first
+            job.plan()
+            check_target(job.output, options.overwrite)
+        facts = [carry_out(job, options, should_stop) for job in jobs]
+    if options.json:
+        print_json({"variants": facts} if options.variants else facts[0])
+
+
+def run_plan(options: argparse.Namespace) -> None:
+    """Say what a recipe would do."""
+    threads = options.threads or default_threads()
+    plan = plan_for(_read(options), library_of(options), options)
+    if options.json:
+        print_json(plan_facts(plan, threads, options.mmap))
+    else:
+        show(describe_plan(plan, threads, Path.cwd(), options.mmap))
+
+
+def load_recipe(argument: str, draw: Draw | None = None) -> Recipe:
+    """The recipe that RECIPE means: an existing file's text, else the argument itself.
+
+    Args:
+        draw: puts numbers in the places of random weights.
+
+    Raises:
+        RecipeError: it looks like a file's name and there is none, or the text is no recipe.
+    """
+    is_one_line = "\n" not in argument.strip()
+    try:
+        is_file = is_one_line and Path(argument).is_file()
+    except (OSError, ValueError):  # too long for a name
+        is_file = False
+    if is_file:
+        if Path(argument).stat().st_size > _LARGEST_RECIPE_BYTES:
+            raise RecipeError(
+                f"'{argument}' is too large for a recipe; is it a model? Write a recipe over models, such as 'A + B'."
+            )
+        try:
+            return read_recipe(Path(argument).read_text("utf-8-sig"), draw)
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"the recipe '{argument}' cannot be read as UTF-8 text: {error}.") from None
+    if is_one_line and argument.strip().lower().endswith((".chilly", ".txt")):
+        raise RecipeError(f"the recipe '{argument}' was not found.")
+    return read_recipe(argument, draw)
+
+
+def print_json(facts: object) -> None:
+    """The one object that --json prints."""
+    sys.stdout.write(json.dumps(facts, allow_nan=False) + "\n")
+
+
+def _recipe_jobs(options: argparse.Namespace) -> list[Job]:
+    """The merge of a recipe, or one for each variant."""
+    if options.variants and options.seed is None:
+        raise RecipeError("--variants draws random weights; say --seed N too.")
+    library, source_hashes = library_of(options), not options.no_source_hashes
+
+    def job(output: Path, variant: int) -> Job:
+        recipe = _read(options, variant)
+        return Job(output, lambda: plan_for(recipe, library, options), source_hashes)
+
+    if not options.variants:
+        return [job(options.output, 1)]
+    return [job(_variant_of(options.output, variant), variant) for variant in range(1, options.variants + 1)]
+
+
+def _recorded_jobs(options: argparse.Namespace, should_stop: ShouldStop) -> list[Job]:
+    """The merge that made a file, from the same sources."""
+    if options.recipe or options.seed is not None or options.variants:
+        raise RecipeError("--from takes the recipe with all its numbers out of FILE; leave out RECIPE, --seed and --variants.")
+    metadata = open_checkpoint(options.merged).metadata
+    record = read_record(metadata, options.merged.name)
+    if record is None:
+        raise CheckpointError(f"'{options.merged}' does not say how it was made: no recipe of ours is in its header.")
+    if not options.json:
+        show([f"looking for the sources of '{options.merged.name}'"])
+    stopper = _stopper(should_stop)
+    library = RecordedLibrary(options.models or default_folders(), record, options.accept_other_sources, stopper)
+    recipe = read_recipe(record.recipe)
+    hashed = all(source.sha256 for source in record.sources) and not options.no_source_hashes
+
+    def plan() -> Plan:
+        made = plan_for(recipe, library, options)
+        notes = list(library.notes)
+        if record.maths != MATHS:
+            notes.append(f"the file was made with arithmetic {record.maths}, this is {MATHS}: its numbers may differ.")
+        return dataclasses.replace(made, notes=(*made.notes, *notes))
+
+    return [Job(options.output, plan, hashed)]
+
+
+def plan_for(recipe: Recipe, library: ModelLibrary, options: argparse.Namespace) -> Plan:
+    """The plan of a recipe with the command line's options."""
+    if options.device != "cpu":
+        raise RecipeError(f"--device {options.device} is not available yet; use cpu.")
+    return make_plan(recipe, library, dtype=options.dtype, compute=options.compute, on_nan=options.on_nan, step=options.step)
+
+
+def library_of(options: argparse.Namespace) -> ModelLibrary:
+    return ModelLibrary(options.models or default_folders())
+
+
+def carry_out(job: Job, options: argparse.Namespace, should_stop: ShouldStop) -> dict[str, object]:
+    """Plan, merge and say so; the facts of `merge --json`."""
+    threads = options.threads or default_threads()
+    started = time.perf_counter()
+    plan = job.plan()
+    planning_seconds = time.perf_counter() - started
+    if not options.json:
+        show(describe_plan(plan, threads, job.output.parent, options.mmap))
+    from .engine import merge
+
+    with Progress(plan, job.source_hashes) as progress:
+        report = merge(
+            plan,
+            job.output,
+            overwrite=options.overwrite,
+            threads=threads,
+            use_mmap=options.mmap,
+            source_hashes=job.source_hashes,
+            want_data_hash=options.json,
+            on_progress=progress.advance,
+            should_stop=should_stop,
+            planning_seconds=planning_seconds,
+        )
+    if not options.json:
+        show(describe_report(plan, report))
+    return {**plan_facts(plan, threads, options.mmap), **report.facts()}
+
+
+def _read(options: argparse.Namespace, variant: int = 1) -> Recipe:
+    """The recipe of the command line, with numbers in the places of random weights."""
+    if not options.recipe:
+        raise RecipeError("there is no RECIPE; give a recipe's file or its text.")
+    if options.seed is None:
+        if options.limits:
+            raise RecipeError("--limits bounds random weights; say --seed N too.")
+        return load_recipe(options.recipe)
+    draw = Draw(options.seed, variant, options.limits)
+    recipe = load_recipe(options.recipe, draw)
+    if not draw.count:
+        raise RecipeError("--seed has nothing to draw: no block weight of the recipe is R, U or X.")
+    return recipe
+
+
+def _variant_of(output: Path, variant: int) -> Path:
+    if "{variant}" in output.name:
+        return output.with_name(output.name.replace("{variant}", str(variant)))
+    suffix = SUFFIX if output.name.lower().endswith(SUFFIX) else ""
+    name = output.name
+    return output.with_name(f"{name[: len(name) - len(suffix)]}-v{variant}{name[len(name) - len(suffix) :]}")
+
+
+def _stopper(should_stop: ShouldStop) -> Callable[[int], None]:
+    def stop(_: int) -> None:
+        if should_stop():
+            raise Interrupted("stopped. Nothing was left behind.")
+
+    return stop

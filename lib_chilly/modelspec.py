@@ -1,0 +1,49 @@
+"""What the output says of itself in the words of ModelSpec 1.0.0; no date and no hash, so that equal merges are equal files."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+
+from .sources import Source
+
+_KNOWN = {
+    "sd1": ("stable-diffusion-v1", "512x512", "sgm"),
+    "sdxl": ("stable-diffusion-xl-v1-base", "1024x1024", "sgm"),
+}
+"""Our name of an architecture to ModelSpec's, the resolution that it was made for, and the code whose key names it has."""
+
+_INPAINTING = {"sd1": "stable-diffusion-v1-inpainting"}
+_INPAINTING_CHANNELS = 9
+
+
+def modelspec(title: str, sources: Sequence[Source], keys: Container[str]) -> dict[str, str]:
+    """The `modelspec.` entries of the output's metadata.
+
+    Args:
+        title: of the output.
+        sources: in the order of the sum.
+        keys: of the output; markers among them say how it is sampled.
+    """
+    architecture = sources[0].architecture
+    name, resolution, implementation = _KNOWN.get(architecture.name, (architecture.name, "", ""))
+    if any(source.conv_in_channels() == _INPAINTING_CHANNELS for source in sources):
+        name = _INPAINTING.get(architecture.name, name)
+    facts = {
+        "sai_model_spec": "1.0.0",
+        "architecture": name,
+        "implementation": implementation or "unknown",
+        "title": title,
+        "resolution": resolution,
+        "prediction_type": _prediction(sources, keys),
+        "merged_from": ", ".join(source.name for source in sources),
+    }
+    return {f"modelspec.{name}": value for name, value in facts.items() if value}
+
+
+def _prediction(sources: Sequence[Source], keys: Container[str]) -> str:
+    """ "v" where a marker among the keys says so, else what all sources claim alike; empty where nothing is known."""
+    if "v_pred" in keys:
+        return "v"
+    claimed = {source.checkpoint.metadata.get("modelspec.prediction_type") for source in sources}
+    said = claimed.pop() if len(claimed) == 1 else None
+    return said if said in ("epsilon", "v") else ""
