@@ -37,7 +37,8 @@ def modelspec(title: str, sources: Sequence[Source], keys: Container[str]) -> di
         "prediction_type": _prediction(sources, keys),
         "merged_from": ", ".join(source.name for source in sources),
     }
-    return {f"modelspec.{name}": value for name, value in facts.items() if value}
+    # Readers of metadata, the webui among them, take what starts with a brace for JSON.
+    return {f"modelspec.{name}": f" {value}" if value.startswith("{") else value for name, value in facts.items() if value}
 
 
 def _prediction(sources: Sequence[Source], keys: Container[str]) -> str:

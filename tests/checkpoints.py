@@ -123,6 +123,12 @@ def write_models(folder: Path, **models: Mapping[str, Stored]) -> Path:
     return folder
 
 
+def metadata_of(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, as they stand there."""
+    content = path.read_bytes()
+    return json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+
+
 def plan_in(folder: Path, text: str, **options: str | None) -> Plan:
     return make_plan(parse_recipe(text), ModelLibrary([folder]), **options)
 

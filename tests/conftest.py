@@ -1,8 +1,10 @@
-"""What holds for every test: the option --peers, and that CI skips nothing but what cannot run there."""
+"""What holds for every test: the option --peers, that CI skips nothing but what cannot run there, and how a command is run."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,23 @@ ALLOWED_SKIPS = ("CHILLY_WEBUI", "GPU", "peers")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--peers", action="store_true", help="also compare with other mergers; they must be installed")
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in a home of its own: (exit code, stdout, stderr)."""
+    from lib_chilly import cli
+
+    monkeypatch.setenv("CHILLY_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("CHILLY_MODELS", raising=False)
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        code = cli.main(list(map(str, arguments)))
+        return code, *capsys.readouterr()
+
+    return command
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

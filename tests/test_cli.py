@@ -28,7 +28,7 @@ from reference import read_file
 from safetensors import safe_open
 
 import lib_chilly
-from lib_chilly import cli, hashes, writer
+from lib_chilly import hashes, writer
 from lib_chilly.architecture import load
 from lib_chilly.registry import all_methods, methods_table
 
@@ -67,17 +67,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CHILLY_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("CHILLY_MODELS", raising=False)
     return tmp_path / "home"
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command: (exit code, stdout, stderr)."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        code = cli.main(list(map(str, arguments)))
-        return code, *capsys.readouterr()
-
-    return command
 
 
 @pytest.fixture(scope="module")
@@ -322,7 +311,10 @@ def test_header_holds_recipe_sources_and_maths_and_nothing_else(run: Run, models
     output.parent.mkdir()
     facts = merged(run, models, output, RECIPE, "--threads", "3")
     metadata = header_of(output).pop("__metadata__")
-    assert set(metadata) == {"format", "chillymerge"} and metadata["format"] == "pt"
+    spec = {
+        f"modelspec.{name}" for name in ("sai_model_spec", "architecture", "implementation", "title", "resolution", "merged_from")
+    }
+    assert set(metadata) == {"format", "chillymerge", "sd_merge_recipe", "sd_merge_models", *spec} and metadata["format"] == "pt"
     assert json.loads(metadata["chillymerge"]) == {
         "recipe": facts["recipe"],
         "sources": [
@@ -331,7 +323,7 @@ def test_header_holds_recipe_sources_and_maths_and_nothing_else(run: Run, models
         ],
         "maths": 1,
     }
-    said = metadata["chillymerge"]
+    said = json.dumps(metadata)
     places = (str(tmp_path), str(models), "mix", platform.node(), getpass.getuser())
     assert [word for word in (*places, lib_chilly.__version__, torch.__version__) if word in said] == []
 
