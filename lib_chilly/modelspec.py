@@ -42,7 +42,7 @@ def modelspec(title: str, sources: Sequence[Source], keys: Container[str]) -> di
 
 
 def _prediction(sources: Sequence[Source], keys: Container[str]) -> str:
-    """ "v" where a marker among the keys says so, else what all sources claim alike; empty where nothing is known."""
+    """What a marker among the keys says, else what all sources claim alike; empty where nothing is known."""
     if "v_pred" in keys:
         return "v"
     claimed = {source.checkpoint.metadata.get("modelspec.prediction_type") for source in sources}

@@ -41,14 +41,12 @@ def sha256(path: Path) -> str:
 
 
 def test_every_value_is_text_and_no_value_that_starts_as_json_is_none(run: Run, tmp_path: Path):
-    found = merged(run, write_models(tmp_path / "models", a=model(1), b=model(2)), tmp_path / "mix")
+    models = write_models(tmp_path / "models", a=model(1), b=model(2))
+    found = merged(run, models, tmp_path / "mix", f'{RECIPE}\nsave(title="{{x")')
     assert all(isinstance(value, str) for value in found.values())
-    assert {name for name, value in found.items() if value.startswith("{")} == {
-        "chillymerge",
-        "sd_merge_recipe",
-        "sd_merge_models",
-    }
-    assert all(isinstance(json.loads(value), dict) for value in found.values() if value.startswith("{"))
+    braced = {name: value for name, value in found.items() if value.startswith("{")}
+    assert set(braced) == {"chillymerge", "sd_merge_recipe", "sd_merge_models"}
+    assert all(isinstance(json.loads(value), dict) for value in braced.values())
 
 
 def test_nothing_is_dated_and_no_hash_of_the_file_itself_is_claimed(run: Run, tmp_path: Path):
@@ -124,19 +122,19 @@ def test_modelspec_knows_inpainting_and_sdxl(run: Run, tmp_path: Path, tmp_path_
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "said"),
+    ("claims", "said"),
     [
-        ("epsilon", "epsilon", "epsilon"),
-        ("v", "v", "v"),
-        ("epsilon", "v", None),
-        ("epsilon", None, None),
-        ("magic", "magic", None),
+        (("epsilon", "epsilon"), "epsilon"),
+        (("v", "v"), "v"),
+        (("epsilon", "v"), None),
+        (("epsilon", None), None),
+        (("magic", "magic"), None),
     ],
 )
 def test_prediction_type_stands_where_all_sources_claim_the_same(
-    tmp_path: Path, first: str, second: str | None, said: str | None
+    tmp_path: Path, claims: tuple[str | None, str | None], said: str | None
 ):
-    for name, claim in (("a", first), ("b", second)):
+    for name, claim in zip("ab", claims, strict=True):
         write_file(tmp_path / f"{name}.safetensors", model(1), {"modelspec.prediction_type": claim} if claim else None)
     assert header_metadata(tmp_path, RECIPE).get("modelspec.prediction_type") == said
 
@@ -161,12 +159,7 @@ def claims_in(found: Mapping[str, str]) -> list[dict]:
 
 
 def test_what_a_source_says_is_carried_as_its_claim_and_nowhere_as_a_fact(tmp_path: Path):
-    said = {
-        "modelspec.license": "MIT",
-        "modelspec.author": "somebody",
-        "sd_merge_recipe": '{"type": "webui"}',
-        "mecha_recipe": "version 1",
-    }
+    said = {"modelspec.license": "MIT", "modelspec.author": "me", "sd_merge_recipe": '{"type": "webui"}', "mecha_recipe": "1"}
     pair(tmp_path / "models", said | {"ss_tag_frequency": "none of our business"})
     found = header_metadata(tmp_path / "models", RECIPE)
     assert claims_in(found) == [{"model": "a", "says": said | {"sd_merge_recipe": {"type": "webui"}}}]
@@ -192,16 +185,12 @@ def test_claims_that_are_too_long_are_cut_whole_and_said_with_their_size(tmp_pat
 
 
 def test_record_that_is_too_long_loses_its_own_claims_first(tmp_path: Path):
-    record = {
-        "recipe": "M = 1 * x\n",
-        "sources": [],
-        "maths": 1,
-        "claims": [{"model": "x", "says": {"license": "y" * LARGEST_BYTES}}],
-    }
-    pair(tmp_path / "models", {"chillymerge": json.dumps(record)})
-    (claims,) = claims_in(header_metadata(tmp_path / "models", RECIPE))
-    assert claims["says"] == {"chillymerge": {"recipe": "M = 1 * x\n", "sources": [], "maths": 1}}
-    assert list(claims["cut"]) == ["chillymerge.claims"] and claims["cut"]["chillymerge.claims"] > LARGEST_BYTES
+    record = {"recipe": "M = 1 * x\n", "sources": [], "maths": 1}
+    claims = [{"model": "x", "says": {"license": "y" * LARGEST_BYTES}}]
+    pair(tmp_path / "models", {"chillymerge": json.dumps(record | {"claims": claims})})
+    (found,) = claims_in(header_metadata(tmp_path / "models", RECIPE))
+    assert found["says"] == {"chillymerge": record}
+    assert list(found["cut"]) == ["chillymerge.claims"] and found["cut"]["chillymerge.claims"] > LARGEST_BYTES
 
 
 @pytest.mark.parametrize("key", CLAIMED)
@@ -237,10 +226,8 @@ def test_no_metadata_of_a_source_breaks_the_output(tmp_path: Path, key: str, val
     else:
         assert claims["says"][key] in (value, parsed(value))
     table = json.loads(found["sd_merge_models"])
-    assert all(
-        re.fullmatch("[0-9a-f]{64}", sha) and set(entry) == {"name", "legacy_hash", "sd_merge_recipe"}
-        for sha, entry in table.items()
-    )
+    assert all(re.fullmatch("[0-9a-f]{64}", sha) for sha in table)
+    assert all(set(entry) == {"name", "legacy_hash", "sd_merge_recipe"} for entry in table.values())
 
 
 def test_metadata_that_are_no_texts_are_carried_as_json(tmp_path: Path):
@@ -273,7 +260,7 @@ def test_parsed_json_can_always_be_written_again(value: object):
 def test_generations_of_merges_do_not_grow_beyond_bounds(run: Run, tmp_path: Path):
     models = pair(tmp_path / "models", {"license": "l" * 9_000})
     sizes = []
-    for generation in range(8):
+    for _ in range(8):
         merged(run, models, models / "a.safetensors", RECIPE)
         content = (models / "a.safetensors").read_bytes()
         sizes.append(int.from_bytes(content[:8], "little"))
@@ -312,7 +299,7 @@ def test_record_reads_back_as_it_was_written(run: Run, tmp_path: Path):
     ],
 )
 def test_record_that_is_not_in_its_form_is_refused_in_a_sentence(lie: str):
-    with pytest.raises(CheckpointError, match="'x.safetensors': its 'chillymerge' metadata is damaged"):
+    with pytest.raises(CheckpointError, match=r"'x\.safetensors': its 'chillymerge' metadata is damaged"):
         read_record({"chillymerge": lie}, "x.safetensors")
 
 

@@ -62,9 +62,8 @@ def files(out: Path) -> dict[str, bytes]:
 def test_each_recipe_of_a_queue_makes_the_file_that_a_merge_makes(run: Run, models: Path, out: Path, tmp_path: Path):
     assert queue(run, models, out, write(tmp_path / "q")) == (0, ["done"] * 3, "")
     assert list(files(out)) == NAMES
-    for name, recipe in zip(
-        NAMES, ("weighted_sum(a, b, alpha=0.3)", "M = a + 1 * (b - c)\nsave(dtype=bf16)", "mean(a, b, c)"), strict=True
-    ):
+    recipes = ("weighted_sum(a, b, alpha=0.3)", "M = a + 1 * (b - c)\nsave(dtype=bf16)", "mean(a, b, c)")
+    for name, recipe in zip(NAMES, recipes, strict=True):
         assert run("merge", recipe, "-o", tmp_path / "alone", "--models", models, "--overwrite")[0] == 0
         assert (tmp_path / "alone").read_bytes() == (out / name).read_bytes()
 

@@ -165,10 +165,8 @@ def test_file_may_be_made_again_in_its_own_place(run: Run, models: Path, tmp_pat
 
 def test_other_arithmetic_than_the_recorded_one_is_said(run: Run, models: Path, tmp_path: Path):
     merge(run, models, tmp_path / "1", RECIPE)
-    said = metadata_of(tmp_path / "1") | {
-        "chillymerge": metadata_of(tmp_path / "1")["chillymerge"].replace('"maths":1', '"maths":7')
-    }
-    write_file(tmp_path / "older", model(1), said)
+    record = metadata_of(tmp_path / "1")["chillymerge"]
+    write_file(tmp_path / "older", model(1), {"chillymerge": record.replace('"maths":1', '"maths":7')})
     facts = merge(run, models, tmp_path / "2", "--from", tmp_path / "older")
     assert "the file was made with arithmetic 7, this is 1: its numbers may differ." in facts["warnings"]
 
