@@ -63,7 +63,9 @@ def claims_of(source: Source) -> dict[str, object] | None:
         else:
             says[key] = parsed(text)
             room -= size
-    claims: dict[str, object] = {"model": source.name, "says": says} | ({"cut": cut} if cut else {})
+    claims: dict[str, object] = {"model": source.name, "says": says}
+    if cut:
+        claims["cut"] = cut
     return claims if says or cut else None
 
 

@@ -17,7 +17,7 @@ from .recipe import Recipe
 from .recipe_lines import clean_text
 
 SUFFIX = ".safetensors"
-_OPENING = re.compile(r"^---[ \t]+(\S.*?)[ \t]*$", re.MULTILINE)
+_OPENING = re.compile(r"^---[ \t]+(\S.*?)[ \t\r]*$", re.MULTILINE)
 _LARGEST_FILE_BYTES = 1 << 22
 
 

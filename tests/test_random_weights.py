@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from fractions import Fraction
@@ -37,10 +38,13 @@ def listed(*items: str) -> str:
 
 
 def test_numbers_of_a_seed_are_the_same_for_ever():
-    assert drawn(listed("R", "U", "X(0.2, 0.6)", "0.5", "R")).canonical() == GOLDEN
-
-
-GOLDEN = "M = weighted_sum(a, b, alpha=[])\n"
+    text = listed("R", "U", "X(0.2, 0.6)", "0.5", "R")
+    assert drawn(text).canonical() == "M = weighted_sum(a, b, alpha=[0.357, -0.457, 0.426, 0.5, 0.868])\n"
+    shares = [hashlib.sha256(f"1\0001\0M/0\0alpha\0{place}".encode()).digest()[:8] for place in (0, 1, 2, 4)]
+    exact = [int.from_bytes(share, "big") / 2**64 for share in shares]
+    limits = [(0, 1), (-0.5, 1.5), (0.2, 0.6), (0, 1)]
+    expected = [round(low + (high - low) * share, 3) for share, (low, high) in zip(exact, limits, strict=True)]
+    assert expected == [0.357, -0.457, 0.426, 0.868]
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def with_record(path: Path, **changes: object) -> Path:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"recipe": "M = 1 * ("}, "the line ends too early"),
+        ({"recipe": "M = 1 * ("}, "is never closed"),
         ({"recipe": "M = 1 * a\n" * 5_000}, "a recipe has at most"),
         ({"recipe": 'M = 1 * "../../secret"', "sources": [{"name": "../../secret", "size": 1}]}, "there is no '../../secret'"),
         ({"sources": [{"name": "a", "size": 1}, {"name": "a", "size": 2}]}, "two of the recorded sources are called 'a'"),
