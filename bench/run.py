@@ -6,33 +6,30 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.cases import CASES, SIX_SOURCES, Case, make
 from bench.exactness import compare
+from bench.peers import measure_peers
+from bench.processes import MIB, floor, merge, prepare
 from lib_chilly.errors import RecipeError
 from lib_chilly.models import ModelLibrary
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 
-ROOT = Path(__file__).parents[1]
-MIB = 1 << 20
 BLOCKS = (1 * MIB, 4 * MIB, 16 * MIB)
 SLABS = (1 << 14, 1 << 15, 1 << 16, 1 << 17, 1 << 18)
 
 
-def run_bench(folder: Path, rounds: int, only: Sequence[str] | None, slabs: bool, as_json: bool) -> None:
+def run_bench(folder: Path, rounds: int, only: Sequence[str] | None, what: str, as_json: bool) -> None:
     """Measure and print.
 
     Args:
         folder: where the files are made; about 40 GB for all cases.
         rounds: how often each thing is measured.
         only: names of cases; None for all.
-        slabs: compare slab sizes on the first case instead.
+        what: "floor", or to compare "slabs" or "peers" on the first case instead.
 
     Raises:
         RecipeError: no case of that name.
@@ -44,7 +41,8 @@ def run_bench(folder: Path, rounds: int, only: Sequence[str] | None, slabs: bool
     chosen = [known[name] for name in only] if only else list(CASES)
     if not as_json:
         print(_machine(), flush=True)
-    results = [_measure_slabs(chosen[0], folder, rounds)] if slabs else [_measure(case, folder, rounds) for case in chosen]
+    measures = {"floor": _measure, "slabs": _measure_slabs, "peers": measure_peers}
+    results = [measures[what](case, folder, rounds) for case in (chosen if what == "floor" else chosen[:1])]
     print(
         json.dumps({"machine": _machine(), "results": results}) if as_json else "\n\n".join(_table(result) for result in results)
     )
@@ -59,17 +57,17 @@ def _measure(case: Case, folder: Path, rounds: int) -> dict:
     for _ in range(rounds):
         for threads in (1, 2):
             for block in BLOCKS if not cold else BLOCKS[1:2]:
-                _prepare(sources, cold)
-                runs.setdefault(f"floor {threads} {block}", []).append(_floor(sources, folder, size, block, threads))
-            _prepare(sources, cold)
-            runs.setdefault(f"direct floor {threads}", []).append(_floor(sources, folder, size, BLOCKS[1], threads, "--direct"))
-            _prepare(sources, cold)
-            runs.setdefault(f"merge {threads}", []).append(_merge(case, folder, threads))
+                prepare(sources, cold)
+                runs.setdefault(f"floor {threads} {block}", []).append(floor(sources, folder, size, block, threads))
+            prepare(sources, cold)
+            runs.setdefault(f"direct floor {threads}", []).append(floor(sources, folder, size, BLOCKS[1], threads, "--direct"))
+            prepare(sources, cold)
+            runs.setdefault(f"merge {threads}", []).append(merge(case.recipe, folder, threads))
         if not cold:
-            runs.setdefault("merge with source hashes 2", []).append(_merge(case, folder, 2, "--hashes"))
+            runs.setdefault("merge with source hashes 2", []).append(merge(case.recipe, folder, 2, "--hashes"))
     result = {"case": case.name, "cold": cold, "sources": len(sources), "bytes": plan.reads_bytes + size, "runs": runs}
     if case.recipe == SIX_SOURCES or case.name == "sd1-pair":
-        _merge(case, folder, 2, "--keep")
+        merge(case.recipe, folder, 2, "--keep")
         terms = [(sources[number], float(weight)) for number, weight in sorted(plan.rows["IN00"].exact.items())]
         result["exactness"] = compare(folder / "out.safetensors", terms)
         (folder / "out.safetensors").unlink()
@@ -81,39 +79,8 @@ def _measure_slabs(case: Case, folder: Path, rounds: int) -> dict:
     runs: dict[str, list[dict]] = {}
     for _ in range(rounds):
         for slab in SLABS:
-            runs.setdefault(f"merge 2, slabs of {slab}", []).append(_merge(case, folder, 2, "--slab", str(slab)))
+            runs.setdefault(f"merge 2, slabs of {slab}", []).append(merge(case.recipe, folder, 2, "--slab", str(slab)))
     return {"case": case.name, "cold": False, "runs": runs}
-
-
-def _floor(sources: Sequence[Path], folder: Path, size: int, block: int, threads: int, *more: str) -> dict:
-    arguments = [*sources, "--output", folder / "floor.out", "--size", size, "--block", block, "--threads", threads, *more]
-    return _run("bench.floor", arguments)
-
-
-def _merge(case: Case, folder: Path, threads: int, *more: str) -> dict:
-    with tempfile.TemporaryDirectory() as home:
-        arguments = [case.recipe, "--models", folder, "--output", folder / "out.safetensors", "--threads", threads, *more]
-        return _run("bench.worker", arguments, home)
-
-
-def _run(module: str, arguments: Sequence[object], home: str = "") -> dict:
-    command = [sys.executable, "-m", module, *(str(argument) for argument in arguments)]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "CHILLY_HOME": home}, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{module} failed:\n{done.stderr}")
-    return json.loads(done.stdout)
-
-
-def _prepare(sources: Sequence[Path], cold: bool) -> None:
-    """Bring the sources into the page cache, or throw them out of it."""
-    for path in sources:
-        descriptor = os.open(path, os.O_RDONLY)
-        if cold:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        else:
-            while os.read(descriptor, 16 * MIB):
-                pass
-        os.close(descriptor)
 
 
 def _table(result: dict) -> str:
@@ -131,6 +98,8 @@ def _table(result: dict) -> str:
         memory = max((run.get("rss_above_torch", 0) for run in measured), default=0)
         shown = " | ".join(f"{ratio:.2f}" if ratio else "-" for ratio in ratios)
         lines.append(f"| {name} | {wall:.2f} | {cpu:.2f} | {shown} | {memory // MIB or '-'} |")
+    if result.get("absent"):
+        lines += ["", f"Not installed: {', '.join(result['absent'])}. See requirements-peers.txt and CHILLY_PEERS."]
     if "bytes" in result:
         best = min(
             statistics.median(run["wall"] for run in measured) for name, measured in runs.items() if name.startswith("floor")

@@ -132,9 +132,11 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--all", action="store_true", help="measure every case (which is what happens without --only)")
     parser.add_argument("--rounds", type=_positive, default=5)
     parser.add_argument("--only", action="append", metavar="CASE", help="one of the cases; may be repeated")
-    parser.add_argument("--slabs", action="store_true", help="compare slab sizes instead")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--slabs", dest="what", action="store_const", const="slabs", help="compare slab sizes instead")
+    what.add_argument("--peers", dest="what", action="store_const", const="peers", help="compare with other mergers instead")
     parser.add_argument("--json", action="store_true")
-    parser.set_defaults(command="bench")
+    parser.set_defaults(command="bench", what="floor")
 
 
 def _add_methods(commands: argparse._SubParsersAction) -> None:

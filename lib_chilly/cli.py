@@ -89,7 +89,7 @@ def _bench(options: argparse.Namespace) -> None:
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from bench.run import run_bench
 
-    run_bench(options.dir, options.rounds, options.only, options.slabs, options.json)
+    run_bench(options.dir, options.rounds, options.only, options.what, options.json)
 
 
 def _methods(_: argparse.Namespace) -> None:

@@ -100,7 +100,7 @@ def describe_rows(plan: Plan) -> list[str]:
     lines = []
     for terms, rows in by_sum.items():
         text = " + ".join(f"{float(weight):.10g} * {plan.sources[number].name}" for number, weight in terms) or "0"
-        lines.append(f"  {_lane_runs((row.label for row in rows), order)}: {text.replace('+ -', '- ')}")
+        lines.append(f"  {_lane_runs(rows, order)}: {text.replace('+ -', '- ')}")
     return lines
 
 
@@ -126,16 +126,28 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _lane_runs(labels: Iterable[str], order: list[str]) -> str:
-    """Labels with neighbours in the architecture's order drawn together: `IN00-M00, VAE`."""
-    runs: list[list[str]] = []
-    for label in labels:
-        follows = runs and label in order and runs[-1][-1] in order and order.index(label) == order.index(runs[-1][-1]) + 1
-        if follows:
-            runs[-1].append(label)
+def _lane_runs(rows: Iterable[Row], order: list[str]) -> str:
+    """Rows with neighbouring lanes and one rule drawn together: `IN00-M00, OUT00-OUT11/attn2`; `all lanes` where they are all."""
+    runs: list[list[Row]] = []
+    for row in rows:
+        before = runs[-1][-1] if runs else None
+        places = [order.index(one.lane) if one and one.lane in order else -2 for one in (before, row)]
+        if before and places[1] == places[0] + 1 and _rule(before) == _rule(row):
+            runs[-1].append(row)
         else:
-            runs.append([label])
-    return ", ".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+            runs.append([row])
+    return ", ".join(_lane_run([row.lane for row in run], order) + _rule(run[0]) for run in runs)
+
+
+def _lane_run(lanes: list[str], order: list[str]) -> str:
+    if lanes == order:
+        return "all lanes"
+    return lanes[0] if len(lanes) == 1 else f"{lanes[0]}-{lanes[-1]}"
+
+
+def _rule(row: Row) -> str:
+    """What sets a row apart from others of its lane: its rule, the sources that lack its keys."""
+    return row.label.removeprefix(row.lane)
 
 
 @contextmanager

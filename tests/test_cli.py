@@ -151,6 +151,27 @@ CARD_TABLE = {
 }
 
 
+@pytest.mark.parametrize(
+    ("recipe", "lines"),
+    [
+        ("0.5 * a + 0.5 * b", ["all lanes: 0.5 * a + 0.5 * b"]),
+        (
+            "M = weighted_sum(a, b, alpha={IN04-OUT05/attn2: 0.5, OUT08: 1, *: 0})",
+            [
+                "CLIP_L-OUT07, OUT09-VAE: 1 * a",
+                "IN04-IN05/attn2, IN07-IN08/attn2, M00/attn2, OUT03-OUT05/attn2: 0.5 * a + 0.5 * b",
+                "OUT08: 1 * b",
+            ],
+        ),
+    ],
+)
+def test_plan_draws_neighbouring_lanes_of_one_sum_and_one_rule_together(run: Run, models: Path, recipe: str, lines: list[str]):
+    said = run("plan", recipe, "--models", str(models))[1].splitlines()
+    first = said.index("folded to one weighted sum:") + 1
+    assert [line.strip() for line in said[first : first + len(lines)]] == lines
+    assert said[first + len(lines)].startswith(("note:", "reads"))
+
+
 @pytest.fixture(scope="module")
 def card_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_models(
