@@ -46,6 +46,7 @@ def inspect_file(path: Path) -> dict[str, object]:
         "metadata": checkpoint.metadata,
         "recipe": _provenance(checkpoint.metadata).get("recipe"),
         "sources": _provenance(checkpoint.metadata).get("sources", []),
+        "claims": _provenance(checkpoint.metadata).get("claims", []),
     }
 
 
@@ -69,6 +70,8 @@ def describe(facts: Mapping[str, object]) -> list[str]:
     if facts["recipe"]:
         lines += ["  recipe:", *(f"    {line!s}" for line in str(facts["recipe"]).splitlines())]
     lines += [f"  made from: {json.dumps(source, ensure_ascii=False)}" for source in facts["sources"]]  # type: ignore[attr-defined]
+    claims: list[object] = facts["claims"]  # type: ignore[assignment]
+    lines += [f"  claimed by a source, not checked: {_short(json.dumps(claim, ensure_ascii=False))}" for claim in claims]
     return lines
 
 
@@ -140,7 +143,7 @@ def _provenance(metadata: Mapping[str, str]) -> dict:
         return {}
     if not isinstance(said, dict):
         return {}
-    forms = {"recipe": str, "sources": list}
+    forms = {"recipe": str, "sources": list, "claims": list}
     return {name: said[name] for name, form in forms.items() if isinstance(said.get(name), form)}
 
 

@@ -108,5 +108,7 @@ def _text_of(file: Path) -> str:
         if len(content) > _LARGEST_FILE_BYTES:
             raise RecipeError(f"'{file}' is too large for a file of recipes: {_LARGEST_FILE_BYTES:,} bytes are the most.")
         return clean_text(content.decode("utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"the recipes in '{file}' cannot be read as UTF-8 text: {error}.") from None
+    except OSError as error:
+        raise RecipeError(f"the file of recipes '{file}' cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"the file of recipes '{file}' is no UTF-8 text: {error}.") from None

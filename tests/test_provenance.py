@@ -267,6 +267,14 @@ def test_generations_of_merges_do_not_grow_beyond_bounds(run: Run, tmp_path: Pat
     assert max(sizes) < 200_000
 
 
+def test_inspect_shows_claims_as_claims(run: Run, tmp_path: Path):
+    merged(run, pair(tmp_path / "models", {"license": "MIT\x1b[31m"}), tmp_path / "mix")
+    facts = json.loads(run("inspect", tmp_path / "mix", "--json")[1])
+    assert facts["claims"] == [{"model": "a", "says": {"license": "MIT\x1b[31m"}}]
+    said = run("inspect", tmp_path / "mix")[1]
+    assert '  claimed by a source, not checked: {"model": "a", "says": {"license": "MIT' in said and "\x1b" not in said
+
+
 # ---- reading it back ----
 
 

@@ -191,9 +191,9 @@ def test_what_stands_above_the_first_opening_line_is_refused_unless_it_is_a_comm
 def test_file_that_is_no_text_or_too_large_or_missing_is_refused(run: Run, models: Path, out: Path, tmp_path: Path):
     (tmp_path / "large").write_bytes(b"#" * (5 << 20))
     for path, said in (
-        (models / "a.safetensors", "cannot"),
+        (models / "a.safetensors", "is no UTF-8 text"),
         (tmp_path / "large", "too large"),
-        (tmp_path / "missing", "cannot be read"),
+        (tmp_path / "missing", "cannot be read: No such file"),
         (tmp_path, "cannot be read"),
     ):
         code, statuses, error = queue(run, models, out, path)
