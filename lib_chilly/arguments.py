@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from . import __version__
 from .errors import RecipeError
-from .plan_options import OUTPUT_DTYPES
+from .plan_options import CHOICES
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,15 +57,33 @@ def _add_recipe(parser: argparse.ArgumentParser, nargs: str | None = None) -> No
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=Path, action="append", metavar="DIR", help="where models lie; may be repeated")
-    parser.add_argument("--dtype", choices=OUTPUT_DTYPES, help="of the output (default: fp16)")
-    parser.add_argument("--compute", choices=("float32", "float64"), help="type of the sums (default: by the output)")
-    parser.add_argument("--on-nan", metavar="stop|take:MODEL", help="what to do where a source holds NaN or Inf (default: stop)")
+    _add_save_options(parser)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--threads", type=_positive, help="workers (default: one a core, at most 4); the file does not depend on it"
     )
     parser.add_argument("--mmap", action="store_true", help="read sources through mapped files")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_save_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `save(...)`, over which they win; each has the name that it has there."""
+    group = parser.add_argument_group("what is saved, instead of what save(...) says")
+    for option, said in (
+        ("dtype", "of the output (default: fp16)"),
+        ("unet_dtype", "of the UNet (default: as --dtype)"),
+        ("text_encoder_dtype", "of the text encoders (default: as --dtype, fp16 beside fp8)"),
+        ("vae_dtype", "of the VAE (default: as --dtype, fp16 beside fp8)"),
+        ("compute", "type of the sums (default: by the output)"),
+        ("position_ids", "write them as they are, or as 0, 1, 2, ... (default: keep)"),
+        ("ema", "leave EMA copies out, or merge them too (default: drop)"),
+    ):
+        group.add_argument(f"--{option.replace('_', '-')}", choices=CHOICES[option], help=said)
+    group.add_argument("--vae", metavar="keep|drop|FILE", help="the VAE: as merged, none, or that of a file (default: keep)")
+    group.add_argument("--discard", metavar="GLOB,...", help="keys that are left out, such as 'cond_stage_model.*'")
+    group.add_argument("--yaml", metavar="copy|drop|MODEL", help="whose .yaml goes beside OUT (default: the first there is)")
+    group.add_argument("--title", metavar="TEXT", help="of the output")
+    group.add_argument("--on-nan", metavar="stop|take:MODEL", help="what to do where a source holds NaN or Inf (default: stop)")
 
 
 def _add_merge(commands: argparse._SubParsersAction) -> None:

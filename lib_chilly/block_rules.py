@@ -44,7 +44,7 @@ def key_rule(pattern: str, value: Fraction, architecture: Architecture) -> KeyRu
 
 
 def _glob_rule(pattern: str, value: Fraction, architecture: Architecture) -> KeyRule:
-    keys = _glob(pattern)
+    keys = key_glob(pattern)
     if not any(keys.fullmatch(key) for key in known_keys(architecture.name)):
         near = difflib.get_close_matches(pattern, known_keys(architecture.name), 1, 0.7)
         hint = f" Did you mean '{near[0]}'?" if near else " Parts between dots may be '*'."
@@ -63,12 +63,12 @@ def lanes_of(text: str, architecture: Architecture) -> frozenset[str] | None:
     if text in order:
         return frozenset((text,))
     if "*" in text or "?" in text:
-        return frozenset(filter(_glob(text).fullmatch, order)) or None
+        return frozenset(filter(key_glob(text).fullmatch, order)) or None
     return None
 
 
-def _glob(pattern: str) -> re.Pattern[str]:
-    """`*` and `?` as an expression that never goes back, however many stars there are; fnmatch's sets are no part of it."""
+def key_glob(pattern: str) -> re.Pattern[str]:
+    """A glob over keys: `*` and `?` as an expression that never goes back, however many stars there are; no sets."""
     return re.compile(fnmatch.translate(pattern.replace("[", "[[]")))
 
 

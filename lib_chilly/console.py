@@ -14,8 +14,9 @@ from pathlib import Path
 
 from .errors import RecipeError
 from .expression import spell
-from .jobs import Row
+from .key_job import Row
 from .memory import peak_memory_bytes
+from .output_dtypes import wanted_dtypes
 from .plan import Plan
 from .report import Report
 
@@ -24,7 +25,7 @@ class Progress:
     """A bar on stderr with rate and time left; quiet where stderr is no terminal."""
 
     def __init__(self, plan: Plan, with_hashes: bool):
-        self._totals = {"merge": plan.data_bytes}
+        self._totals = {"merge": plan.data_bytes, "measure": plan.measured_bytes}
         if with_hashes:
             self._totals["hash"] = sum(source.checkpoint.size_bytes for source in plan.sources)
         self._bars: dict[str, object] = {}
@@ -39,14 +40,14 @@ class Progress:
             bar.close()  # type: ignore[attr-defined]
 
     def advance(self, what: str, count: int) -> None:
-        """`count` more bytes of "hash" or "merge" are done."""
+        """`count` more bytes of "hash", "measure" or "merge" are done."""
         if not self._is_shown:
             return
         with self._lock:
             if what not in self._bars:
                 from tqdm import tqdm
 
-                title = {"hash": "hashing sources", "merge": "merging"}[what]
+                title = {"hash": "hashing sources", "measure": "measuring scales", "merge": "merging"}[what]
                 self._bars[what] = tqdm(total=self._totals.get(what), desc=title, unit="B", unit_scale=True, leave=False)
             self._bars[what].update(count)  # type: ignore[attr-defined]
 
@@ -84,8 +85,10 @@ def describe_plan(plan: Plan, threads: int, folder: Path, use_mmap: bool = False
     lines += [f"note: {note}" for note in plan.notes]
     lines += [f"warning: {warning}" for warning in plan.warnings]
     memory = peak_memory_bytes(plan, threads, use_mmap)
+    dtype, *others = (f"{name.removesuffix('_dtype')} {value}" for name, value in wanted_dtypes(plan.recipe).items())
+    dtypes = dtype.removeprefix("dtype ") + (f" ({', '.join(others).replace('_', ' ')})" if others else "")
     lines.append(
-        f"reads {plan.reads_bytes:,} bytes, writes {plan.writes_bytes:,} bytes of {plan.recipe.option('dtype')}, "
+        f"reads {plan.reads_bytes:,} bytes, writes {plan.writes_bytes:,} bytes of {dtypes}, "
         f"needs about {memory >> 20:,} MiB of memory with {threads} threads; {free_bytes(folder):,} bytes are free in '{folder}'."
     )
     return lines

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import Interrupted, OutputError, RecipeError
 from .fileio import SourceFile
 from .hashes import hash_checkpoints
 from .plan import Plan
 from .report import Report, make_report
+from .sidecar import Sidecar, sidecar_target
 from .writer import CheckpointWriter, check_space, check_target, remove_abandoned
 
+if TYPE_CHECKING:
+    from .stream import StreamResult
+
 Progress = Callable[[str, int], None]
-"""(what is being done: "hash" or "merge", bytes finished since the last call); called from any thread."""
+"""(what is being done: "hash", "measure" or "merge", bytes finished since the last call); called from any thread."""
 
 
 def merge(
@@ -53,24 +60,45 @@ def merge(
         )
     target = check_target(output, overwrite)
     remove_abandoned(target.parent)
+    sidecar = sidecar_target(plan.sidecar, output, overwrite)
     check_space(target, plan.writes_bytes)
     hashes = _source_hashes(plan, threads, on_progress, should_stop) if source_hashes or plan.title_claims else []
     _check_titles(plan, hashes)
-    header = plan.header(dict(enumerate(hashes)) if source_hashes else {})
+    run = functools.partial(
+        stream,
+        threads=threads,
+        use_mmap=use_mmap,
+        want_data_hash=want_data_hash,
+        on_bytes=lambda count: on_progress("merge", count),
+        on_measured=lambda count: on_progress("measure", count),
+        should_stop=should_stop,
+    )
+    with _companion(plan.sidecar, sidecar, overwrite) as commit_companion:
+        streamed, size = _write_file(plan, dict(enumerate(hashes)) if source_hashes else {}, target, overwrite, run)
+        commit_companion()
+    return make_report(plan, output, streamed, planning_seconds + time.perf_counter() - started, size)
+
+
+def _write_file(
+    plan: Plan, hashes: Mapping[int, str], target: Path, overwrite: bool, run: Callable[..., StreamResult]
+) -> tuple[StreamResult, int]:
+    header = plan.header(hashes)
     size = len(header) + plan.data_bytes
     with CheckpointWriter(target, size, overwrite) as writer:
-        streamed = stream(
-            plan,
-            header,
-            writer,
-            threads=threads,
-            use_mmap=use_mmap,
-            want_data_hash=want_data_hash,
-            on_bytes=lambda count: on_progress("merge", count),
-            should_stop=should_stop,
-        )
+        streamed = run(plan, header, writer)
         writer.commit()
-    return make_report(plan, output, streamed, planning_seconds + time.perf_counter() - started, size)
+    return streamed, size
+
+
+@contextmanager
+def _companion(sidecar: Sidecar | None, target: Path | None, overwrite: bool) -> Iterator[Callable[[], None]]:
+    """The config under a temporary name; what is yielded gives it its own, once the checkpoint has its."""
+    if sidecar is None or target is None:
+        yield lambda: None
+        return
+    with CheckpointWriter(target, len(sidecar.content), overwrite) as writer:
+        writer.write_at(sidecar.content, 0)
+        yield writer.commit
 
 
 def is_finished(

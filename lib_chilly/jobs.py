@@ -1,136 +1,71 @@
-"""One job for each key of the output: what it is made of, in which order it is written. Reads headers, never tensors."""
+"""Recipe and opened headers -> one job for each key of the output, in the order of the output. Reads no tensor."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 from .architecture import NO_LANE, Architecture
+from .block_rules import key_glob
 from .blocks import KeyWeights, in_words, resolve
 from .checkpoint import TensorInfo
 from .dtypes import BY_NAME, DType
 from .errors import ArchitectureError, RecipeError
 from .expression import spell
 from .fold import Folder, Value
+from .key_job import ExtraChannels, KeyJob, Row, scale_jobs
+from .output_dtypes import OutputDType, output_dtype, wanted_dtype
 from .recipe import Recipe
+from .recipe_check import nearest
 from .registry import get_method
-from .rounding import to_float32, to_float64
-from .sources import Source
-
-Terms = tuple[tuple[int, float], ...]
-"""(number of a source, its coefficient rounded once to the compute type), in the order of the sum; no zeros."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """The weighted sum that keys of one kind share.
-
-    Attributes:
-        label: LANE, LANE/RULE, or either with |-NAME,... of the sources that lack these keys.
-        lane: of its keys.
-        exact: number of a source to its coefficient.
-        pick: the source that copied keys come from.
-    """
-
-    label: str
-    lane: str
-    exact: Mapping[int, Fraction]
-    pick: int
-
-    def terms(self, compute: str) -> Terms:
-        """The sum with coefficients rounded to "float32" or "float64"."""
-        rounded = to_float32 if compute == "float32" else to_float64
-        try:
-            return tuple((source, rounded(self.exact[source])) for source in sorted(self.exact))
-        except OverflowError:
-            raise RecipeError(f"a coefficient in {self.label} is too large for {compute}: use smaller numbers.") from None
-
-
-@dataclass(frozen=True)
-class ExtraChannels:
-    """The input channels that only inpainting or pix2pix models have, in a first convolution merged with ordinary ones.
-
-    Attributes:
-        shared: channels that every model has; they come first.
-        holders: numbers of the sources that have the extra ones.
-        terms: the weighted sum in the extra ones.
-    """
-
-    shared: int
-    holders: frozenset[int]
-    terms: Terms
-
-
-@dataclass(frozen=True)
-class KeyJob:
-    """One tensor of the output.
-
-    Attributes:
-        dtype, shape: of the output.
-        lane: the key's lane, or NO_LANE.
-        terms: the weighted sum; without any the result is 0.
-        compute: "float32" or "float64", the type in which the sum is taken.
-        source: of a copied key; None where position_ids are rebuilt.
-        extra: what is done in input channels that not every source has; None where all have the same.
-        row: label of its row; None for keys that are copied.
-    """
-
-    key: str
-    dtype: DType
-    shape: tuple[int, ...]
-    lane: str
-    terms: Terms = ()
-    compute: str = "float32"
-    source: int | None = None
-    extra: ExtraChannels | None = None
-    row: str | None = None
-
-    @property
-    def elements(self) -> int:
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
-
-    @property
-    def size_bytes(self) -> int:
-        return self.elements * self.dtype.size_bytes
-
-    @property
-    def is_copied(self) -> bool:
-        return self.row is None
-
-    @property
-    def is_position_ids(self) -> bool:
-        return self.key.endswith("position_ids")
-
-    def reads(self) -> set[int]:
-        """Numbers of the sources that are read for this key."""
-        terms = self.terms + (self.extra.terms if self.extra else ())
-        return {source for source, _ in terms} | ({self.source} if self.source is not None else set())
+from .sources import Source, ema_key
+from .vae import DROP
 
 
 class JobMaker:
     """Makes the jobs of one recipe over its opened sources; keys of one kind are folded once.
 
+    Args:
+        sources: of the recipe, in the order of the sum; a file that only gives its VAE stands behind them.
+        source_of: model's name as written to the number of its source.
+        vae: number of the source whose VAE the output has; None where the recipe says what becomes of it.
+
     Raises:
         RecipeError: block weights that do not fit the architecture.
     """
 
-    def __init__(self, recipe: Recipe, sources: Sequence[Source], source_of: Mapping[str, int]):
-        self.recipe, self.sources = recipe, sources
+    def __init__(self, recipe: Recipe, sources: Sequence[Source], source_of: Mapping[str, int], vae: int | None = None):
+        self.recipe, self.sources, self.vae = recipe, sources, vae
+        self.merged = sources[: len(set(source_of.values()))]
         self.architecture: Architecture = sources[0].architecture
         self.folder = Folder(recipe, source_of)
         self.weights = self._resolve_weights()
         self.rows: dict[str, Row] = {}
+        self.unwanted: list[str] = []
         self._values: dict[object, Value] = {}
+        keeps_ema = recipe.option("ema") == "keep"
+        self._live_keys = {ema_key(key): key for source in self.merged for key in source.tensors} if keeps_ema else {}
 
     def make(self) -> list[KeyJob]:
         """All jobs in the order of the output: larger elements first, then by name."""
-        keys = {key for source in self.sources for key in source.tensors}
-        jobs = [self._job(key) for key in sorted(keys)]
+        keys = {key for source in self.merged for key in source.tensors}
+        unwanted = {key for key in keys if self.recipe.option("vae") == DROP and self._is_vae(key)}
+        if self.vae is not None:  # of a VAE that fits; it may have keys which the others lack
+            keys |= {key for key in self.sources[self.vae].tensors if self._is_vae(key)}
+        unwanted |= self._discards(keys - unwanted)
+        if unwanted == keys:
+            raise RecipeError("save(...) leaves nothing of the output. Take 'vae=drop' or a glob of 'discard' out of it.")
+        self.unwanted = sorted(unwanted)
+        jobs = [self._job(key) for key in sorted(keys - unwanted)]
+        jobs += scale_jobs(jobs, self.architecture)
         return sorted(jobs, key=lambda job: (-job.dtype.size_bytes, job.key))
+
+    def is_taken(self, key: str) -> bool:
+        """Whether a key comes from the VAE that `save(vae=...)` names."""
+        return self.vae is not None and self._is_vae(key)
+
+    def is_ema_copy(self, key: str) -> bool:
+        return key in self._live_keys
 
     def notes(self) -> list[str]:
         """What block weights do, in words, and what they left alone, cut or resampled."""
@@ -161,21 +96,34 @@ class JobMaker:
         return resolved
 
     def _job(self, key: str) -> KeyJob:
-        holders = {number: source.tensors[key] for number, source in enumerate(self.sources) if key in source.tensors}
-        lane = self.architecture.lane_of(key) or NO_LANE
-        plain = not self.architecture.is_copied(key) and all(info.dtype.is_floating for info in holders.values())
-        if key == self.architecture.conv_in.key and plain and self._mixes_channels(holders):
+        live = self._live_keys.get(key, key)  # an EMA copy is merged as the key that it is a copy of
+        lane = self.architecture.lane_of(live) or NO_LANE
+        if self.vae is not None and self.is_taken(key):
+            return self._taken_job(key, lane, self.vae)
+        holders = {number: source.tensors[key] for number, source in enumerate(self.merged) if key in source.tensors}
+        plain = not self.architecture.is_copied(live) and all(info.dtype.is_floating for info in holders.values())
+        if live == self.architecture.conv_in.key and plain and self._mixes_channels(holders):
             return self._channels_job(key, lane, holders)
-        value, row = self._fold(key, lane, frozenset(holders))
+        value, row = self._fold(live, lane, frozenset(holders))
         if not plain:
             return self._copy_job(key, lane, holders, value.pick)
+        return self._sum_job(key, lane, row, holders)
+
+    def _sum_job(self, key: str, lane: str, row: Row, holders: Mapping[int, TensorInfo]) -> KeyJob:
         self.rows[row.label] = row
-        dtype, shape = self._output_dtype(holders), self._common_shape(key, holders)
+        (dtype, is_scaled), shape = self._output_dtype(key, holders), self._common_shape(key, holders)
         compute = self._compute(dtype)
         terms = row.terms(compute)
         if len(terms) == 1 and terms[0][1] == 1 and holders[terms[0][0]].dtype.size_bytes == 8:
             compute = "float64"  # an operand taken whole is rounded once, not to float32 on the way
-        return KeyJob(key, dtype, shape, lane, terms, compute, row=row.label)
+        return KeyJob(key, dtype, shape, lane, terms, compute, row=row.label, is_scaled=is_scaled)
+
+    def _taken_job(self, key: str, lane: str, source: int) -> KeyJob:
+        """One source's tensor as it is, whatever the recipe says of the others'."""
+        holders = {source: self.sources[source].tensors[key]}
+        if self.architecture.is_copied(key) or not holders[source].dtype.is_floating:
+            return self._copy_job(key, lane, holders, source)
+        return self._sum_job(key, lane, Row(lane, lane, {source: Fraction(1)}, source), holders)
 
     def _copy_job(self, key: str, lane: str, holders: Mapping[int, TensorInfo], pick: int | None) -> KeyJob:
         source = next(iter(holders)) if pick is None else pick
@@ -193,10 +141,10 @@ class JobMaker:
         without = {number: (info.shape[0], *info.shape[2:]) for number, info in holders.items()}
         if len(set(without.values())) > 1:
             self._common_shape(key, holders)
-        _, row = self._fold(key, lane, frozenset(holders))
-        _, extra = self._fold(key, lane, frozenset(extended))
+        live = self.architecture.conv_in.key
+        (_, row), (_, extra) = (self._fold(live, lane, frozenset(having)) for having in (holders, extended))
         self.rows.update({row.label: row, extra.label: extra})
-        dtype, shape = self._output_dtype(holders), next(iter(extended.values())).shape
+        dtype, shape = self._output_dtype(key, holders).dtype, next(iter(extended.values())).shape
         compute = self._compute(dtype)
         channels = ExtraChannels(shared, frozenset(extended), extra.terms(compute))
         return KeyJob(key, dtype, shape, lane, row.terms(compute), compute, extra=channels, row=row.label)
@@ -206,7 +154,7 @@ class JobMaker:
         settings = {place: weights.of(key, known_lane) for place, weights in self.weights.items()}
         rules = tuple(dict.fromkeys(rule for _, rule in settings.values() if rule))
         label = "/".join((lane, "+".join(rules))) if rules else lane
-        missing = [source.name for number, source in enumerate(self.sources) if number not in holders]
+        missing = [source.name for number, source in enumerate(self.merged) if number not in holders]
         if missing:
             label += "|-" + ",".join(missing)
         weights = {place: value for place, (value, _) in settings.items()}
@@ -231,12 +179,23 @@ class JobMaker:
                 )
         return info.shape
 
-    def _output_dtype(self, holders: Mapping[int, TensorInfo]) -> DType:
-        wanted = self.recipe.option("dtype") or "fp16"
-        if wanted != "source":
-            return BY_NAME[wanted]
-        info = next(iter(holders.values()))
-        return BY_NAME["fp16"] if info.scale else info.dtype
+    def _output_dtype(self, key: str, holders: Mapping[int, TensorInfo]) -> OutputDType:
+        component = self.architecture.component_of(self._live_keys.get(key, key))
+        return output_dtype(wanted_dtype(self.recipe, component), key, next(iter(holders.values())))
 
     def _compute(self, dtype: DType) -> str:
         return self.recipe.option("compute") or ("float64" if dtype.size_bytes >= 4 else "float32")
+
+    def _is_vae(self, key: str) -> bool:
+        return self.architecture.component_of(key) == "vae"
+
+    def _discards(self, keys: set[str]) -> set[str]:
+        """The keys that `save(discard=...)` takes out; RecipeError where a glob fits none."""
+        found: set[str] = set()
+        for glob in (self.recipe.option("discard") or "").split(","):
+            matches = set(filter(key_glob(glob).fullmatch, keys)) if glob else set()
+            if glob and not matches:
+                near = nearest(glob, keys) or f" Globs fit whole keys, such as '{min(keys)}'."
+                raise RecipeError(f"save option 'discard': '{glob}' fits no key of the output.{near}")
+            found |= matches
+        return found

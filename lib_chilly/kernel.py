@@ -6,13 +6,13 @@ Each product and each addition is rounded in the compute type, in the order of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 
 import torch
 
-from .jobs import ExtraChannels, KeyJob, Terms
+from .key_job import ExtraChannels, KeyJob, Terms
 from .memory import SLAB_ELEMENTS
+from .tally import NotFinite, Tally
 
 Read = Callable[[int, str, int, int], tuple[torch.Tensor, torch.Tensor | None]]
 """(source, key, first element, count) -> (the stored values, the scale of scaled fp8 or None)."""
@@ -23,54 +23,17 @@ _E4M3FN_LARGEST, _E4M3FN_LIMIT = 448, 464
 """The largest number of fp8_e4m3fn, and of those that are rounded to it."""
 
 
-@dataclass
-class Tally:
-    """What was seen on the way.
-
-    Attributes:
-        change: lane to [sum of squares of result minus first source, sum of squares of the first source].
-        overflow: key to elements that are finite but too large for the output's dtype.
-        replaced: key to elements that were taken from the model that `on_nan` names.
-        faulty_positions: keys of position_ids that are not 0, 1, 2, ...
-    """
-
-    change: dict[str, list[float]] = field(default_factory=dict)
-    overflow: dict[str, int] = field(default_factory=dict)
-    replaced: dict[str, int] = field(default_factory=dict)
-    faulty_positions: set[str] = field(default_factory=set)
-
-    def add_change(self, lane: str, change: float, size: float) -> None:
-        sums = self.change.setdefault(lane, [0.0, 0.0])
-        sums[0] += change
-        sums[1] += size
-
-    def merge(self, other: Tally) -> None:
-        for lane, (change, size) in other.change.items():
-            self.add_change(lane, change, size)
-        for mine, theirs in ((self.overflow, other.overflow), (self.replaced, other.replaced)):
-            for key, count in theirs.items():
-                mine[key] = mine.get(key, 0) + count
-        self.faulty_positions |= other.faulty_positions
-
-
-class NotFinite(Exception):
-    """A source holds NaN or Inf in a slab, and no model was named to replace it."""
-
-    def __init__(self, source: int, key: str):
-        self.source, self.key = source, key
-        super().__init__(f"source {source}, key {key}")
-
-
 class Kernel:
     """One thread's scratch memory and the arithmetic in it.
 
     Args:
         read: gives a source's values.
         on_nan: number of the source whose elements replace those that are not finite; None raises NotFinite.
+        scales: scaled key to what its sum is divided by.
     """
 
-    def __init__(self, read: Read, on_nan: int | None):
-        self.read, self.on_nan = read, on_nan
+    def __init__(self, read: Read, on_nan: int | None, scales: Mapping[str, float] | None = None):
+        self.read, self.on_nan, self.scales = read, on_nan, scales or {}
         self.tally = Tally()
         self._scratch: dict[torch.dtype, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
@@ -89,6 +52,16 @@ class Kernel:
             self._copy(job, start, out)
         else:
             self._sum(job, job.terms, lambda source: self.read(source, job.key, start, out.numel()), out)
+
+    def largest(self, job: KeyJob, start: int, count: int) -> float:
+        """The largest absolute value of some elements of a sum; what overflowed counts as its type's largest number.
+
+        Raises:
+            NotFinite: a source holds NaN or Inf here.
+        """
+        values = torch.empty(count, dtype=getattr(torch, job.compute))
+        self.run(job, start, values)
+        return values.abs_().nan_to_num_(0.0, posinf=torch.finfo(values.dtype).max).max().item()
 
     def _sum(self, job: KeyJob, terms: Terms, fetch: Fetch, out: torch.Tensor) -> None:
         """The weighted sum of what `fetch` gives, rounded into `out`; counts change, overflow and replaced elements."""
@@ -113,8 +86,10 @@ class Kernel:
             change, size = _squares(result - first), _squares(first)
         if terms[0][0] == 0:
             self.tally.add_change(job.lane, change, size)
+        if job.is_scaled and self.scales:
+            self._count_overflow(job, result.div_(self.scales[job.key]), out.dtype)
         # "not <": where the sum itself overflowed, its change may be NaN.
-        if not math.sqrt(change) + math.sqrt(size) < torch.finfo(out.dtype).max:
+        elif not math.sqrt(change) + math.sqrt(size) < torch.finfo(out.dtype).max:
             self._count_overflow(job, result, out.dtype)
         out.copy_(_narrow(result, out.dtype))
 
@@ -171,7 +146,7 @@ class Kernel:
 
     def _copy(self, job: KeyJob, start: int, out: torch.Tensor) -> None:
         if job.source is None:
-            torch.arange(start, start + out.numel(), out=out)
+            self._make_up(job, start, out)
             return
         values, scale = self.read(job.source, job.key, start, out.numel())
         if values.is_floating_point():
@@ -184,6 +159,13 @@ class Kernel:
         out.copy_(values)
         if job.is_position_ids and not bool((out == torch.arange(start, start + out.numel())).all()):
             self.tally.faulty_positions.add(job.key)
+
+    def _make_up(self, job: KeyJob, start: int, out: torch.Tensor) -> None:
+        """What no source is read for: position_ids, a scale, a marker."""
+        if job.is_position_ids:
+            torch.arange(start, start + out.numel(), out=out)
+        else:
+            out.fill_(self.scales[job.scale_of] if job.scale_of else 0)
 
     def _mend_copy(self, job: KeyJob, start: int, wide: torch.Tensor, bad: torch.Tensor) -> None:
         """Put the values of the model that `on_nan` names where copied ones are bad."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .jobs import KeyJob
+from .key_job import KeyJob
 from .plan import Plan
 
 SLAB_ELEMENTS = 1 << 18
@@ -74,7 +74,8 @@ def peak_memory_bytes(plan: Plan, threads: int, use_mmap: bool = False) -> int:
     """The most memory that the whole process is expected to have resident while it merges."""
     widest = max((info.dtype.size_bytes for source in plan.sources for info in source.tensors.values()), default=2)
     compute = max((8 if job.compute == "float64" else 4 for job in plan.jobs), default=4)
-    scratch = SLAB_ELEMENTS * (3 * compute + widest)
+    buffers = 4 if plan.measured_bytes else 3
+    scratch = SLAB_ELEMENTS * (buffers * compute + widest)
     mapped = plan.reads_bytes if use_mmap else 0
     busy = min(threads, len(blocks_of(plan.jobs)))
     return _PROCESS_BYTES + busy * (BLOCK_BYTES + scratch + _THREAD_BYTES) + mapped

@@ -18,7 +18,7 @@ from .notations import read_recipe
 from .plan import MATHS, Plan, make_plan
 from .provenance import read_record
 from .random_weights import Draw
-from .recipe import Recipe
+from .recipe import SAVE_OPTIONS, Recipe
 from .recipe_queue import SUFFIX
 from .recorded_library import RecordedLibrary
 from .report import default_threads, plan_facts
@@ -142,7 +142,7 @@ def plan_for(recipe: Recipe, library: ModelLibrary, options: argparse.Namespace)
     """The plan of a recipe with the command line's options."""
     if options.device != "cpu":
         raise RecipeError(f"--device {options.device} is not available yet; use cpu.")
-    return make_plan(recipe, library, dtype=options.dtype, compute=options.compute, on_nan=options.on_nan, step=options.step)
+    return make_plan(recipe, library, **{name: getattr(options, name) for name in SAVE_OPTIONS})
 
 
 def library_of(options: argparse.Namespace) -> ModelLibrary:

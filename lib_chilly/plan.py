@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .architecture import Architecture
-from .jobs import JobMaker, KeyJob, Row
+from .jobs import JobMaker
+from .key_job import KeyJob, Row
 from .models import ModelLibrary
-from .plan_options import check_replacements, effective, replacing_source
+from .plan_options import check_replacements, effective, replacing_source, typed
 from .plan_words import notes_of, warnings_of
 from .provenance import provenance
 from .recipe import Recipe
+from .sidecar import Sidecar, find_sidecar
 from .sources import Source, open_sources, title_hashes
+from .vae import claimed_hash, take_vae
 from .writer import build_header
 
 MATHS = 1
@@ -30,6 +33,7 @@ class Plan:
         rows: label to folded coefficients, floating-point keys only.
         title_claims: number of a source to the hash that a webui title claims.
         on_nan: number of the source that replaces elements which are not finite; None stops.
+        sidecar: the .yaml that goes beside the output; None where there is none.
         warnings, notes: sentences for the user.
     """
 
@@ -40,6 +44,7 @@ class Plan:
     rows: Mapping[str, Row]
     title_claims: Mapping[int, str]
     on_nan: int | None
+    sidecar: Sidecar | None
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
 
@@ -54,8 +59,13 @@ class Plan:
 
     @property
     def reads_bytes(self) -> int:
-        """Bytes of tensors that are read from the sources, each once."""
-        return sum(self.sources[number].tensors[job.key].size_bytes for job in self.jobs for number in job.reads())
+        """Bytes of tensors that are read from the sources: each once, but twice where a scale has to be measured."""
+        return sum(job.passes * self.sources[number].tensors[job.key].size_bytes for job in self.jobs for number in job.reads())
+
+    @property
+    def measured_bytes(self) -> int:
+        """Bytes of the output's tensors whose scales are measured before anything is written."""
+        return sum(job.size_bytes for job in self.jobs if job.is_scaled)
 
     @property
     def writes_bytes(self) -> int:
@@ -84,16 +94,19 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
     Raises:
         MergeError: anything that cannot be done, in one sentence.
     """
-    recipe = recipe.with_options(**{**dict(recipe.save), **{name: value for name, value in options.items() if value is not None}})
-    recipe = effective(recipe)
+    recipe = effective(recipe.with_options(**typed(options)))
     sources, number_of = open_sources(recipe, library)
     claims = {number: claim for number, (claim, _) in title_hashes(recipe, number_of).items()}
-    maker = JobMaker(recipe, sources, number_of)
-    jobs = maker.make()
     on_nan = replacing_source(recipe, sources, number_of)
+    vae = take_vae(recipe.option("vae"), library, sources)
+    if vae is not None and (claim := claimed_hash(recipe.option("vae"))):
+        claims[vae] = max(claim, claims.get(vae, ""), key=len)
+    maker = JobMaker(recipe, sources, number_of, vae)
+    jobs = maker.make()
     if on_nan is not None:
-        recipe = recipe.with_options(**{**dict(recipe.save), "on_nan": f"take:{sources[on_nan].name}"})  # however it was spelled
+        recipe = recipe.with_options(on_nan=f"take:{sources[on_nan].name}")  # however it was spelled
     check_replacements(sources, jobs, on_nan)
+    sidecar = find_sidecar(recipe.option("yaml"), maker.merged)
     return Plan(
         recipe=recipe,
         architecture=sources[0].architecture,
@@ -102,6 +115,7 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
         rows=maker.rows,
         title_claims=claims,
         on_nan=on_nan,
+        sidecar=sidecar,
         warnings=tuple(warnings_of(recipe, library, maker)),
-        notes=(*recipe.notes, *maker.notes(), *notes_of(sources, jobs)),
+        notes=(*recipe.notes, *maker.notes(), *notes_of(maker, jobs, sidecar)),
     )

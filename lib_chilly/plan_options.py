@@ -5,33 +5,68 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .errors import RecipeError
-from .jobs import KeyJob
+from .expression import spell_name
+from .key_job import KeyJob
 from .models import without_suffix
+from .output_dtypes import COMPONENT_OPTIONS, OUTPUT_DTYPES, default_of, wanted_dtypes
 from .recipe import Recipe
+from .recipe_text import parse_recipe
 from .sources import Source
 
-OUTPUT_DTYPES = ("fp16", "bf16", "fp32", "source")
-_CHOICES = {"dtype": OUTPUT_DTYPES, "compute": ("float32", "float64"), "position_ids": ("keep", "rebuild"), "ema": ("drop",)}
-_DEFAULTS = {"position_ids": "keep", "ema": "drop", "on_nan": "stop"}
-_NOT_YET = {"vae": "taking another VAE", "ema": "keeping EMA copies"}
+CHOICES = {
+    "dtype": OUTPUT_DTYPES,
+    **COMPONENT_OPTIONS,
+    "compute": ("float32", "float64"),
+    "position_ids": ("keep", "rebuild"),
+    "ema": ("drop", "keep"),
+}
+"""Save options that take one of a few words."""
+_DEFAULTS = {"position_ids": "keep", "ema": "drop", "on_nan": "stop", "vae": "keep", "yaml": "copy"}
+
+
+def typed(options: Mapping[str, str | None]) -> dict[str, str]:
+    """Options that were given outside of a recipe, as they would be read in one.
+
+    Raises:
+        RecipeError: a text that cannot stand in a recipe, such as one of two lines.
+    """
+    found = {}
+    for name, value in options.items():
+        if value is None:
+            continue
+        try:
+            text = parse_recipe(f"_ = _\nsave(title={spell_name(value)})").option("title")
+        except RecipeError:
+            raise RecipeError(f"the option {name} takes one line of text, no control characters; here it is {value!r}.") from None
+        assert text is not None
+        found[name] = text
+    return found
 
 
 def effective(recipe: Recipe) -> Recipe:
     """Check the save options, write out what is in effect, leave out what says nothing."""
     for name, value in recipe.save:
-        if name == "vae" or (name == "ema" and value == "keep"):
-            raise RecipeError(f"save option '{name}={value}': {_NOT_YET[name]} is not available yet.")
-        if name in _CHOICES and value not in _CHOICES[name]:
-            raise RecipeError(f"save option '{name}' is one of {', '.join(_CHOICES[name])}; here it is '{value}'.")
+        if value not in CHOICES.get(name, (value,)):
+            raise RecipeError(f"save option '{name}' is one of {', '.join(CHOICES[name])}; here it is '{value}'.")
         if name == "on_nan" and value != "stop" and not value.startswith("take:"):
             raise RecipeError(f"save option 'on_nan' is 'stop' or 'take:MODEL'; here it is '{value}'.")
     step = recipe.result
     is_last = step == list(recipe.steps)[-1]
     dtype = recipe.option("dtype") or "fp16"
-    if dtype != "source" and recipe.option("compute") == ("float64" if dtype == "fp32" else "float32"):
-        recipe = recipe.with_options(**{**dict(recipe.save), "compute": None})  # what is done anyway
-    silent = {name: None for name, value in recipe.save if value == _DEFAULTS.get(name)}
-    return recipe.with_options(**{**dict(recipe.save), **silent, "dtype": dtype, "step": None if is_last else step})
+    given = dict(recipe.save)
+    silent = {name for name, value in recipe.save if value == _DEFAULTS.get(name)}
+    silent |= {option for option in COMPONENT_OPTIONS if given.get(option) == default_of(option, dtype)}
+    done_anyway = {None if name == "source" else _default_compute(name) for name in wanted_dtypes(recipe).values()}
+    if done_anyway == {recipe.option("compute")}:
+        silent.add("compute")
+    if "discard" in given:
+        given["discard"] = ",".join(filter(None, (glob.strip() for glob in given["discard"].split(","))))
+        silent |= set() if given["discard"] else {"discard"}
+    return recipe.with_options(**{**given, **dict.fromkeys(silent), "dtype": dtype, "step": None if is_last else step})
+
+
+def _default_compute(dtype: str) -> str:
+    return "float64" if dtype == "fp32" else "float32"
 
 
 def replacing_source(recipe: Recipe, sources: list[Source], number_of: Mapping[str, int]) -> int | None:

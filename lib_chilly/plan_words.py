@@ -7,10 +7,13 @@ from fractions import Fraction
 
 from .architecture import NO_LANE
 from .expression import Call, spell
-from .jobs import JobMaker, KeyJob
+from .jobs import JobMaker
+from .key_job import KeyJob
 from .models import ModelLibrary
+from .output_dtypes import PLAIN_FP8
 from .recipe import Recipe
 from .registry import get_method
+from .sidecar import Sidecar
 from .sources import Source
 
 
@@ -35,7 +38,7 @@ def warnings_of(recipe: Recipe, library: ModelLibrary, maker: JobMaker) -> list[
         ]
         if outside:
             found.append(f"{name} of {calls[number].method} is {float(outside[0]):g}, outside {low:g} to {high:g}.")
-    found += _differences(maker.sources)
+    found += _differences(maker.merged)
     for number, source in enumerate(maker.sources):
         extreme = max((abs(row.exact.get(number, Fraction(0))) for row in maker.rows.values()), default=Fraction(0))
         if extreme > 2:
@@ -58,18 +61,18 @@ def _range(call: Call, name: str) -> tuple[float, float]:
     return parameter.low, parameter.high
 
 
-def notes_of(sources: list[Source], jobs: list[KeyJob]) -> list[str]:
-    """Sentences on keys that some source lacks, that are dropped, copied or rebuilt."""
-    return [*_absences(sources, jobs), *_left_out(sources, jobs)]
+def notes_of(maker: JobMaker, jobs: Sequence[KeyJob], sidecar: Sidecar | None) -> list[str]:
+    """Sentences on keys that some source lacks, that are dropped, copied or rebuilt, and on how the output is written."""
+    return [*_absences(maker, jobs), *_left_out(maker, jobs), *_written(maker, jobs, sidecar)]
 
 
-def _absences(sources: list[Source], jobs: list[KeyJob]) -> list[str]:
-    """Which source lacks which keys that the output has."""
+def _absences(maker: JobMaker, jobs: Sequence[KeyJob]) -> list[str]:
+    """Which source lacks which keys that the output has from the recipe's sources."""
     found = []
-    for source in sources:
+    for source in maker.merged:
         lanes: dict[str, int] = {}
         for job in jobs:
-            if job.key not in source.tensors:
+            if job.key not in source.tensors and not job.is_companion and not maker.is_taken(job.key):
                 lanes[job.lane] = lanes.get(job.lane, 0) + 1
         if lanes:
             counts = ", ".join(f"{lane} {count}" for lane, count in lanes.items())
@@ -78,22 +81,44 @@ def _absences(sources: list[Source], jobs: list[KeyJob]) -> list[str]:
     return found + [f"the extra input channels of '{job.key}' are taken from the models that have them." for job in extended]
 
 
-def _left_out(sources: list[Source], jobs: list[KeyJob]) -> list[str]:
-    """Keys of sources that the output does not have as they were."""
-    found = [f"{len(source.dropped)} EMA copies of '{source.name}' are dropped." for source in sources if source.dropped]
-    for source in sources:
+def _left_out(maker: JobMaker, jobs: Sequence[KeyJob]) -> list[str]:
+    """Keys of sources that the output does not have, or not as they were."""
+    found = [f"{len(source.dropped)} EMA copies of '{source.name}' are dropped." for source in maker.sources if source.dropped]
+    for source in maker.sources:
         scaled = sum(info.scale is not None for info in source.tensors.values())
         if source.checkpoint.consumed:
             found.append(
                 f"{scaled} scaled fp8 tensors of '{source.name}' are read with their scales; "
                 f"{len(source.checkpoint.consumed)} keys of scales and markers are not written."
             )
-    copied = [job.key for job in jobs if job.is_copied and job.lane == NO_LANE]
+    if maker.unwanted:
+        found.append(f"{len(maker.unwanted)} keys are not written, as save(...) says: {_some(maker.unwanted)}.")
+    copied = [job.key for job in jobs if job.is_copied and job.lane == NO_LANE and not job.is_companion]
     if copied:
-        found.append(
-            f"{len(copied)} keys without a lane are copied, not merged: "
-            f"{', '.join(copied[:6])}{', ...' if len(copied) > 6 else ''}."
-        )
+        found.append(f"{len(copied)} keys without a lane are copied, not merged: {_some(copied)}.")
     if any(job.is_position_ids and job.source is None for job in jobs):
         found.append("position_ids are rebuilt as 0, 1, 2, ...")
     return found
+
+
+def _written(maker: JobMaker, jobs: Sequence[KeyJob], sidecar: Sidecar | None) -> list[str]:
+    """How the output is written where that is not as the recipe's steps alone would have it."""
+    found = []
+    if maker.vae is not None:
+        found.append(f"the VAE is that of '{maker.sources[maker.vae].name}', whatever the steps say of it.")
+    copies = sum(maker.is_ema_copy(job.key) for job in jobs)
+    if copies:
+        found.append(f"{copies} EMA copies are merged with the weights of the keys that they are copies of.")
+    narrow = [job for job in jobs if job.dtype.name == PLAIN_FP8 and not job.is_companion]
+    scaled = sum(job.is_scaled for job in narrow)
+    if scaled:
+        found.append(f"{scaled} matrices are written as scaled fp8; their sources are read twice, first to measure the scales.")
+    if len(narrow) > scaled:
+        found.append(f"{len(narrow) - scaled} tensors are written as {PLAIN_FP8}, without scales.")
+    if sidecar:
+        found.append(f"'{sidecar.path.name}', which lies beside '{sidecar.source}', is copied beside the output.")
+    return found
+
+
+def _some(keys: Sequence[str]) -> str:
+    return f"{', '.join(keys[:6])}{', ...' if len(keys) > 6 else ''}"

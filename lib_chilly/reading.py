@@ -11,6 +11,7 @@ from .checkpoint import TensorInfo
 from .dtypes import torch_dtype
 from .errors import CheckpointError
 from .fileio import SourceFile
+from .memory import SLAB_ELEMENTS
 from .sources import Source
 
 
@@ -78,3 +79,16 @@ class Reader:
             values = self._buffer[: count * size].view(dtype)
         self.read_bytes += count * size
         return values, file.scales.get(key)
+
+
+def not_finite(file: OpenSource, key: str) -> CheckpointError:
+    """What is said of a tensor that holds NaN or Inf; counts them."""
+    info = file.source.tensors[key]
+    reader, count = Reader([file]), 0
+    for start in range(0, info.elements, SLAB_ELEMENTS):
+        values, scale = reader.read(0, key, start, min(SLAB_ELEMENTS, info.elements - start))
+        count += int((~torch.isfinite(values.to(torch.float64) * (1 if scale is None else scale))).sum())
+    return CheckpointError(
+        f"'{file.source.checkpoint.path.name}' holds {count} values that are NaN or Inf in '{key}'. Repair or "
+        "replace it, or pass --on-nan take:MODEL to take those values from another model of the recipe."
+    )

@@ -10,7 +10,10 @@ from functools import cached_property
 from .errors import RecipeError
 from .expression import Call, Constant, ModelRef, Node, StepRef, spell, spell_name, walk
 
-SAVE_OPTIONS = ("dtype", "compute", "vae", "position_ids", "ema", "title", "step", "on_nan")
+SAVE_OPTIONS = (
+    *("dtype", "unet_dtype", "text_encoder_dtype", "vae_dtype", "compute"),
+    *("vae", "position_ids", "ema", "discard", "yaml", "title", "step", "on_nan"),
+)
 """What `save(...)` may say, in the order of the canonical text."""
 
 

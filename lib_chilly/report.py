@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .expression import spell
-from .jobs import KeyJob
+from .key_job import KeyJob
 from .memory import peak_memory_bytes
 from .plan import Plan
+from .tally import Tally
 
 if TYPE_CHECKING:
-    from .kernel import Tally
     from .stream import StreamResult
 
 
@@ -31,6 +31,7 @@ class Report:
         keys: lane to how many of its keys are merged (computed) and copied (one source's values as they are).
         change: lane to the relative L2 change against the first source, before the last rounding; None where it was not read,
             or has no ratio because it is 0.
+        overflow: key to how many of its values are too large for the output's dtype.
     """
 
     output: Path
@@ -42,6 +43,7 @@ class Report:
     peak_rss_bytes: int | None
     keys: Mapping[str, Mapping[str, int]]
     change: Mapping[str, float | None]
+    overflow: Mapping[str, int]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -57,6 +59,7 @@ class Report:
             "peak_rss_bytes": self.peak_rss_bytes,
             "keys": self.keys,
             "change": self.change,
+            "overflow": self.overflow,
             "warnings": [*self.warnings, *self.notes],
         }
 
@@ -74,6 +77,7 @@ def make_report(plan: Plan, output: Path, streamed: StreamResult, seconds: float
         peak_rss_bytes=peak_rss_bytes(),
         keys=_count_keys(plan),
         change={lane: _relative(tally.change.get(lane)) for lane in dict.fromkeys(_lanes_in_order(plan))},
+        overflow=dict(sorted(tally.overflow.items())),
         warnings=(*plan.warnings, *_seen(plan, tally)),
         notes=plan.notes,
     )
@@ -152,13 +156,15 @@ def _relative(sums: list[float] | None) -> float | None:
 
 def _seen(plan: Plan, tally: Tally) -> list[str]:
     found = []
-    if tally.overflow:
-        total, first = sum(tally.overflow.values()), next(iter(sorted(tally.overflow)))
-        dtype = next(job.dtype.name for job in plan.jobs if job.key == first)
+    by_dtype: dict[str, dict[str, int]] = {}
+    for job in plan.jobs:
+        if count := tally.overflow.get(job.key):
+            by_dtype.setdefault(job.dtype.name, {})[job.key] = count
+    for dtype, counts in by_dtype.items():
         became = "448, its largest number" if dtype == "fp8_e4m3fn" else "Inf"
         found.append(
-            f"{total} values in {len(tally.overflow)} keys are too large for the output's dtype and became {became}, "
-            f"as in '{first}'."
+            f"{sum(counts.values())} values in {len(counts)} keys are too large for {dtype} and became {became}: "
+            f"{_largest(counts)}."
         )
     if tally.replaced:
         total, first = sum(tally.replaced.values()), next(iter(sorted(tally.replaced)))
@@ -166,3 +172,9 @@ def _seen(plan: Plan, tally: Tally) -> list[str]:
     for key in sorted(tally.faulty_positions):
         found.append(f"'{key}' is not 0, 1, 2, ...: tokens are read at wrong places. save(position_ids=rebuild) mends it.")
     return found
+
+
+def _largest(counts: Mapping[str, int]) -> str:
+    """The keys with the highest counts, in words."""
+    ordered = sorted(counts, key=lambda key: (-counts[key], key))
+    return ", ".join(f"{counts[key]} in '{key}'" for key in ordered[:6]) + (", ..." if len(ordered) > 6 else "")

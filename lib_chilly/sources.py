@@ -20,8 +20,8 @@ class Source:
 
     Attributes:
         name: as first written, without its suffix.
-        tensors: canonical key to place; EMA copies are not among them.
-        dropped: keys of EMA copies, which no output has.
+        tensors: canonical key to place; EMA copies are among them where the recipe keeps them.
+        dropped: keys of EMA copies that the output does not have.
     """
 
     name: str
@@ -41,6 +41,11 @@ class Source:
         for info in self.tensors.values():
             bytes_of[info.dtype.name] = bytes_of.get(info.dtype.name, 0) + info.size_bytes
         return max(bytes_of, key=lambda name: bytes_of[name])
+
+
+def ema_key(key: str) -> str:
+    """What training calls the EMA copy of a key: its dots are lost."""
+    return "model_ema." + key.removeprefix("model.").replace(".", "")
 
 
 def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], dict[str, int]]:
@@ -67,7 +72,7 @@ def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], d
         real = str(path.resolve())
         if real not in by_file:
             by_file[real] = len(sources)
-            sources.append(_open(without_suffix(model.name), open_checkpoint(path)))
+            sources.append(_open(without_suffix(model.name), open_checkpoint(path), recipe.option("ema") == "keep"))
         number_of[model.name] = by_file[real]
     _refuse_mixtures(sources)
     return sources, number_of
@@ -96,13 +101,13 @@ def title_hashes(recipe: Recipe, number_of: Mapping[str, int]) -> dict[int, tupl
     return claims
 
 
-def _open(name: str, checkpoint: Checkpoint) -> Source:
+def _open(name: str, checkpoint: Checkpoint, keeps_ema: bool) -> Source:
     architecture = detect({key: info.shape for key, info in checkpoint.tensors.items()}, checkpoint.path.name)
     tensors: dict[str, TensorInfo] = {}
     dropped = []
     for key, info in checkpoint.tensors.items():
         canonical = architecture.canonical_key(key)
-        if architecture.is_dropped(canonical):
+        if architecture.is_dropped(canonical) and not keeps_ema:
             dropped.append(key)
         elif canonical in tensors:
             raise CheckpointError(f"'{checkpoint.path.name}' holds '{canonical}' twice, in an old and in today's spelling.")

@@ -1,5 +1,7 @@
 """Plan -> file: each needed byte of the sources is read once, the output is hashed as it is written, in its own order.
 
+Only tensors that get a scale of their own are read twice: first they are measured, see measure.py.
+
 Threads take blocks of the output in turn. A block is read and summed slab by slab by one thread; then, when all before it are
 hashed, it is hashed and written. So memory is threads times a block, whatever the number and the size of the sources.
 """
@@ -7,20 +9,22 @@ hashed, it is hashed and written. So memory is threads times a block, whatever t
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import torch
 
 from .dtypes import torch_dtype
-from .errors import CheckpointError, Interrupted, MergeError
+from .errors import Interrupted
 from .fileio import page_buffer
-from .kernel import Kernel, NotFinite, Tally
-from .memory import BLOCK_BYTES, SLAB_ELEMENTS, Block, blocks_of
+from .kernel import Kernel
+from .measure import measure_scales
+from .memory import BLOCK_BYTES, Block, blocks_of
 from .plan import Plan
-from .reading import OpenSource, Reader
+from .reading import OpenSource, Reader, not_finite
+from .tally import NotFinite, Tally
+from .workers import Failures, work_together
 from .writer import CheckpointWriter
 
 
@@ -43,6 +47,7 @@ def stream(
     use_mmap: bool = False,
     want_data_hash: bool = False,
     on_bytes: Callable[[int], None] = lambda count: None,
+    on_measured: Callable[[int], None] = lambda count: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> StreamResult:
     """Merge into an open writer.
@@ -53,6 +58,7 @@ def stream(
         use_mmap: read through mapped files, for local disks; a file cut short meanwhile then kills the process.
         want_data_hash: hash the data section apart from the file, which costs a second hash.
         on_bytes: told how many output bytes were finished, from any thread.
+        on_measured: told how many output bytes were measured for their scales before, from any thread.
         should_stop: asked between blocks.
 
     Raises:
@@ -62,7 +68,9 @@ def stream(
     """
     with ExitStack() as stack, _single_threaded_torch():
         files = [stack.enter_context(OpenSource(source, use_mmap)) for source in plan.sources]
-        run = _Pass(plan, header, writer, files, want_data_hash, on_bytes, should_stop)
+        scales, measured_bytes = measure_scales(plan, files, threads, on_measured, should_stop)
+        run = _Pass(plan, header, writer, files, scales, want_data_hash, on_bytes, should_stop)
+        run.result.read_bytes = measured_bytes
         run.work(threads)
         for file in files:
             file.check_unchanged()
@@ -78,37 +86,25 @@ class _Pass:
         header: bytes,
         writer: CheckpointWriter,
         files: Sequence[OpenSource],
+        scales: Mapping[str, float],
         want_data_hash: bool,
         on_bytes: Callable[[int], None],
         should_stop: Callable[[], bool],
     ):
         self.plan, self.header, self.writer, self.files = plan, header, writer, files
-        self.on_bytes, self.should_stop = on_bytes, should_stop
+        self.scales, self.on_bytes, self.should_stop = scales, on_bytes, should_stop
         self.blocks = blocks_of(plan.jobs)
         self.file_hash = hashlib.sha256(header)
         self.data_hash = hashlib.sha256() if want_data_hash else None
-        self.turn = threading.Condition()
         self.next_block = self.next_hash = 0
-        self.failures: list[tuple[int, BaseException]] = []
+        self.failures = Failures()
+        self.turn = self.failures.turn
         self.result = StreamResult()
 
     def work(self, threads: int) -> None:
         """Write the header and all blocks; raises the failure of the earliest block."""
         self.writer.write_at(self.header, 0)
-        workers = [threading.Thread(target=self._worker, daemon=True) for _ in range(max(1, threads))]
-        try:
-            for worker in workers:
-                worker.start()
-            for worker in workers:
-                while worker.is_alive():
-                    worker.join(0.1)  # a wait without end would hold back Ctrl-C on Windows
-        except BaseException as error:
-            self._fail(-1, error)
-            for worker in workers:
-                if worker.ident is not None:
-                    worker.join()
-        if self.failures:
-            raise min(self.failures, key=lambda failure: failure[0])[1]
+        work_together(threads, self._worker, self.failures)
 
     def finish(self) -> StreamResult:
         self.result.sha256 = self.file_hash.hexdigest()
@@ -121,7 +117,7 @@ class _Pass:
         try:
             torch.set_num_threads(1)
             reader = Reader(self.files)
-            kernel = Kernel(reader.read, self.plan.on_nan)
+            kernel = Kernel(reader.read, self.plan.on_nan, self.scales)
             buffer = _page_buffer(BLOCK_BYTES)
             while (block := self._take()) is not None:
                 number = block.number
@@ -133,7 +129,7 @@ class _Pass:
                 self.result.tally.merge(kernel.tally)
                 self.result.read_bytes += reader.read_bytes
         except BaseException as error:
-            self._fail(number, error)
+            self.failures.add(number, error)
 
     def _take(self) -> Block | None:
         with self.turn:
@@ -142,7 +138,7 @@ class _Pass:
             self.next_block += 1
             block = self.blocks[self.next_block - 1]
         if self.should_stop():
-            self._fail(block.number, Interrupted("stopped. Nothing was left behind."))
+            self.failures.add(block.number, Interrupted("stopped. Nothing was left behind."))
             return None
         return block
 
@@ -153,7 +149,7 @@ class _Pass:
             try:
                 kernel.run(slab.job, slab.start, out)
             except NotFinite as error:
-                raise self._not_finite(error) from None
+                raise not_finite(self.files[error.source], error.key) from None
 
     def _emit(self, block: Block, data: memoryview) -> None:
         """Hash a block when its turn has come, then write it."""
@@ -169,23 +165,6 @@ class _Pass:
             self.turn.notify_all()
         self.writer.write_at(data, len(self.header) + block.offset)
         self.on_bytes(block.size_bytes)
-
-    def _fail(self, number: int, error: BaseException) -> None:
-        with self.turn:
-            self.failures.append((number, error))
-            self.turn.notify_all()
-
-    def _not_finite(self, error: NotFinite) -> MergeError:
-        file = self.files[error.source]
-        info = file.source.tensors[error.key]
-        reader, count = Reader([file]), 0
-        for start in range(0, info.elements, SLAB_ELEMENTS):
-            values, scale = reader.read(0, error.key, start, min(SLAB_ELEMENTS, info.elements - start))
-            count += int((~torch.isfinite(values.to(torch.float64) * (1 if scale is None else scale))).sum())
-        return CheckpointError(
-            f"'{file.source.checkpoint.path.name}' holds {count} values that are NaN or Inf in '{error.key}'. Repair or "
-            "replace it, or pass --on-nan take:MODEL to take those values from another model of the recipe."
-        )
 
 
 def _page_buffer(size_bytes: int) -> torch.Tensor:

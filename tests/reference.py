@@ -75,9 +75,11 @@ def encoded(values: np.ndarray, tag: str) -> bytes:
         return single.tobytes()
     if tag == "BF16":
         return (single.view(np.uint32) >> 16).astype(np.uint16).tobytes()
-    table = _eight_bits(tag)
-    codes = {_bit_pattern(value): code for code, value in enumerate(table)}
-    return bytes(codes[_bit_pattern(value)] for value in exact.reshape(-1))
+    table, wanted = _bit_patterns(_eight_bits(tag)), _bit_patterns(exact.reshape(-1))
+    order = np.argsort(table)
+    codes = order[np.searchsorted(table[order], wanted)]
+    assert np.array_equal(table[codes], wanted), f"{tag} does not hold these values"
+    return codes.astype(np.uint8).tobytes()
 
 
 def decoded(data: bytes, tag: str, shape: Sequence[int]) -> np.ndarray:
@@ -106,8 +108,8 @@ def _eight_bits(tag: str) -> np.ndarray:
     return table
 
 
-def _bit_pattern(value: float) -> int:
-    return int(np.float64(math.nan if value != value else value).view(np.uint64))
+def _bit_patterns(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(values), np.nan, values).view(np.uint64)
 
 
 def nearest(value: Fraction, precision: int, lowest: int) -> Fraction:
@@ -169,6 +171,20 @@ def weighted(terms: Sequence[tuple[Fraction, np.ndarray]], dtype: str, compute: 
     terms = [term for term in terms if term[0] != 0]
     if len(terms) == 1 and terms[0][0] == 1:
         return encoded(rounded(terms[0][1], TAGS[dtype]), TAGS[dtype])
+    return encoded(rounded(summed(terms, compute), TAGS[dtype]), TAGS[dtype])
+
+
+def scaled_fp8(terms: Sequence[tuple[Fraction, np.ndarray]], compute: str = "float32") -> tuple[bytes, np.float32]:
+    """The bytes of a weighted sum that is divided by a scale of its own, and the scale."""
+    total = summed(terms, compute)
+    scale = np.float32(float(nearest(Fraction(float(np.abs(total).max())) / 448, 24, -149)))
+    if scale < np.finfo(np.float32).tiny:
+        scale = np.float32(1)
+    return encoded(rounded(total / total.dtype.type(scale), "F8_E4M3"), "F8_E4M3"), scale
+
+
+def summed(terms: Sequence[tuple[Fraction, np.ndarray]], compute: str) -> np.ndarray:
+    """The sum itself, each product and each addition rounded in its type."""
     kind, precision, lowest = (np.float32, 24, -149) if compute == "float32" else (np.float64, 53, -1074)
     total = None
     for coefficient, values in terms:
@@ -176,7 +192,7 @@ def weighted(terms: Sequence[tuple[Fraction, np.ndarray]], dtype: str, compute: 
         total = product if total is None else total + product
     assert total is not None
     assert total.dtype == kind
-    return encoded(rounded(total, TAGS[dtype]), TAGS[dtype])
+    return total
 
 
 def exact_sum(terms: Sequence[tuple[Fraction, np.ndarray]]) -> np.ndarray:

@@ -349,7 +349,7 @@ def test_overflow_beyond_fp16_becomes_inf_counted_and_warned_of(tmp_path: Path):
     report = merge_in(tmp_path, "M = a + 1 * (a - b)", tmp_path / "same.tmp")
     np.testing.assert_array_equal(read_file(tmp_path / "same.tmp")[A_KEY].values, [*a[:5], 65504.0, np.inf, -np.inf])
     assert [warning for warning in report.warnings if "became Inf" in warning] == [
-        f"2 values in 1 keys are too large for the output's dtype and became Inf, as in '{A_KEY}'."
+        f"2 values in 1 keys are too large for fp16 and became Inf: 2 in '{A_KEY}'."
     ]
     two_values(tmp_path, "fp16", [65504.0, -65504.0, 60000.0, 2.0], [0.0, 0.0, 61000.0, 1.0])
     report = merge_in(tmp_path, "M = weighted_sum(a, b, alpha=-0.5)", tmp_path / "more.tmp")
@@ -404,7 +404,7 @@ def test_keys_of_these_tests_have_the_lanes_that_the_planner_gives_them(pair):
     ("dtype", "spread", "became"), [("fp8_e4m3fn", 130, "448, its largest number"), ("fp8_e5m2", 20000, "Inf")]
 )
 def test_fp8_output_equals_numpy_and_overflow_is_counted(tmp_path: Path, dtype, spread, became, compute):
-    # No --dtype asks for it, but `source` does where the first model is fp8 without scales.
+    # `source` asks for it where the first model is fp8 without scales.
     form = reference.FORMATS[TAGS[dtype]]
     a = np.clip(draw(1, A_KEY, (60, 60), spread), -form.largest, form.largest)
     models = {
@@ -422,7 +422,7 @@ def test_fp8_output_equals_numpy_and_overflow_is_counted(tmp_path: Path, dtype, 
     count = int((np.abs(beyond) > limit).sum())
     assert count > 0
     assert [warning for warning in report.warnings if "too large" in warning] == [
-        f"{count} values in 1 keys are too large for the output's dtype and became {became}, as in '{A_KEY}'."
+        f"{count} values in 1 keys are too large for {dtype} and became {became}: {count} in '{A_KEY}'."
     ]
 
 

@@ -535,9 +535,18 @@ def test_two_titles_of_one_file_with_two_hashes_are_refused(library: Path, refus
     [
         (RECIPE, ["--device", "cuda"], "--device cuda is not available yet; use cpu."),
         (RECIPE, ["--step", "MAX"], "there is no step 'MAX'"),
-        (RECIPE + '\nsave(vae="b")', [], "taking another VAE is not available yet"),
-        (RECIPE + "\nsave(ema=keep)", [], "keeping EMA copies is not available yet"),
-        (RECIPE + "\nsave(dtype=fp8)", [], "save option 'dtype' is one of fp16, bf16, fp32, source; here it is 'fp8'"),
+        (RECIPE + '\nsave(vae="nobody")', [], "save option 'vae': there is no model 'nobody' in"),
+        (
+            RECIPE + "\nsave(dtype=fp8)",
+            [],
+            "save option 'dtype' is one of fp16, bf16, fp32, source, fp8_e4m3fn, fp8_scaled;",
+        ),
+        (
+            RECIPE + "\nsave(vae_dtype=fp8_scaled)",
+            [],
+            "save option 'vae_dtype' is one of fp16, bf16, fp32, source, fp8_e4m3fn;",
+        ),
+        (RECIPE, ["--title", "two\nlines"], "the option title takes one line of text, no control characters; here it is 'two"),
         (RECIPE + "\nsave(compute=fp16)", [], "save option 'compute' is one of float32, float64; here it is 'fp16'"),
         (RECIPE + "\nsave(position_ids=new)", [], "save option 'position_ids' is one of keep, rebuild; here it is 'new'"),
         (RECIPE + "\nsave(ema=maybe)", [], "save option 'ema'"),

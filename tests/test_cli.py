@@ -6,6 +6,7 @@ import fcntl
 import getpass
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -57,6 +58,7 @@ MERGE_NAMES = [
     "peak_rss_bytes",
     "keys",
     "change",
+    "overflow",
 ]
 
 Run = Callable[..., tuple[int, str, str]]
@@ -234,7 +236,8 @@ def test_change_of_a_sum_that_overflows_is_null_and_no_infinity(run: Run, tmp_pa
     models = write_models(tmp_path / "models", a=model(1), b=model(2, extras=huge))
     facts = merged(run, models, tmp_path / "mix", "free_sum(a, b, beta=2)", "--compute", "float32")
     assert facts["change"]["TIME"] is None
-    assert any("too large for the output's dtype and became Inf" in warning for warning in facts["warnings"])
+    assert facts["overflow"] == {key: math.prod(model(1)[key].shape) for key in keys}
+    assert any("too large for fp16 and became Inf" in warning for warning in facts["warnings"])
 
 
 def test_merge_without_json_tells_people_the_same(run: Run, models: Path, tmp_path: Path):
@@ -303,6 +306,12 @@ def test_step_saves_an_earlier_line_and_stands_in_the_recipe(run: Run, models: P
         (["--compute", "float32"], ""),
         (["--on-nan", "stop"], ""),
         (["--on-nan", "take:a"], 'on_nan="take:a"'),
+        (["--dtype", "fp8_scaled", "--vae-dtype", "fp32"], "dtype=fp8_scaled, vae_dtype=fp32"),
+        (["--unet-dtype", "fp8_e4m3fn", "--text-encoder-dtype", "bf16"], "unet_dtype=fp8_e4m3fn, text_encoder_dtype=bf16"),
+        (["--vae", "b"], "vae=b"),
+        (["--vae", "drop", "--ema", "keep", "--position-ids", "rebuild"], "vae=drop, ema=keep, position_ids=rebuild"),
+        (["--discard", "*.attn1.*, *.ff.*"], 'discard="*.attn1.*,*.ff.*"'),
+        (["--title", 'my "mix" cafe\u0301', "--yaml", "drop"], 'title="my \\"mix\\" caf\u00e9", yaml=drop'),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -552,14 +561,21 @@ def large_model(path: Path, elements: int) -> Path:
     length = int.from_bytes(content[:8], "little")
     header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
     key = UNET + "input_blocks.1.1.transformer_blocks.0.ff.net.2.weight"
-    header[key] = {"dtype": "F16", "shape": [elements], "data_offsets": [len(data), len(data) + 2 * elements]}
+    header[key] = {"dtype": "F16", "shape": [elements // 1000, 1000], "data_offsets": [len(data), len(data) + 2 * elements]}
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
     os.truncate(path, 8 + len(text) + len(data) + 2 * elements)
     return path
 
 
-@pytest.mark.parametrize(("size", "more"), [("tiny", ["--threads", "16"]), ("large", ["--threads", "4", "--dtype", "fp32"])])
+@pytest.mark.parametrize(
+    ("size", "more"),
+    [
+        ("tiny", ["--threads", "16"]),
+        ("large", ["--threads", "4", "--dtype", "fp32"]),
+        ("large", ["--threads", "4", "--dtype", "fp8_scaled", "--compute", "float64"]),
+    ],
+)
 def test_memory_that_the_plan_says_is_what_the_merge_takes(models: Path, tmp_path: Path, size: str, more: list[str]):
     if size == "large":
         models = tmp_path / "models"

@@ -228,7 +228,7 @@ def test_step_above_the_saved_one_that_it_does_not_use_is_warned_of(plan):
 # ---- save(...) ----
 
 OPTIONS = {
-    "save(dtype=fp8)": "'dtype' is one of fp16, bf16, fp32, source; here it is 'fp8'",
+    "save(dtype=fp8)": "'dtype' is one of fp16, bf16, fp32, source, fp8_e4m3fn, fp8_scaled; here it is 'fp8'",
     "save(compute=float16)": "'compute' is one of float32, float64; here it is 'float16'",
     "save(position_ids=drop)": "'position_ids' is one of keep, rebuild; here it is 'drop'",
     "save(on_nan=zero)": "'on_nan' is 'stop' or 'take:MODEL'; here it is 'zero'",

@@ -38,7 +38,7 @@ from safetensors import safe_open
 
 from lib_chilly import fileio, kernel, memory
 from lib_chilly.dtypes import BY_NAME
-from lib_chilly.jobs import ExtraChannels, KeyJob
+from lib_chilly.key_job import ExtraChannels, KeyJob
 
 Models = Mapping[str, Mapping[str, Stored]]
 
@@ -77,7 +77,7 @@ def folder(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_models(tmp_path_factory.mktemp("sources"), **models)
 
 
-@pytest.fixture(scope="module", params=["fp16", "fp32", "source"])
+@pytest.fixture(scope="module", params=["fp16", "fp32", "source", "fp8_scaled"])
 def dtype(request: pytest.FixtureRequest) -> str:
     return request.param
 

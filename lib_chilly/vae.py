@@ -1,0 +1,101 @@
+"""`save(vae=...)`: the VAE that is taken whole from a checkpoint or a VAE file, whichever way its keys are spelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .architecture import Architecture, known_keys
+from .checkpoint import Checkpoint, TensorInfo, open_checkpoint
+from .errors import ArchitectureError, RecipeError
+from .header import quoted
+from .models import ModelLibrary, split_title, without_suffix
+from .sources import Source
+
+KEEP, DROP = "keep", "drop"
+_PREFIXES = ("first_stage_model.", "vae.")
+"""Of a VAE's keys in the checkpoints of one architecture or another."""
+_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+"""How the keys of a VAE file begin; it may hold more, such as its training's losses and EMA copies."""
+_FIRST = "decoder.conv_in.weight"
+
+
+def take_vae(choice: str | None, library: ModelLibrary, sources: list[Source]) -> int | None:
+    """The number of the source whose VAE the output has; a file that the recipe does not use is added to `sources`.
+
+    Args:
+        choice: of the option `vae`; None, "keep" and "drop" take none.
+        sources: of the recipe.
+
+    Raises:
+        RecipeError: no such file.
+        CheckpointError, ArchitectureError: a bad file, no VAE in it, or one of another kind than the sources'.
+    """
+    if choice in (None, KEEP, DROP):
+        return None
+    try:
+        path = library.find(choice)
+    except RecipeError as error:
+        raise RecipeError(f"save option 'vae': {error.message}") from None
+    architecture, merged = sources[0].architecture, tuple(sources)
+    number = next((n for n, source in enumerate(sources) if source.checkpoint.path.resolve() == path.resolve()), len(sources))
+    if number == len(sources):
+        checkpoint = open_checkpoint(path)
+        sources.append(Source(without_suffix(choice), checkpoint, architecture, _vae_tensors(checkpoint, architecture), ()))
+    taken = {key: info for key, info in sources[number].tensors.items() if architecture.component_of(key) == "vae"}
+    if not taken:
+        raise ArchitectureError(f"save option 'vae': {quoted(path.name)} has no VAE. Name a checkpoint with one, or a VAE file.")
+    _check_fit(path.name, taken, merged, architecture)
+    return number
+
+
+def claimed_hash(choice: str | None) -> str | None:
+    """The hash that a webui title such as `"my-vae.safetensors [abcdef1234]"` claims."""
+    return split_title(choice)[1] if choice else None
+
+
+def _vae_tensors(checkpoint: Checkpoint, architecture: Architecture) -> dict[str, TensorInfo]:
+    """A file's VAE under the keys that `architecture` has."""
+    own = _prefix(architecture)
+    for prefix in _PREFIXES:
+        if prefix + _FIRST in checkpoint.tensors:
+            return {own + key[len(prefix) :]: info for key, info in checkpoint.tensors.items() if key.startswith(prefix)}
+    if any(key.startswith("decoder.mid_block.") for key in checkpoint.tensors):
+        raise ArchitectureError(
+            f"save option 'vae': {quoted(checkpoint.path.name)} is spelled as diffusers does. Use the release whose keys begin "
+            f"with 'decoder.mid.' or '{own}'."
+        )
+    if _FIRST in checkpoint.tensors:
+        return {own + key: info for key, info in checkpoint.tensors.items() if key.startswith(_PARTS)}
+    return {}
+
+
+def _prefix(architecture: Architecture) -> str:
+    prefixes = architecture.components.get("vae")
+    if not prefixes:
+        raise ArchitectureError(f"{architecture.title} has no VAE; take the option 'vae' out.")
+    return prefixes[0]
+
+
+def _check_fit(name: str, taken: Mapping[str, TensorInfo], merged: Sequence[Source], architecture: Architecture) -> None:
+    """Every key of the sources' VAE must be there, in the same shape; where none has a VAE, its latent channels must fit."""
+    theirs = [
+        (source, key, info)
+        for source in merged
+        for key, info in source.tensors.items()
+        if architecture.component_of(key) == "vae"
+    ]
+    for source, key, info in theirs:
+        if key not in taken or taken[key].shape != info.shape:
+            found = f"has shape {taken[key].shape} there" if key in taken else "is not in it"
+            raise ArchitectureError(
+                f"save option 'vae': {quoted(name)} does not fit '{source.name}': '{key}' of shape {info.shape} {found}. "
+                f"Use a VAE of {architecture.title}."
+            )
+    first = _prefix(architecture) + _FIRST
+    known = known_keys(architecture.name).get(first)
+    if not theirs and known and (first not in taken or taken[first].shape[1:2] != known[1][1:2]):
+        shape = f"has shape {taken[first].shape}" if first in taken else "is missing"
+        raise ArchitectureError(
+            f"save option 'vae': {quoted(name)} is no VAE of {architecture.title}: '{first}' {shape}, "
+            f"{known[1][1]} latent channels are needed."
+        )
