@@ -22,6 +22,7 @@ from .recipe import SAVE_OPTIONS, Recipe
 from .recipe_queue import SUFFIX
 from .recorded_library import RecordedLibrary
 from .report import default_threads, plan_facts
+from .sidecar import sidecar_target
 from .writer import check_target
 
 _LARGEST_RECIPE_BYTES = 1 << 20
@@ -48,8 +49,9 @@ def run_merge(options: argparse.Namespace) -> None:
     with stop_flag() as should_stop:
         jobs = _recorded_jobs(options, should_stop) if options.merged else _recipe_jobs(options)
         for job in jobs if len(jobs) > 1 else ():  # what would stop a later one is said before the first
-            job.plan()
+            plan = job.plan()
             check_target(job.output, options.overwrite)
+            sidecar_target(plan.sidecar, job.output, options.overwrite)
         facts = [carry_out(job, options, should_stop) for job in jobs]
     if options.json:
         print_json({"variants": facts} if options.variants else facts[0])

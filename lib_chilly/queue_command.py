@@ -14,6 +14,7 @@ from .merge_commands import Job, ShouldStop, carry_out, library_of, plan_for, pr
 from .models import ModelLibrary
 from .recipe_queue import QueuedRecipe, read_queue
 from .report import default_threads
+from .sidecar import sidecar_target
 from .writer import check_target
 
 Jobs = dict[QueuedRecipe, Job]
@@ -57,6 +58,7 @@ def _waiting(jobs: Jobs, options: argparse.Namespace, should_stop: ShouldStop) -
             if is_finished(plan, job.output, job.source_hashes, threads, should_stop):
                 continue
             check_target(job.output, options.overwrite)
+            sidecar_target(plan.sidecar, job.output, options.overwrite)
             if early := next((source for source in plan.sources if source.checkpoint.path.resolve() in waiting), None):
                 raise RecipeError(f"it reads '{early.name}', which this queue is about to make. Make them steps of one recipe.")
         except Interrupted:

@@ -158,6 +158,14 @@ def test_mistake_is_shown_at_its_line_of_the_whole_file(run: Run, models: Path, 
     assert error.splitlines()[1:] == ["  M = 0.5 * a + 0.6 * \\xfc".replace("\\xfc", "ü"), "      ^"]
 
 
+def test_config_that_is_in_the_way_is_said_before_the_first_is_carried_out(run: Run, models: Path, out: Path, tmp_path: Path):
+    (models / "a.yaml").write_text("model: {}")
+    (out / "third one.yaml").write_text("mine")
+    code, statuses, error = queue(run, models, out, write(tmp_path / "q"))
+    assert (code, statuses) == (2, []) and "third one.yaml' exists" in error
+    assert list(files(out)) == ["third one.yaml"]
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkpoints import CLIP, metadata_of, model, stored, write_file, write_models
+from checkpoints import CLIP, VAE, metadata_of, model, stored, write_file, write_models
 from reference import read_file
 
 from lib_chilly import hashes
@@ -25,6 +25,7 @@ REST = 0.5 * MIX + 0.5 * a
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     folder = write_models(tmp_path / "models", a=model(1), b=model(2, "fp32"), c=model(3, without=["VAE"]))
+    write_file(folder / "c2.safetensors", {key: tensor for key, tensor in model(4).items() if key.startswith(VAE)})
     write_file(folder / "a.safetensors", model(1), {"license": "MIT", "sd_merge_recipe": '{"type": "webui"}'})
     return folder
 
@@ -49,6 +50,9 @@ OPTIONS = [
     ["--dtype", "source"],
     ["--step", "STEP", "--on-nan", "take:b"],
     ["--no-source-hashes"],
+    ["--dtype", "fp8_scaled", "--text-encoder-dtype", "fp32", "--ema", "keep", "--discard", "*.time_embed.*"],
+    ["--vae", "c2", "--position-ids", "rebuild", "--title", "a title"],
+    ["--vae", "drop", "--yaml", "drop"],
 ]
 
 
@@ -101,6 +105,19 @@ def test_sources_under_other_names_are_found_by_their_hash_and_the_file_is_the_s
         "'a' was found by its sha256 as 'renamed.safetensors'.",
         "'b' was found by its sha256 as 'x.pt'.",
     }
+
+
+def test_vae_of_another_file_is_found_by_its_hash_too(run: Run, models: Path, tmp_path: Path):
+    merge(run, models, tmp_path / "1", RECIPE, "--vae", "c2")
+    assert [source["name"] for source in json.loads(metadata_of(tmp_path / "1")["chillymerge"])["sources"]] == [
+        "a",
+        "b",
+        "c",
+        "c2",
+    ]
+    (models / "c2.safetensors").rename(models / "renamed.safetensors")
+    merge(run, models, tmp_path / "2", "--from", tmp_path / "1")
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
 def test_of_two_files_with_the_recorded_name_the_recorded_one_is_taken(run: Run, models: Path, tmp_path: Path):
