@@ -13,7 +13,7 @@ from .errors import Interrupted, OutputError, RecipeError
 from .fileio import SourceFile
 from .hashes import hash_checkpoints
 from .plan import Plan
-from .report import Report, make_report
+from .report import Report, forget_peak_rss, make_report
 from .sidecar import Sidecar, sidecar_target
 from .writer import CheckpointWriter, check_space, check_target, remove_abandoned
 
@@ -54,6 +54,7 @@ def merge(
     from .stream import stream  # imports torch
 
     started = time.perf_counter()
+    forget_peak_rss()
     if output.suffix.lower() in (".ckpt", ".pt", ".pth", ".bin"):  # other programs would take it for a pickle
         raise OutputError(
             f"the output is a safetensors file; name it '{output.with_suffix('.safetensors')}', not '{output.name}'."

@@ -118,8 +118,14 @@ def default_threads() -> int:
     return min(4, cores)
 
 
+def forget_peak_rss() -> None:
+    """Let `peak_rss_bytes` count from now on, where the system can (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", "ascii")
+
+
 def peak_rss_bytes() -> int | None:
-    """The most memory that this process has had resident so far; None where the system does not say (Windows)."""
+    """The most memory that was resident since `forget_peak_rss`, or since the start; None where nobody says (Windows)."""
     if sys.platform == "win32":
         return None
     if sys.platform == "linux":

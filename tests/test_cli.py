@@ -608,6 +608,16 @@ def test_memory_of_a_merge_does_not_count_that_of_the_program_which_started_it()
     assert 5_000_000 < int(done.stdout) < 1 << 28
 
 
+def test_memory_of_a_merge_does_not_count_what_was_done_before_it():
+    code = (
+        "import lib_chilly.report as report; x = b'x' * (1 << 29); before = report.peak_rss_bytes(); del x\n"
+        "report.forget_peak_rss(); print(before, report.peak_rss_bytes())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    before, after = map(int, done.stdout.split())
+    assert after < 1 << 28 < 1 << 29 < before
+
+
 def test_plan_never_imports_torch_or_numpy(models: Path):
     command = ["-X", "importtime", "-m", "lib_chilly.cli", "plan", RECIPE, "--models", str(models)]
     done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
