@@ -80,9 +80,12 @@ class RecordedLibrary(ModelLibrary):
     def _is(self, path: Path, source: RecordedSource) -> bool:
         """Whether a file is the recorded one; without a recorded hash its size has to do."""
         try:
-            if path.stat().st_size != source.size_bytes:
+            if path.is_file() and path.stat().st_size != source.size_bytes:
                 return False
-            return source.sha256 is None or hash_checkpoints([open_checkpoint(path)], 1, self._on_bytes) == [source.sha256]
+            checkpoint = open_checkpoint(path)
+            if checkpoint.size_bytes != source.size_bytes:
+                return False
+            return source.sha256 is None or hash_checkpoints([checkpoint], 1, self._on_bytes) == [source.sha256]
         except (OSError, CheckpointError):  # whatever it is, it was no source
             return False
 
