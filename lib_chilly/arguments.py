@@ -12,6 +12,8 @@ from . import __version__
 from .errors import RecipeError
 from .plan_options import CHOICES
 
+MERGE_FORMATS = ("safetensors", "diffusers")
+
 
 class Parser(argparse.ArgumentParser):
     """A mistake in the arguments is one line, as every other mistake."""
@@ -95,6 +97,7 @@ def _add_merge(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--accept-other-sources", action="store_true", help="with --from: sources may be other files")
     parser.add_argument("--variants", type=_positive, metavar="N", help="with --seed: draw N times, into OUT-v1 to OUT-vN")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="{variant} in it is the variant's number")
+    parser.add_argument("--format", choices=MERGE_FORMATS, default=MERGE_FORMATS[0], help="diffusers makes a folder OUT")
     _add_writing(parser)
     parser.set_defaults(command="merge")
 

@@ -1,6 +1,7 @@
 """Open a checkpoint read-only: what its header says, never its tensors.
 
-Two formats are read, told apart by content and not by suffix: safetensors, and torch's zip. Neither runs code.
+Two formats of files are read, told apart by content and not by suffix: safetensors, and torch's zip. Neither runs code.
+A diffusers folder is read as one checkpoint.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from .diffusers_folder import INDEX, is_diffusers_folder, joined_folder, weight_files
 from .errors import CheckpointError
 from .fileio import SourceFile
 from .header import Checkpoint as Checkpoint
@@ -34,14 +36,21 @@ _QUANTISED = {"absmax": "bitsandbytes 4-bit", "quant_map": "bitsandbytes 4-bit",
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Read the header of the checkpoint at `path`.
+    """Read the header of the checkpoint at `path`, a file or a diffusers folder.
 
     Raises:
         CheckpointError: no such file, damaged, hostile, or of a kind that is refused.
     """
+    if is_diffusers_folder(path):
+        files = weight_files(path)
+        return joined_folder(path, {component: [_open_file(part) for part in parts] for component, parts in files.items()})
+    return _open_file(path)
+
+
+def _open_file(path: Path) -> Checkpoint:
     if path.exists() and not path.is_file():
         kind = "a folder" if path.is_dir() else "no regular file"
-        raise CheckpointError(f"'{path}' is {kind}; a checkpoint file was expected.")
+        raise CheckpointError(f"'{path}' is {kind}; a checkpoint file or a diffusers folder (with {INDEX}) was expected.")
     with SourceFile(path) as file:
         size, _ = file.identity()
         start = file.read(0, min(size, 64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,15 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .diffusers_folder import REPLACEABLE
 from .errors import Interrupted, OutputError, RecipeError
 from .fileio import SourceFile
 from .hashes import hash_checkpoints
+from .models import SUFFIXES
 from .plan import Plan
 from .report import Report, forget_peak_rss, make_report
 from .sidecar import Sidecar, sidecar_target
 from .writer import CheckpointWriter, check_space, check_target, remove_abandoned
 
 if TYPE_CHECKING:
+    from .diffusers_output import Run
     from .stream import StreamResult
 
 Progress = Callable[[str, int], None]
@@ -28,6 +32,7 @@ def merge(
     plan: Plan,
     output: Path,
     *,
+    file_format: str = "safetensors",
     overwrite: bool = False,
     threads: int = 1,
     use_mmap: bool = False,
@@ -40,7 +45,8 @@ def merge(
     """Carry out a plan.
 
     Args:
-        output: the file to make; symlinks are followed.
+        output: the file or the folder to make; symlinks are followed.
+        file_format: "safetensors", or "diffusers" for a folder.
         overwrite: whether it may exist. A source may be overwritten safely.
         threads: workers, 1 or more; the result does not depend on it.
         use_mmap: see `stream.stream`.
@@ -49,19 +55,17 @@ def merge(
         planning_seconds: what making the plan took, so that the report counts it.
 
     Raises:
-        MergeError: nothing was written, and a file that stood there is as it was.
+        MergeError: nothing was written, and what stood there is as it was.
     """
-    from .stream import stream  # imports torch
+    from .diffusers_output import write_folder  # imports torch
+    from .stream import stream
 
     started = time.perf_counter()
     forget_peak_rss()
-    if output.suffix.lower() in (".ckpt", ".pt", ".pth", ".bin"):  # other programs would take it for a pickle
-        raise OutputError(
-            f"the output is a safetensors file; name it '{output.with_suffix('.safetensors')}', not '{output.name}'."
-        )
-    target = check_target(output, overwrite)
+    target = check_output(output, file_format, overwrite)
     remove_abandoned(target.parent)
-    sidecar = sidecar_target(plan.sidecar, output, overwrite)
+    is_folder = file_format == "diffusers"  # whose scheduler says what a .yaml would
+    sidecar = None if is_folder else sidecar_target(plan.sidecar, output, overwrite)
     check_space(target, plan.writes_bytes)
     hashes = _source_hashes(plan, threads, on_progress, should_stop) if source_hashes or plan.title_claims else []
     _check_titles(plan, hashes)
@@ -74,21 +78,37 @@ def merge(
         on_measured=lambda count: on_progress("measure", count),
         should_stop=should_stop,
     )
+    write = write_folder if is_folder else _write_file
     with _companion(plan.sidecar, sidecar, overwrite) as commit_companion:
-        streamed, size = _write_file(plan, dict(enumerate(hashes)) if source_hashes else {}, target, overwrite, run)
+        streamed, size, notes = write(plan, dict(enumerate(hashes)) if source_hashes else {}, target, overwrite, run)
         commit_companion()
+    plan = dataclasses.replace(plan, notes=(*plan.notes, *notes))
     return make_report(plan, output, streamed, planning_seconds + time.perf_counter() - started, size)
 
 
+def check_output(output: Path, file_format: str, overwrite: bool) -> Path:
+    """The file or folder that will be written; OutputError where that cannot be, or its name would mislead other programs."""
+    suffix = output.suffix.lower()
+    if file_format == "diffusers":
+        if suffix in SUFFIXES:
+            raise OutputError(f"the output is a diffusers folder; name it '{output.with_suffix('')}', not '{output.name}'.")
+        return check_target(output, overwrite, REPLACEABLE)
+    if suffix in (".ckpt", ".pt", ".pth", ".bin"):  # they would take it for a pickle
+        raise OutputError(
+            f"the output is a safetensors file; name it '{output.with_suffix('.safetensors')}', not '{output.name}'."
+        )
+    return check_target(output, overwrite)
+
+
 def _write_file(
-    plan: Plan, hashes: Mapping[int, str], target: Path, overwrite: bool, run: Callable[..., StreamResult]
-) -> tuple[StreamResult, int]:
+    plan: Plan, hashes: Mapping[int, str], target: Path, overwrite: bool, run: Run
+) -> tuple[StreamResult, int, list[str]]:
     header = plan.header(hashes)
     size = len(header) + plan.data_bytes
     with CheckpointWriter(target, size, overwrite) as writer:
         streamed = run(plan, header, writer)
         writer.commit()
-    return streamed, size
+    return streamed, size, []
 
 
 @contextmanager

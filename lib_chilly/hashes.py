@@ -9,7 +9,7 @@ import hashlib
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -49,10 +49,21 @@ def hash_file(path: Path, offset: int = 0, on_bytes: Callable[[int], None] | Non
     return digest.hexdigest()
 
 
+def hash_folder(folder: Path, digests: Mapping[Path, str]) -> str:
+    """sha256 in hex of a folder's files: of what `sha256sum` prints for them, sorted by their names below the folder.
+
+    Args:
+        digests: each file to its own sha256 in hex.
+    """
+    lines = sorted((path.relative_to(folder).as_posix(), digest) for path, digest in digests.items())
+    text = "".join(f"{digest}  {name}\n" for name, digest in lines)
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
 def hash_checkpoints(
     checkpoints: Sequence[Checkpoint], threads: int = 1, on_bytes: Callable[[int], None] | None = None
 ) -> list[str]:
-    """sha256 in hex of each file, from the cache where it is the same file still; several files are hashed at once.
+    """sha256 in hex of each model, from the cache where it is the same file still; several files are hashed at once.
 
     A cache that cannot be used (a read-only home, a damaged database) is done without.
 
@@ -71,10 +82,12 @@ def hash_checkpoints(
 
 
 def _hash_unchanged(checkpoint: Checkpoint, on_bytes: Callable[[int], None] | None) -> str:
-    digest = hash_file(checkpoint.path, 0, on_bytes)
-    with SourceFile(checkpoint.path) as file:
-        file.check_unchanged(checkpoint.size_bytes, checkpoint.mtime_ns)
-    return digest
+    digests = {}
+    for stored in checkpoint.files:
+        digests[stored.path] = hash_file(stored.path, 0, on_bytes)
+        with SourceFile(stored.path) as file:
+            file.check_unchanged(stored.size_bytes, stored.mtime_ns)
+    return hash_folder(checkpoint.path, digests) if checkpoint.parts else digests[checkpoint.path]
 
 
 class _Cache:

@@ -14,7 +14,7 @@ MAX_SIZE = 2**63 - 1
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where one tensor lies in its file.
+    """Where one tensor lies: in one run of a file's bytes, or as several runs, or turned.
 
     Attributes:
         dtype: element type as stored.
@@ -22,6 +22,9 @@ class TensorInfo:
         offset: first byte, counted from the start of the file.
         size_bytes: bytes, contiguous, row-major, little-endian.
         scale: for scaled fp8, the one-element tensor that the stored values are multiplied by.
+        file: which of the checkpoint's `files` holds it.
+        pieces: tensors that stand one below the other in this one, which then has no run of its own.
+        transposed: whether the stored matrix has columns and rows exchanged; `shape` is what is meant.
     """
 
     dtype: DType
@@ -29,6 +32,9 @@ class TensorInfo:
     offset: int
     size_bytes: int
     scale: TensorInfo | None = None
+    file: int = 0
+    pieces: tuple[TensorInfo, ...] = ()
+    transposed: bool = False
 
     @property
     def elements(self) -> int:
@@ -36,16 +42,27 @@ class TensorInfo:
 
 
 @dataclass(frozen=True)
+class StoredFile:
+    """One file that holds tensors, and what says that it is still the same."""
+
+    path: Path
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """The header of one file.
+    """The header of one model: of a file, or of the files of a diffusers folder.
 
     Attributes:
         path: where it was opened, symlinks as given.
-        format: "safetensors" or "ckpt".
-        size_bytes, mtime_ns, header_digest: what says that the file is still the same; the digest is a sha256 in hex.
+        format: "safetensors", "ckpt" or "diffusers".
+        size_bytes, mtime_ns, header_digest: what says that the file is still the same; the digest is a sha256 in hex. Of a
+            folder: the sum of the sizes, the latest time, and a digest of all headers with the files' names, sizes and times.
         tensors: key to place, in the order in which they lie in the file.
         metadata: `__metadata__` with every value as text.
         consumed: keys of scales and markers that dequantising uses up, so that no output has them.
+        parts: the files of a folder; empty for a file.
     """
 
     path: Path
@@ -56,6 +73,12 @@ class Checkpoint:
     tensors: dict[str, TensorInfo]
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
     consumed: tuple[str, ...] = ()
+    parts: tuple[StoredFile, ...] = ()
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """The files that hold the tensors."""
+        return self.parts or (StoredFile(self.path, self.size_bytes, self.mtime_ns),)
 
 
 def quoted(text: str) -> str:

@@ -14,6 +14,7 @@ from .architecture import Architecture, detect
 from .checkpoint import open_checkpoint
 from .errors import ArchitectureError
 from .fileio import SourceFile
+from .hashes import hash_file, hash_folder
 from .header import Checkpoint
 
 _CHUNK_BYTES = 1 << 18
@@ -119,7 +120,12 @@ def _is_unknown(architecture: Architecture, key: str) -> bool:
 
 
 def _hashes(checkpoint: Checkpoint) -> dict[str, str]:
-    """sha256 of the file and its short form (AutoV2); of a safetensors file's data section too (AutoV3 is its start)."""
+    """sha256 of the file and its short form (AutoV2); of a safetensors file's data section too (AutoV3 is its start).
+
+    A folder has the sha256 that is described in docs/recipes.md.
+    """
+    if checkpoint.parts:
+        return {"sha256": hash_folder(checkpoint.path, {part.path: hash_file(part.path) for part in checkpoint.parts})}
     whole, data = hashlib.sha256(), hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK_BYTES))
     with SourceFile(checkpoint.path) as file:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .checkpoint import open_checkpoint
 from .console import Progress, describe_plan, describe_report, show, stop_flag
+from .engine import check_output, merge
 from .errors import CheckpointError, Interrupted, RecipeError
 from .models import ModelLibrary, default_folders
 from .notations import read_recipe
@@ -23,7 +24,6 @@ from .recipe_queue import SUFFIX
 from .recorded_library import RecordedLibrary
 from .report import default_threads, plan_facts
 from .sidecar import sidecar_target
-from .writer import check_target
 
 _LARGEST_RECIPE_BYTES = 1 << 20
 
@@ -37,11 +37,13 @@ class Job:
     Attributes:
         plan: makes its plan, anew each time, so that the plans of many merges need not be kept.
         source_hashes: whether its header has the sources' sha256.
+        file_format: of the output, as `engine.merge` takes it.
     """
 
     output: Path
     plan: Callable[[], Plan]
     source_hashes: bool
+    file_format: str = "safetensors"
 
 
 def run_merge(options: argparse.Namespace) -> None:
@@ -50,8 +52,9 @@ def run_merge(options: argparse.Namespace) -> None:
         jobs = _recorded_jobs(options, should_stop) if options.merged else _recipe_jobs(options)
         for job in jobs if len(jobs) > 1 else ():  # what would stop a later one is said before the first
             plan = job.plan()
-            check_target(job.output, options.overwrite)
-            sidecar_target(plan.sidecar, job.output, options.overwrite)
+            check_output(job.output, job.file_format, options.overwrite)
+            if job.file_format != "diffusers":
+                sidecar_target(plan.sidecar, job.output, options.overwrite)
         facts = [carry_out(job, options, should_stop) for job in jobs]
     if options.json:
         print_json({"variants": facts} if options.variants else facts[0])
@@ -108,7 +111,7 @@ def _recipe_jobs(options: argparse.Namespace) -> list[Job]:
 
     def job(output: Path, variant: int) -> Job:
         recipe = _read(options, variant)
-        return Job(output, lambda: plan_for(recipe, library, options), source_hashes)
+        return Job(output, lambda: plan_for(recipe, library, options), source_hashes, options.format)
 
     if not options.variants:
         return [job(options.output, 1)]
@@ -137,7 +140,7 @@ def _recorded_jobs(options: argparse.Namespace, should_stop: ShouldStop) -> list
             notes.append(f"the file was made with arithmetic {record.maths}, this is {MATHS}: its numbers may differ.")
         return dataclasses.replace(made, notes=(*made.notes, *notes))
 
-    return [Job(options.output, plan, hashed)]
+    return [Job(options.output, plan, hashed, options.format)]
 
 
 def plan_for(recipe: Recipe, library: ModelLibrary, options: argparse.Namespace) -> Plan:
@@ -159,12 +162,11 @@ def carry_out(job: Job, options: argparse.Namespace, should_stop: ShouldStop) ->
     planning_seconds = time.perf_counter() - started
     if not options.json:
         show(describe_plan(plan, threads, job.output.parent, options.mmap))
-    from .engine import merge
-
     with Progress(plan, job.source_hashes) as progress:
         report = merge(
             plan,
             job.output,
+            file_format=job.file_format,
             overwrite=options.overwrite,
             threads=threads,
             use_mmap=options.mmap,

@@ -1,4 +1,7 @@
-"""Which file a model's name means: folders are searched with sub-folders and symlinks, nothing outside them is opened."""
+"""Which file or diffusers folder a model's name means.
+
+Folders are searched with sub-folders and symlinks; nothing outside them is opened.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from .diffusers_folder import is_diffusers_folder
 from .errors import RecipeError
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth")
@@ -23,8 +27,10 @@ def split_title(name: str) -> tuple[str, str | None]:
 
 
 def without_suffix(name: str) -> str:
-    """A model's name without a checkpoint's suffix and without a title's hash."""
+    """A model's name without a checkpoint's suffix, a folder's slash and a title's hash."""
     plain = split_title(name)[0]
+    if plain.endswith("/"):
+        return plain[:-1]
     return next(
         (plain[: -len(suffix)] for suffix in SUFFIXES if plain.lower().endswith(suffix) and len(plain) > len(suffix)), plain
     )
@@ -38,12 +44,15 @@ class ModelLibrary:
 
     @cached_property
     def files(self) -> tuple[tuple[str, Path], ...]:
-        """(name with suffix, relative to its folder, in forward slashes; path) of every checkpoint."""
+        """(name with suffix, relative to its folder, in forward slashes; path) of every checkpoint.
+
+        The name of a diffusers folder ends with a slash.
+        """
         found = []
         for folder in self.folders:
             if not folder.is_dir():
                 raise RecipeError(f"the models folder '{folder}' does not exist. Name another with --models DIR.")
-            found += [(path.relative_to(folder).as_posix(), path) for path in _walk(folder)]
+            found += [(_name_below(folder, path), path) for path in _walk(folder)]
         return tuple(found)
 
     def knows(self, name: str) -> bool:
@@ -51,7 +60,7 @@ class ModelLibrary:
         return bool(self._matches(split_title(name)[0]))
 
     def find(self, name: str) -> Path:
-        """The one file that `name` means: a file name with or without its suffix, or a path below a models folder.
+        """The one file or diffusers folder that `name` means: its name with or without suffix, or a path below a models folder.
 
         Raises:
             RecipeError: no file fits, or several do.
@@ -61,7 +70,8 @@ class ModelLibrary:
         if len(matches) > 1:
             listed = ", ".join(f"'{path}'" for path in matches)
             raise RecipeError(
-                f"'{plain}' fits {len(matches)} files: {listed}. Write the suffix, or the folder as in \"folder/name.suffix\"."
+                f"'{plain}' fits {len(matches)} files: {listed}. Write the suffix, or the folder as in \"folder/name.suffix\"; "
+                'a diffusers folder is "name/".'
             )
         if not matches:
             raise RecipeError(f"there is no model '{plain}' in {self._where()}.{self._nearest(plain)}")
@@ -72,8 +82,8 @@ class ModelLibrary:
         by_file: dict[Path, Path] = {}
         for given, path in self.files:
             relative = unicodedata.normalize("NFC", given)  # macOS spells accents apart
-            stem = next(relative[: -len(suffix)] for suffix in SUFFIXES if relative.lower().endswith(suffix))
-            if wanted in (relative, stem, relative.rpartition("/")[2], stem.rpartition("/")[2]):
+            stem = without_suffix(relative)
+            if wanted in (relative, stem, relative[stem.rfind("/") + 1 :], stem.rpartition("/")[2]):
                 # The same file reached on two ways is one model.
                 by_file.setdefault(path.resolve(), path)
         return list(by_file.values())
@@ -102,8 +112,15 @@ def default_folders() -> tuple[Path, ...]:
     return (Path("models"),)
 
 
+def _name_below(folder: Path, path: Path) -> str:
+    """What a checkpoint is called from `folder`, which may be one itself."""
+    name = path.relative_to(folder).as_posix() if path != folder else path.resolve().name
+    return f"{name}/" if path.is_dir() else name
+
+
 def _walk(folder: Path) -> Iterator[Path]:
-    """Checkpoints below a folder in a fixed order, following symlinks but no folder twice."""
+    """Checkpoints below a folder in a fixed order, following symlinks but no folder twice; the insides of diffusers folders
+    are no checkpoints, what lies in them beside their parts is."""
     seen: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -112,6 +129,9 @@ def _walk(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if is_diffusers_folder(Path(parent)):
+            yield Path(parent)
+            folders.clear()
         for name in sorted(names):
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):
                 yield Path(parent) / name

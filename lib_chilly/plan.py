@@ -78,9 +78,12 @@ class Plan:
         Args:
             hashes: number of each source to the sha256 of its file; empty leaves all of them out.
         """
-        metadata = provenance(self.recipe, self.sources, hashes, MATHS, {job.key for job in self.jobs})
         tensors = ((job.key, job.dtype, job.shape) for job in self.jobs)
-        return build_header(tensors, metadata)
+        return build_header(tensors, self.metadata(hashes))
+
+    def metadata(self, hashes: Mapping[int, str]) -> dict[str, str]:
+        """What the output says of itself; `hashes` as of `header`."""
+        return provenance(self.recipe, self.sources, hashes, MATHS, {job.key for job in self.jobs})
 
 
 def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 from collections.abc import Sequence
 
 import torch
@@ -13,16 +14,25 @@ from .errors import CheckpointError
 from .fileio import SourceFile
 from .memory import SLAB_ELEMENTS
 from .sources import Source
+from .tensor_views import runs
 
 
 class OpenSource:
-    """A source's file and the scales of its fp8 tensors."""
+    """A source's files and the scales of its fp8 tensors."""
 
     def __init__(self, source: Source, use_mmap: bool):
         self.source = source
-        self.file = SourceFile(source.checkpoint.path)
-        self.map = self.file.map() if use_mmap else None
         self.scales: dict[str, torch.Tensor] = {}
+        self.files: list[SourceFile] = []
+        self.maps: list[mmap.mmap] = []
+        try:
+            for stored in source.checkpoint.files:
+                self.files.append(SourceFile(stored.path))
+            for file in self.files if use_mmap else ():
+                self.maps.append(file.map())
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> OpenSource:
         try:
@@ -37,48 +47,71 @@ class OpenSource:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.map is not None:
+        for mapped in self.maps:
             with contextlib.suppress(BufferError):  # a tensor still looks into it; the system frees it with that
-                self.map.close()
-        self.file.close()
+                mapped.close()
+        for file in self.files:
+            file.close()
 
     def _scale(self, info: TensorInfo) -> torch.Tensor:
-        data = bytearray(self.file.read(info.offset, info.size_bytes))
+        data = bytearray(self.files[info.file].read(info.offset, info.size_bytes))
         return torch.frombuffer(data, dtype=torch_dtype(info.dtype)).to(torch.float32).reshape(())
 
     def check_unchanged(self) -> None:
-        """CheckpointError when the file is no longer the one whose header was read."""
-        self.file.check_unchanged(self.source.checkpoint.size_bytes, self.source.checkpoint.mtime_ns)
+        """CheckpointError when a file is no longer the one whose header was read."""
+        for file, stored in zip(self.files, self.source.checkpoint.files, strict=True):
+            file.check_unchanged(stored.size_bytes, stored.mtime_ns)
 
 
 class Reader:
     """One thread's way to the sources; `read` is what the kernel calls."""
 
-    def __init__(self, files: Sequence[OpenSource]):
-        self.files = files
+    def __init__(self, sources: Sequence[OpenSource]):
+        self.sources = sources
         self.read_bytes = 0
         self._buffer = torch.empty(0, dtype=torch.uint8)
         self._view = memoryview(b"")
 
     def read(self, number: int, key: str, start: int, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Stored values and scale; the values stand in a buffer that the next call reuses."""
-        file = self.files[number]
-        info = file.source.tensors.get(key)
+        source = self.sources[number]
+        info = source.source.tensors.get(key)
         if info is None:
-            raise CheckpointError(f"'{file.source.name}' has no '{key}' to replace what is not finite there. Name another model.")
+            raise CheckpointError(
+                f"'{source.source.name}' has no '{key}' to replace what is not finite there. Name another model."
+            )
+        scale = source.scales.get(key)
+        if info.transposed:
+            return self._turned(source, info, start, count), scale
+        parts = runs(info, start, count)
+        if source.maps and len(parts) == 1:
+            file, offset, size = parts[0]
+            self.read_bytes += size
+            return torch.frombuffer(source.maps[file], dtype=torch_dtype(info.dtype), count=count, offset=offset), scale
+        return self._gather(source, parts).view(torch_dtype(info.dtype)), scale
+
+    def _gather(self, source: OpenSource, parts: Sequence[tuple[int, int, int]]) -> torch.Tensor:
+        """The bytes of several runs, one behind the other."""
+        size = sum(part[2] for part in parts)
+        if self._buffer.numel() < size:
+            self._buffer = torch.empty(size, dtype=torch.uint8)
+            self._view = self._buffer.numpy().data
+        end = 0
+        for file, offset, here in parts:
+            source.files[file].read_into(self._view[end : end + here], offset)
+            end += here
+        self.read_bytes += size
+        return self._buffer[:size]
+
+    def _turned(self, source: OpenSource, info: TensorInfo, start: int, count: int) -> torch.Tensor:
+        """Elements of a matrix that is stored with rows and columns exchanged: what was stored as columns, out of every row."""
+        columns, rows = info.shape
+        first, last = start // rows, (start + count - 1) // rows + 1
         size = info.dtype.size_bytes
-        dtype = torch_dtype(info.dtype)
-        offset = info.offset + start * size
-        if file.map is not None:
-            values = torch.frombuffer(file.map, dtype=dtype, count=count, offset=offset)
-        else:
-            if self._buffer.numel() < count * size:
-                self._buffer = torch.empty(count * size, dtype=torch.uint8)
-                self._view = self._buffer.numpy().data
-            file.file.read_into(self._view[: count * size], offset)
-            values = self._buffer[: count * size].view(dtype)
-        self.read_bytes += count * size
-        return values, file.scales.get(key)
+        width = (last - first) * size
+        parts = [(info.file, info.offset + (row * columns + first) * size, width) for row in range(rows)]
+        found = self._gather(source, parts).view(torch_dtype(info.dtype)).view(rows, last - first)
+        return found.T.reshape(-1)[start - first * rows :][:count]
 
 
 def not_finite(file: OpenSource, key: str) -> CheckpointError:

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from .dtypes import DType
@@ -17,6 +17,8 @@ from .errors import OutputError
 from .fileio import TargetFile, remove_if_abandoned, sync_folder
 
 TEMPORARY_SUFFIX = ".chilly-tmp"
+FOLDER_SUFFIX = ".folder"
+"""Ends the name of a temporary folder, after that of the temporary file whose lock says that its writer lives."""
 DATA_ALIGNMENT = 4096
 
 
@@ -37,22 +39,30 @@ def build_header(tensors: Iterable[tuple[str, DType, tuple[int, ...]]], metadata
     return (len(text) + padding).to_bytes(8, "little") + text + b" " * padding
 
 
-def check_target(output: Path, overwrite: bool) -> Path:
-    """The file that will be written, symlinks resolved.
+def check_target(output: Path, overwrite: bool, replaceable: Collection[str] | None = None) -> Path:
+    """The file or folder that will be written, symlinks resolved.
+
+    Args:
+        replaceable: for a folder, the names of all that one which is replaced may hold; None for a file.
 
     Raises:
         OutputError: it exists and may not be overwritten, or its folder does not exist or cannot be written to.
     """
     target = Path(os.path.realpath(output))
     try:
-        _check_place(output, target, overwrite)
+        _check_place(output, target, overwrite, replaceable is not None)
+        strangers = sorted({path.name for path in target.iterdir()} - set(replaceable)) if replaceable and target.is_dir() else []
     except OSError as error:  # a name that is too long
-        raise _output_error(target, error) from error
+        raise output_error(target, error) from error
+    if strangers:
+        raise OutputError(
+            f"the folder '{output}' holds '{strangers[0]}', which is no part of a model: it is not replaced. Choose another name."
+        )
     return target
 
 
-def _check_place(output: Path, target: Path, overwrite: bool) -> None:
-    if target.is_dir():
+def _check_place(output: Path, target: Path, overwrite: bool, is_folder: bool) -> None:
+    if target.is_dir() and not is_folder:
         raise OutputError(f"'{output}' is a folder; name a file in it, such as '{output / 'merged.safetensors'}'.")
     if not target.parent.is_dir():
         raise OutputError(f"the folder '{target.parent}' does not exist; create it first.")
@@ -60,8 +70,9 @@ def _check_place(output: Path, target: Path, overwrite: bool) -> None:
         raise OutputError(f"the folder '{target.parent}' is not writable. Nothing was written.")
     if target.exists() and not overwrite:
         raise OutputError(f"'{output}' exists. Choose another name, or pass --overwrite.")
-    if target.exists() and not target.is_file():
-        raise OutputError(f"'{output}' is no regular file and is never replaced; choose another name.")
+    if target.exists() and not (target.is_dir() if is_folder else target.is_file()):
+        kind = "folder" if is_folder else "regular file"
+        raise OutputError(f"'{output}' is no {kind} and is never replaced; choose another name.")
 
 
 def check_space(target: Path, size_bytes: int) -> None:
@@ -93,21 +104,21 @@ class CheckpointWriter:
         remove_abandoned(target.parent)
         check_space(target, size_bytes)
         try:
-            self._file = self._create()
+            self._file = temporary_beside(target)
             try:
                 self._file.resize(size_bytes)
             except BaseException:
                 self.__exit__()
                 raise
         except OSError as error:
-            raise _output_error(target, error) from error
+            raise output_error(target, error) from error
 
     def write_at(self, data: memoryview | bytes, offset: int) -> None:
         """Write `data` at `offset`; may be called from many threads. OutputError when the disk does not take it."""
         try:
             self._file.write_at(data, offset)
         except OSError as error:
-            raise _output_error(self.target, error) from error
+            raise output_error(self.target, error) from error
 
     def commit(self) -> None:
         """Make the file durable and give it its name. OutputError when the name was taken meanwhile."""
@@ -117,7 +128,7 @@ class CheckpointWriter:
                 self._file.close()
             self._rename()
         except OSError as error:
-            raise _output_error(self.target, error) from error
+            raise output_error(self.target, error) from error
         self._committed = True
         with contextlib.suppress(OSError):  # some network folders cannot be synced; the file is there all the same
             sync_folder(self.target.parent)
@@ -130,14 +141,6 @@ class CheckpointWriter:
             self._file.path.unlink(missing_ok=True)
         if not (self._committed and sys.platform == "win32"):
             self._file.close()
-
-    def _create(self) -> TargetFile:
-        while True:
-            name = f".{self.target.name[:40]}.{os.urandom(6).hex()}{TEMPORARY_SUFFIX}"
-            file = TargetFile(self.target.parent / name)
-            if file.is_ours():
-                return file
-            file.close()  # another run took it for abandoned between its creation and its lock
 
     def _rename(self) -> None:
         if self.overwrite:
@@ -156,13 +159,27 @@ class CheckpointWriter:
             self._file.path.unlink()
 
 
+def temporary_beside(target: Path) -> TargetFile:
+    """A new locked file with a temporary name in the target's folder; OSError as the system raises it."""
+    while True:
+        name = f".{target.name[:40]}.{os.urandom(6).hex()}{TEMPORARY_SUFFIX}"
+        file = TargetFile(target.parent / name)
+        if file.is_ours():
+            return file
+        file.close()  # another run took it for abandoned between its creation and its lock
+
+
 def remove_abandoned(folder: Path) -> None:
-    """Delete temporary files of writers that died; those of living ones are locked and stay."""
+    """Delete temporary files and folders of writers that died; those of living ones are locked and stay."""
     for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
         remove_if_abandoned(path)
+    for path in folder.glob(f".*{TEMPORARY_SUFFIX}{FOLDER_SUFFIX}"):
+        if not path.with_name(path.name[: -len(FOLDER_SUFFIX)]).exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def _output_error(target: Path, error: OSError) -> OutputError:
+def output_error(target: Path, error: OSError) -> OutputError:
+    """`error` in a sentence."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(f"the disk of '{target.parent}' became full while writing. Nothing was left behind.")
     return OutputError(f"'{target}' cannot be written: {error.strerror}. Nothing was left behind.")

@@ -77,7 +77,7 @@ def test_header_whose_length_looks_like_a_stranger_is_read(tmp_path: Path, low_b
     ("make", "says"),
     [
         pytest.param(lambda path: None, "cannot be read: No such file", id="missing"),
-        pytest.param(os.mkdir, "is a folder; a checkpoint file was expected", id="folder"),
+        pytest.param(os.mkdir, "is a folder; a checkpoint file or a diffusers folder (with model_index.json)", id="folder"),
         pytest.param(
             lambda path: os.mkfifo(path),
             "is no regular file",

@@ -1,0 +1,335 @@
+"""diffusers folders as output: bit-equal both ways, with the small files that loading needs, and whole or not there."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checkpoints import KEYS, merge_in, model, plan_in, stored, tiny, write_file, write_models
+from reference import Stored, read_file
+
+from lib_chilly import cli
+from lib_chilly.diffusers_folder import REST
+from lib_chilly.engine import merge
+from lib_chilly.errors import CheckpointError, Interrupted, MergeError, OutputError
+from lib_chilly.folder_writer import FolderWriter
+from lib_chilly.writer import TEMPORARY_SUFFIX
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+SOURCE = {"dtype": "source"}
+V_PRED = {"v_pred": stored(np.zeros(0), "fp16"), "ztsnr": stored(np.zeros(0), "fp16")}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHILLY_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    for architecture in ("sd1", "sdxl"):
+        tiny(tmp_path_factory, f"{architecture}_one", architecture, seed=0)
+    tiny(tmp_path_factory, "sd1_paint", "sd1", seed=5, inpainting=True)
+    tiny(tmp_path_factory, "sd1_blind", "sd1", seed=6, without=("vae",))
+    return tmp_path_factory.getbasetemp() / "tiny-models"
+
+
+def data_of(path: Path) -> dict[str, Stored]:
+    return dict(sorted(read_file(path).items()))
+
+
+def folder_of(models: Path, recipe: str, output: Path, **how: object) -> Path:
+    merge_in(models, recipe, output, file_format="diffusers", options=SOURCE, **how)
+    return output
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def json_of(folder: Path, name: str) -> dict:
+    return json.loads((folder / name).read_text())
+
+
+# ---- round trips ----
+
+
+def of_many_types(tensors: dict[str, Stored], seed: int) -> dict[str, Stored]:
+    """The same keys in types that take turns, with buffers and keys that diffusers has no name for."""
+    kinds = ("fp32", "fp16", "bf16")
+    rng = np.random.default_rng(seed)
+    found = {}
+    for number, (key, tensor) in enumerate(sorted(tensors.items())):
+        is_integer = tensor.tag == "I64"
+        found[key] = tensor if is_integer else stored(rng.normal(size=tensor.shape), kinds[number % 3])
+    return found | V_PRED | {"betas": stored(np.linspace(0, 1, 7), "fp32"), "somebody.s/own key": stored([1, 2], "I32")}
+
+
+@pytest.mark.parametrize("architecture", ["sd1", "sdxl"])
+def test_file_to_folder_to_file_is_bit_equal_for_every_key(models: Path, tmp_path: Path, architecture: str):
+    given = write_file(tmp_path / "given.safetensors", of_many_types(read_file(models / f"{architecture}_one.safetensors"), 3))
+    folder = folder_of(tmp_path, "given", tmp_path / "made")
+    merge_in(tmp_path, "made", tmp_path / "back.safetensors", options=SOURCE)
+    assert data_of(tmp_path / "back.safetensors") == data_of(given)
+    assert {"betas", "v_pred", "ztsnr", "somebody.s/own key"} <= set(read_file(folder / REST))
+
+
+@pytest.mark.parametrize("architecture", ["sd1", "sdxl"])
+def test_folder_to_file_to_folder_is_bit_equal_for_every_key(models: Path, tmp_path: Path, architecture: str):
+    first = folder_of(models, f"{architecture}_one", tmp_path / "first")
+    merge_in(tmp_path, "first", tmp_path / "file.safetensors", options=SOURCE)
+    second = folder_of(tmp_path, "file", tmp_path / "second")
+    third = folder_of(tmp_path, "first", tmp_path / "third")
+    names = [path.relative_to(first) for path in first.rglob("*.safetensors")]
+    assert len(names) == (3 if architecture == "sd1" else 5)
+    for name in names:
+        assert data_of(first / name) == data_of(second / name) == data_of(third / name)
+
+
+def test_folder_is_the_same_for_any_number_of_threads_and_way_of_reading(models: Path, tmp_path: Path):
+    first = snapshot(folder_of(models, "sdxl_one", tmp_path / "a", threads=1))
+    assert snapshot(folder_of(models, "sdxl_one", tmp_path / "b", threads=3, use_mmap=True)) == first
+
+
+def test_merge_into_a_folder_has_the_numbers_of_the_merge_into_a_file(models: Path, tmp_path: Path):
+    recipe = "M = 0.25 * sd1_one + 0.75 * sd1_paint"
+    report = merge_in(models, recipe, tmp_path / "m", file_format="diffusers")
+    whole = merge_in(models, recipe, tmp_path / "file.safetensors")
+    merge_in(tmp_path, "m", tmp_path / "back.safetensors")
+    assert data_of(tmp_path / "back.safetensors") == data_of(tmp_path / "file.safetensors")
+    assert report.keys == whole.keys and report.change == pytest.approx(whole.change)
+    assert report.read_bytes == whole.read_bytes
+    assert report.written_bytes == sum(path.stat().st_size for path in (tmp_path / "m").rglob("*") if path.is_file())
+
+
+# ---- what loading needs ----
+
+
+def test_every_part_says_what_made_it_and_that_torch_may_read_it(models: Path, tmp_path: Path):
+    folder = folder_of(models, "sdxl_one", tmp_path / "m")
+    for path in folder.rglob("*.safetensors"):
+        raw = path.read_bytes()
+        metadata = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
+        assert metadata["format"] == "pt" and "sdxl_one" in metadata["chillymerge"]
+
+
+@pytest.mark.parametrize(
+    ("name", "pipeline", "channels"),
+    [
+        ("sd1_one", "StableDiffusionPipeline", 4),
+        ("sd1_paint", "StableDiffusionInpaintPipeline", 9),
+        ("sdxl_one", "StableDiffusionXLPipeline", 4),
+    ],
+)
+def test_configs_are_those_of_the_model_that_is_written(models: Path, tmp_path: Path, name: str, pipeline: str, channels: int):
+    folder = folder_of(models, name, tmp_path / "m")
+    index = json_of(folder, "model_index.json")
+    assert index["_class_name"] == pipeline
+    assert json_of(folder, "unet/config.json")["in_channels"] == channels
+    parts = {part for part in index if isinstance(index[part], list) and index[part][0]}
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == parts - {"tokenizer", "tokenizer_2"}
+    assert json_of(folder, "scheduler/scheduler_config.json")["_class_name"] == index["scheduler"][1]
+
+
+def test_markers_stand_in_the_scheduler_too(tmp_path: Path, models: Path):
+    write_file(tmp_path / "v.safetensors", read_file(models / "sd1_one.safetensors") | V_PRED)
+    scheduler = json_of(folder_of(tmp_path, "v", tmp_path / "m"), "scheduler/scheduler_config.json")
+    assert scheduler["prediction_type"] == "v_prediction" and scheduler["rescale_betas_zero_snr"] is True
+
+
+def test_part_that_the_result_lacks_is_null_in_the_index(models: Path, tmp_path: Path):
+    folder = folder_of(models, "sd1_blind", tmp_path / "m")
+    assert json_of(folder, "model_index.json")["vae"] == [None, None]
+    assert not (folder / "vae").exists()
+    merge_in(tmp_path, "m", tmp_path / "back.safetensors", options=SOURCE)
+    assert data_of(tmp_path / "back.safetensors") == data_of(models / "sd1_blind.safetensors")
+
+
+def test_small_files_are_those_of_the_first_source_that_has_them(models: Path, tmp_path: Path):
+    donor = folder_of(models, "sd1_one", tmp_path / "donor")
+    (donor / "tokenizer").mkdir()
+    (donor / "tokenizer/vocab.json").write_text('{"a": 0}')
+    (donor / "tokenizer/weights.bin").write_bytes(b"no text")
+    (donor / "vae/config.json").write_text('{"scaling_factor": 0.5}')
+    (donor / "scheduler/scheduler_config.json").write_text('{"_class_name": "DDIMScheduler"}')
+    shutil.copy(models / "sd1_paint.safetensors", tmp_path)
+    made = tmp_path / "made"
+    report = merge_in(tmp_path, "M = 0.5 * sd1_paint + 0.5 * donor", made, file_format="diffusers")
+    assert [path.name for path in (made / "tokenizer").iterdir()] == ["vocab.json"]
+    assert json_of(made, "vae/config.json") == {"scaling_factor": 0.5}
+    assert json_of(made, "model_index.json")["scheduler"] == ["diffusers", "DDIMScheduler"]
+    assert json_of(made, "unet/config.json")["in_channels"] == 9
+    assert not any("tokenizer" in note for note in report.notes)
+
+
+def test_tokenizers_that_no_source_has_are_said(models: Path, tmp_path: Path):
+    report = merge_in(models, "sdxl_one", tmp_path / "m", file_format="diffusers")
+    assert "no source has the files of tokenizer, tokenizer_2: copy them from another sdxl folder." in report.notes
+
+
+# ---- refusals ----
+
+
+def test_architecture_that_is_not_written_as_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = write_models(tmp_path / "models", a=model(1))
+    monkeypatch.setattr("lib_chilly.diffusers_output.can_be_written", lambda name: name != "sd1")
+    with pytest.raises(OutputError, match=r"SD 1.x is not written as a diffusers folder; SD 1.x and SDXL are. Write a file"):
+        merge_in(folder, "a", tmp_path / "m", file_format="diffusers")
+
+
+def test_result_without_a_unet_is_refused(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch):
+    plan = plan_in(models, "sd1_one")
+    plan = dataclasses.replace(plan, jobs=tuple(job for job in plan.jobs if job.lane == "VAE"))
+    with pytest.raises(OutputError, match="the result has no U-Net"):
+        merge(plan, tmp_path / "m", file_format="diffusers", source_hashes=False)
+    assert not list(tmp_path.glob("m*"))
+
+
+def test_two_keys_of_one_name_are_refused(tmp_path: Path):
+    twin = {"unet/conv_in.weight": stored(np.zeros(2), "fp16")}
+    folder = write_models(tmp_path / "models", a=model(1, extras=twin))
+    with pytest.raises(OutputError, match=r"two keys would be 'conv_in.weight' in 'unet/diffusion_pytorch_model.safetensors'"):
+        merge_in(folder, "a", tmp_path / "m", file_format="diffusers")
+
+
+def test_keys_of_wrong_shape_are_written_as_they_are(models: Path, tmp_path: Path):
+    """A fused tensor that has no thirds, projections that are no matrices: hostile, and no reason to fail."""
+    extras = {
+        "first_stage_model.decoder.mid.attn_1.q.weight": stored(np.ones((2, 3, 2, 2)), "fp16"),
+        "cond_stage_model.transformer.text_model.embeddings.position_ids": stored(np.float32(7), "fp16"),
+    }
+    write_models(tmp_path / "models", a=read_file(models / "sd1_one.safetensors") | extras)
+    folder_of(tmp_path / "models", "a", tmp_path / "m")
+    merge_in(tmp_path, "m", tmp_path / "back.safetensors", options=SOURCE)
+    merge_in(tmp_path / "models", "a", tmp_path / "file.safetensors", options=SOURCE)
+    assert data_of(tmp_path / "back.safetensors") == data_of(tmp_path / "file.safetensors")
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "m.ckpt"])
+def test_folder_is_not_given_a_file_s_name(models: Path, tmp_path: Path, name: str):
+    with pytest.raises(OutputError, match=r"the output is a diffusers folder; name it '.*/m', not 'm\."):
+        folder_of(models, "sd1_one", tmp_path / name)
+
+
+# ---- whole or not there ----
+
+
+def test_folder_that_stands_there_is_replaced_whole_and_only_if_asked(models: Path, tmp_path: Path):
+    target = folder_of(models, "sdxl_one", tmp_path / "m")
+    before = snapshot(target)
+    with pytest.raises(OutputError, match=r"exists\. Choose another name, or pass --overwrite"):
+        folder_of(models, "sd1_one", target, overwrite=False)
+    assert snapshot(target) == before
+    folder_of(models, "sd1_one", target)
+    assert snapshot(target) == snapshot(folder_of(models, "sd1_one", tmp_path / "other"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "other"]
+
+
+def test_source_folder_can_be_overwritten_by_its_own_merge(models: Path, tmp_path: Path):
+    target = folder_of(models, "sd1_one", tmp_path / "m")
+    before = data_of(target / UNET)
+    folder_of(tmp_path, "m", target)
+    assert data_of(target / UNET) == before
+
+
+def test_folder_that_holds_other_things_is_never_replaced(models: Path, tmp_path: Path):
+    target = folder_of(models, "sd1_one", tmp_path / "m")
+    (target / "thesis.doc").write_text("mine")
+    with pytest.raises(OutputError, match=r"holds 'thesis.doc', which is no part of a model"):
+        folder_of(models, "sd1_one", target)
+    assert (target / "thesis.doc").read_text() == "mine"
+
+
+def test_file_is_never_replaced_by_a_folder_nor_a_folder_by_a_file(models: Path, tmp_path: Path):
+    (tmp_path / "m").write_text("mine")
+    with pytest.raises(OutputError, match="is no folder and is never replaced"):
+        folder_of(models, "sd1_one", tmp_path / "m")
+    (tmp_path / "n").mkdir()
+    with pytest.raises(OutputError, match="is a folder; name a file in it"):
+        merge_in(models, "sd1_one", tmp_path / "n")
+
+
+def stopped(models: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_in(models, "sd1_one")
+    count = iter(range(100))
+    merge(plan, target, file_format="diffusers", overwrite=True, source_hashes=False, should_stop=lambda: next(count) > 0)
+
+
+def broken(models: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = model(1)
+    bad[KEYS[-1]] = stored(np.full(bad[KEYS[-1]].shape, np.nan), "fp16")
+    folder_of(write_models(target.parent.parent / "bad", a=bad), "a", target)
+
+
+def not_renamed(models: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.rename
+    rename = lambda self, other: real(self, other) if Path(other) != target or ".old" in str(self) else fail()  # noqa: E731
+    monkeypatch.setattr(Path, "rename", rename)
+    folder_of(models, "sd1_one", target)
+
+
+def fail() -> None:
+    raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("stood", [True, False], ids=["old folder", "no folder"])
+@pytest.mark.parametrize("go_wrong", [stopped, broken, not_renamed])
+def test_failure_at_any_place_leaves_what_stood_there(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, go_wrong: Callable, stood: bool
+):
+    target = tmp_path / "out" / "m"
+    target.parent.mkdir()
+    if stood:
+        folder_of(models, "sdxl_one", target)
+    before = snapshot(target)
+    with pytest.raises(MergeError) as raised:
+        go_wrong(models, target, monkeypatch)
+    assert isinstance(raised.value, (Interrupted, CheckpointError, OutputError))
+    assert snapshot(target) == before
+    assert [path.name for path in target.parent.iterdir()] == (["m"] if stood else [])
+
+
+def test_temporary_of_a_killed_writer_is_removed_by_the_next_merge_but_a_living_one_stays(models: Path, tmp_path: Path):
+    target = tmp_path / "m"
+    if os.fork() == 0:
+        FolderWriter(target, 0, overwrite=True).write("unet/config.json", b"half")
+        os._exit(9)
+    os.wait()
+    assert len(list(tmp_path.glob(f".*{TEMPORARY_SUFFIX}*"))) == 2
+    with FolderWriter(tmp_path / "living", 0, overwrite=True) as living:
+        folder_of(models, "sd1_one", target)
+        assert living.path.is_dir()
+        assert len(list(tmp_path.glob(f".*{TEMPORARY_SUFFIX}*"))) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_folder_that_somebody_else_made_meanwhile_is_not_replaced(tmp_path: Path):
+    target = tmp_path / "m"
+    with FolderWriter(target, 0, overwrite=False) as writer:
+        target.mkdir()
+        (target / "theirs").touch()
+        with pytest.raises(OutputError, match="was written by somebody else meanwhile"):
+            writer.commit()
+    assert [path.name for path in target.iterdir()] == ["theirs"]
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+# ---- the command line ----
+
+
+def test_command_writes_a_folder_and_reports_the_sha256_that_inspect_gives(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    arguments = ["merge", "sd1_one", "--models", models, "--format", "diffusers", "-o", f"{tmp_path / 'm'}/", "--json"]
+    assert cli.main([str(argument) for argument in arguments]) == cli.DONE
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["output"] == str(tmp_path / "m")
+    assert cli.main(["inspect", str(tmp_path / "m"), "--json"]) == cli.DONE
+    assert json.loads(capsys.readouterr().out)["hashes"] == {"sha256": facts["sha256"]}
+    assert len(facts["data_sha256"]) == 64
