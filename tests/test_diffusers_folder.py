@@ -13,6 +13,7 @@ import pytest
 from checkpoints import merge_in, plan_in, tiny, write_file
 from reference import Stored, read_file
 
+from lib_chilly import cli
 from lib_chilly.checkpoint import open_checkpoint
 from lib_chilly.engine import merge
 from lib_chilly.errors import CheckpointError, MergeError, RecipeError
@@ -326,3 +327,17 @@ def test_folder_that_cannot_be_read_whole_is_refused_in_a_sentence(folder: Calla
 def test_folder_without_an_index_is_no_model(tmp_path: Path):
     with pytest.raises(CheckpointError, match=r"is a folder; a checkpoint file or a diffusers folder \(with model_index.json\)"):
         open_checkpoint(tmp_path)
+
+
+# ---- made again ----
+
+
+def test_file_made_from_a_folder_is_made_again_from_its_header(folder: Callable, tmp_path: Path):
+    path = folder("sd1")
+    made, again, moved = (tmp_path / f"{name}.safetensors" for name in ("made", "again", "moved"))
+    common = ["--models", str(path.parent)]
+    assert cli.main(["merge", "m", "-o", str(made), *common]) == cli.DONE
+    assert cli.main(["merge", "--from", str(made), "-o", str(again), *common]) == cli.DONE
+    path.rename(path.with_name("other"))
+    assert cli.main(["merge", "--from", str(made), "-o", str(moved), *common]) == cli.DONE
+    assert made.read_bytes() == again.read_bytes() == moved.read_bytes()
