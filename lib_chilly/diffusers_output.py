@@ -83,8 +83,9 @@ def folder_parts(plan: Plan) -> dict[str, Plan]:
             if key in jobs.setdefault(file, {}):
                 raise OutputError(f"two keys would be {quoted(key)} in '{file}', one of them {quoted(job.key)}. Write a file.")
             jobs[file][key] = renamed
+            by_source = tensors.setdefault(file, [{} for _ in plan.sources])
             for number, info in seen.items():
-                tensors.setdefault(file, [{} for _ in plan.sources])[number][key] = info
+                by_source[number][key] = info
     if _weights_file("unet") not in jobs:
         raise OutputError("the result has no U-Net, which a diffusers folder needs. Write a file.")
     return {
