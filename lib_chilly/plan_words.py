@@ -116,7 +116,9 @@ def _written(maker: JobMaker, jobs: Sequence[KeyJob], sidecar: Sidecar | None) -
     if len(narrow) > scaled:
         found.append(f"{len(narrow) - scaled} tensors are written as {PLAIN_FP8}, without scales.")
     if sidecar:
-        found.append(f"'{sidecar.path.name}', which lies beside '{sidecar.source}', is copied beside the output.")
+        found.append(
+            f"'{sidecar.path.name}', which lies beside '{sidecar.source}', is copied beside the output, unless that is a folder."
+        )
     return found
 
 

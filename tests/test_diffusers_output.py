@@ -183,6 +183,20 @@ def test_architecture_that_is_not_written_as_a_folder_is_refused(tmp_path: Path,
         merge_in(folder, "a", tmp_path / "m", file_format="diffusers")
 
 
+def test_scaled_fp8_is_refused_and_plain_fp8_is_written(models: Path, tmp_path: Path):
+    with pytest.raises(OutputError, match="scaled fp8 is not read from diffusers folders"):
+        merge_in(models, "sd1_one", tmp_path / "m", file_format="diffusers", options={"dtype": "fp8_scaled"})
+    merge_in(models, "sd1_one", tmp_path / "m", file_format="diffusers", options={"dtype": "fp8_e4m3fn"})
+    assert read_file(tmp_path / "m" / UNET)["mid_block.attentions.0.proj_in.weight"].tag == "F8_E4M3"
+
+
+def test_config_beside_a_source_is_not_put_beside_a_folder(models: Path, tmp_path: Path):
+    shutil.copy(models / "sd1_one.safetensors", tmp_path / "a.safetensors")
+    (tmp_path / "a.yaml").write_text("model: {}")
+    merge_in(tmp_path, "a", tmp_path / "m", file_format="diffusers")
+    assert not (tmp_path / "m.yaml").exists()
+
+
 def test_result_without_a_unet_is_refused(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch):
     plan = plan_in(models, "sd1_one")
     plan = dataclasses.replace(plan, jobs=tuple(job for job in plan.jobs if job.lane == "VAE"))

@@ -409,7 +409,7 @@ def test_yaml_of_the_first_or_the_named_source_goes_beside_the_output(with_yaml:
     report = merge_in(with_yaml, "M = mean(a, b, c)", tmp_path / "out" / "x.y.safetensors", options={"yaml": choice})
     found = {path.name: path.read_text() for path in (tmp_path / "out").glob("*.yaml")}
     assert found == ({"x.y.yaml": f"model: {content}\n"} if content else {})
-    said = f"'{content}.yaml', which lies beside '{content}', is copied beside the output."
+    said = f"'{content}.yaml', which lies beside '{content}', is copied beside the output, unless that is a folder."
     assert (said in report.notes) == bool(content)
     assert len(list((tmp_path / "out").iterdir())) == 1 + len(found)
 
