@@ -62,10 +62,8 @@ def merge(
 
     started = time.perf_counter()
     forget_peak_rss()
-    target = check_output(output, file_format, overwrite)
+    target, sidecar = check_output(plan, output, file_format, overwrite)
     remove_abandoned(target.parent)
-    is_folder = file_format == "diffusers"  # whose scheduler says what a .yaml would
-    sidecar = None if is_folder else sidecar_target(plan.sidecar, output, overwrite)
     check_space(target, plan.writes_bytes)
     hashes = _source_hashes(plan, threads, on_progress, should_stop) if source_hashes or plan.title_claims else []
     _check_titles(plan, hashes)
@@ -78,7 +76,7 @@ def merge(
         on_measured=lambda count: on_progress("measure", count),
         should_stop=should_stop,
     )
-    write = write_folder if is_folder else _write_file
+    write = write_folder if file_format == "diffusers" else _write_file
     with _companion(plan.sidecar, sidecar, overwrite) as commit_companion:
         streamed, size, notes = write(plan, dict(enumerate(hashes)) if source_hashes else {}, target, overwrite, run)
         commit_companion()
@@ -86,18 +84,22 @@ def merge(
     return make_report(plan, output, streamed, planning_seconds + time.perf_counter() - started, size)
 
 
-def check_output(output: Path, file_format: str, overwrite: bool) -> Path:
-    """The file or folder that will be written; OutputError where that cannot be, or its name would mislead other programs."""
+def check_output(plan: Plan, output: Path, file_format: str, overwrite: bool) -> tuple[Path, Path | None]:
+    """The file or folder that will be written, and the .yaml beside it; None where there is none to write.
+
+    Raises:
+        OutputError: it cannot be written, or its name would mislead other programs.
+    """
     suffix = output.suffix.lower()
-    if file_format == "diffusers":
+    if file_format == "diffusers":  # the scheduler's config says there what a .yaml would
         if suffix in SUFFIXES:
             raise OutputError(f"the output is a diffusers folder; name it '{output.with_suffix('')}', not '{output.name}'.")
-        return check_target(output, overwrite, REPLACEABLE)
+        return check_target(output, overwrite, REPLACEABLE), None
     if suffix in (".ckpt", ".pt", ".pth", ".bin"):  # they would take it for a pickle
         raise OutputError(
             f"the output is a safetensors file; name it '{output.with_suffix('.safetensors')}', not '{output.name}'."
         )
-    return check_target(output, overwrite)
+    return check_target(output, overwrite), sidecar_target(plan.sidecar, output, overwrite)
 
 
 def _write_file(

@@ -23,7 +23,6 @@ from .recipe import SAVE_OPTIONS, Recipe
 from .recipe_queue import SUFFIX
 from .recorded_library import RecordedLibrary
 from .report import default_threads, plan_facts
-from .sidecar import sidecar_target
 
 _LARGEST_RECIPE_BYTES = 1 << 20
 
@@ -51,10 +50,7 @@ def run_merge(options: argparse.Namespace) -> None:
     with stop_flag() as should_stop:
         jobs = _recorded_jobs(options, should_stop) if options.merged else _recipe_jobs(options)
         for job in jobs if len(jobs) > 1 else ():  # what would stop a later one is said before the first
-            plan = job.plan()
-            check_output(job.output, job.file_format, options.overwrite)
-            if job.file_format != "diffusers":
-                sidecar_target(plan.sidecar, job.output, options.overwrite)
+            check_output(job.plan(), job.output, job.file_format, options.overwrite)
         facts = [carry_out(job, options, should_stop) for job in jobs]
     if options.json:
         print_json({"variants": facts} if options.variants else facts[0])
