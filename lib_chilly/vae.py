@@ -61,8 +61,8 @@ def _vae_tensors(checkpoint: Checkpoint, architecture: Architecture) -> dict[str
             return {own + key[len(prefix) :]: info for key, info in checkpoint.tensors.items() if key.startswith(prefix)}
     if any(key.startswith("decoder.mid_block.") for key in checkpoint.tensors):
         raise ArchitectureError(
-            f"save option 'vae': {quoted(checkpoint.path.name)} is spelled as diffusers does. Use the release whose keys begin "
-            f"with 'decoder.mid.' or '{own}'."
+            f"save option 'vae': {quoted(checkpoint.path.name)} is spelled as diffusers does. Use the whole diffusers folder, or "
+            f"the release whose keys begin with 'decoder.mid.' or '{own}'."
         )
     if _FIRST in checkpoint.tensors:
         return {own + key: info for key, info in checkpoint.tensors.items() if key.startswith(_PARTS)}

@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 from reference import Stored, read_file, scaled_fp8, weighted
 from safetensors import safe_open
 
+from lib_chilly.engine import merge
 from lib_chilly.errors import MergeError, OutputError
 from lib_chilly.measure import scale_of
 from lib_chilly.recipe_text import parse_recipe
@@ -285,6 +286,15 @@ def test_vae_is_taken_whole_from_a_checkpoint_or_a_file_in_either_spelling(with_
     header = (tmp_path / "out.tmp").read_bytes()
     metadata = json.loads(header[8 : 8 + int.from_bytes(header[:8], "little")])["__metadata__"]
     assert [source["name"] for source in json.loads(metadata["chillymerge"])["sources"]] == ["a", "b", name]
+
+
+def test_vae_is_taken_from_a_diffusers_folder(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path):
+    one, two = (tiny(tmp_path_factory, f"sd1-seed-{seed}", seed=seed) for seed in (5, 6))
+    folder = write_models(tmp_path / "models", one=read_file(one), two=read_file(two))
+    merge(plan_in(folder, "M = two"), folder / "parts", file_format="diffusers", source_hashes=False)
+    merge_in(folder, 'M = one\nsave(vae="parts/")', tmp_path / "out.tmp")
+    vaes = ({k: t for k, t in read_file(path).items() if k.startswith(VAE)} for path in (tmp_path / "out.tmp", two))
+    assert next(vaes) == next(vaes)
 
 
 def test_vae_is_rounded_once_to_the_output_s_dtype(with_vaes: Path, tmp_path: Path):
