@@ -77,8 +77,8 @@ class KeyMap:
         """
         for name, info in tensors.items():
             if name not in self._piece_of:
-                key = _renamed(name, self._original) or name
-                yield name, key, _original_view(key, info)(info)
+                renamed = _renamed(name, self._original)
+                yield name, renamed or name, _original_view(renamed, info)(info) if renamed else info
                 continue
             key = self._piece_of[name]
             present = [tensors[other] for other in self._fused[key] if other in tensors]
@@ -89,7 +89,8 @@ class KeyMap:
         """(name, how it sees the original tensor) of what a folder has for an original key."""
         if key in self._fused and info.shape and info.shape[0] % len(_HEADS) == 0:
             return [(name, third(number)) for number, name in enumerate(self._fused[key])]
-        return [(_renamed(key, self._name) or key, _folder_view(key, info))]
+        renamed = _renamed(key, self._name)
+        return [(renamed, _folder_view(key, info))] if renamed else [(key, _as_it_is)]
 
 
 def name_of(component: str, key: str) -> str:
