@@ -35,6 +35,30 @@ class ConvIn:
     extended: Mapping[int, str]
 
 
+Rules = tuple[tuple[re.Pattern[str], str], ...]
+"""(compiled prefix, name with {i}, {j}, {k} for the numbers in it); the first match wins."""
+
+
+@dataclass(frozen=True)
+class NumberList:
+    """Another list of numbers that people paste for an architecture, finer or in another order than its slots.
+
+    Attributes:
+        title: whose list it is.
+        slots: names of its numbers, in order.
+        rules: which number a key takes.
+    """
+
+    title: str
+    slots: tuple[str, ...]
+    rules: Rules
+
+    def slot_of(self, key: str) -> str | None:
+        """The name of the number that a canonical key takes; None where the list has none for it."""
+        name = _first_match(self.rules, key)
+        return name if name in self.slots else None
+
+
 @dataclass(frozen=True)
 class Architecture:
     """One row of the table of architectures.
@@ -42,30 +66,41 @@ class Architecture:
     Attributes:
         slots: names of the numbers in a pasted list, in order; BASE first.
         lanes: lane to the slot whose number it takes from a pasted list, in display order.
+        lists: other lists of numbers, each of a length of its own.
         components: component to its key prefixes.
         aliases: old key prefixes to today's.
-        rules: (compiled prefix, lane with {i} for the block number), first match wins.
+        bare: a component's prefix to how its keys start in files that hold it alone, without the prefix.
+        rules: which lane a key has.
         copied, dropped: globs of keys that are never merged, and of those that no output has.
         classes: name of a key class to its globs.
         markers: keys whose presence says how a model is sampled, to words for it.
+        predictions: keys whose presence says what a model predicts, to that.
+        prediction: what every model of this architecture predicts; None where models differ.
     """
 
     name: str
     title: str
     slots: tuple[str, ...]
     lanes: Mapping[str, str]
+    lists: tuple[NumberList, ...]
     components: Mapping[str, tuple[str, ...]]
     aliases: Mapping[str, str]
-    rules: tuple[tuple[re.Pattern[str], str], ...]
+    bare: Mapping[str, tuple[str, ...]]
+    rules: Rules
     copied: re.Pattern[str]
     dropped: re.Pattern[str]
     classes: Mapping[str, re.Pattern[str]]
     conv_in: ConvIn
     markers: Mapping[str, str]
+    predictions: Mapping[str, str]
+    prediction: str | None
     detect: tuple[dict, ...]
 
     def canonical_key(self, key: str) -> str:
-        """`key` in today's spelling."""
+        """`key` in today's spelling, with its component's prefix."""
+        for prefix, starts in self.bare.items():
+            if key.startswith(starts):
+                return prefix + key
         for old, new in self.aliases.items():
             if key.startswith(old):
                 return new + key[len(old) :]
@@ -73,11 +108,8 @@ class Architecture:
 
     def lane_of(self, key: str) -> str | None:
         """The one lane of a canonical key; None for keys that no rule knows."""
-        for pattern, lane in self.rules:
-            if match := pattern.match(key):
-                name = lane.replace("{i}", f"{int(match['i']):02}") if "i" in match.groupdict() else lane
-                return name if name in self.lanes else None
-        return None
+        name = _first_match(self.rules, key)
+        return name if name in self.lanes else None
 
     def component_of(self, key: str) -> str | None:
         for component, prefixes in self.components.items():
@@ -104,7 +136,12 @@ class Architecture:
 
 def architectures() -> tuple[Architecture, ...]:
     """Every known architecture, in the order of their file names."""
-    return tuple(load(path.stem) for path in sorted(FOLDER.glob("*.json")))
+    return tuple(load(name) for name in _names())
+
+
+@functools.cache
+def _names() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.json")))
 
 
 @functools.cache
@@ -117,14 +154,18 @@ def load(name: str) -> Architecture:
         title=row["title"],
         slots=tuple(row["slots"]),
         lanes=row["lanes"],
+        lists=tuple(NumberList(each["title"], tuple(each["slots"]), _compile_rules(each["rules"])) for each in row["lists"]),
         components={component: tuple(prefixes) for component, prefixes in row["components"].items()},
         aliases=row["aliases"],
-        rules=tuple((_compile_prefix(prefix), lane) for prefix, lane in row["rules"]),
+        bare={prefix: tuple(starts) for prefix, starts in row["bare"].items()},
+        rules=_compile_rules(row["rules"]),
         copied=_compile_globs(row["copied"]),
         dropped=_compile_globs(row["dropped"]),
         classes={name: _compile_globs(globs) for name, globs in row["classes"].items()},
         conv_in=ConvIn(conv_in["key"], conv_in["channels"], {int(n): title for n, title in conv_in["extended"].items()}),
         markers=row["markers"],
+        predictions=row["predictions"],
+        prediction=row.get("prediction"),
         detect=tuple(row["detect"]),
     )
 
@@ -153,7 +194,7 @@ def detect(shapes: Mapping[str, tuple[int, ...]], file_name: str) -> Architectur
     example = f", such as '{min(shapes)}'" if shapes else ""
     raise ArchitectureError(
         f"'{file_name}' is no checkpoint of a known architecture ({known}): its {len(shapes)} keys{example} fit none of them. "
-        "Use a whole checkpoint; a LoRA, a single component or a diffusers part is not one."
+        "Use a whole checkpoint, or a U-Net or VAE by itself; a LoRA, a text encoder or a diffusers part is not one."
     )
 
 
@@ -164,11 +205,21 @@ def _condition_holds(condition: dict, shapes: Mapping[str, tuple[int, ...]]) -> 
         and not any(key in shapes for key in condition["lacks"])
         and all(len(shapes.get(key, ())) == count for key, count in condition.get("dimensions", {}).items())
         and any(key.startswith(prefix) for key in shapes)
+        and not any(key.startswith(tuple(condition.get("without", ()))) for key in shapes)
     )
 
 
-def _compile_prefix(prefix: str) -> re.Pattern[str]:
-    return re.compile(re.escape(prefix).replace(r"\{i\}", r"(?P<i>\d+)"))
+def _compile_rules(rows: Iterable[tuple[str, str]]) -> Rules:
+    return tuple(
+        (re.compile(re.sub(r"\\\{([ijk])\\\}", r"(?P<\1>[0-9]{1,3})", re.escape(prefix))), name) for prefix, name in rows
+    )
+
+
+def _first_match(rules: Rules, key: str) -> str | None:
+    for pattern, name in rules:
+        if match := pattern.match(key):
+            return name.format(**{letter: int(number) for letter, number in match.groupdict().items()})
+    return None
 
 
 def _compile_globs(globs: Iterable[str]) -> re.Pattern[str]:

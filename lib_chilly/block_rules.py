@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -73,17 +74,21 @@ def key_glob(pattern: str) -> re.Pattern[str]:
 
 
 def _no_such(text: str, architecture: Architecture) -> RecipeError:
-    slots = architecture.slots
-    ins, outs = (runs([slot for slot in slots if slot.startswith(side)], slots) for side in ("IN", "OUT"))
-    others = [lane for lane in architecture.lanes if lane not in slots]
+    others = [lane for lane in architecture.lanes if lane not in architecture.slots]
     near = difflib.get_close_matches(text.upper(), architecture.lanes, 1) or difflib.get_close_matches(
         text, architecture.classes, 1
     )
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return RecipeError(
-        f"'{text}' is not in {architecture.title}, which has BASE, {ins}, M00, {outs}, {listed(others)}, "
+        f"'{text}' is not in {architecture.title}, which has {', '.join(slot_runs(architecture))}, {listed(others)}, "
         f"and the key classes {listed(architecture.classes)}.{hint}"
     )
+
+
+def slot_runs(architecture: Architecture) -> list[str]:
+    """An architecture's slots in short: BASE, IN00 to IN11, M00, OUT00 to OUT11."""
+    groups = [list(group) for _, group in itertools.groupby(architecture.slots, lambda slot: slot.rstrip("0123456789"))]
+    return [group[0] if len(group) == 1 else f"{group[0]} to {group[-1]}" for group in groups]
 
 
 def runs(names: Sequence[str], order: Sequence[str]) -> str:

@@ -5,27 +5,16 @@ A number is a `fractions.Fraction`: what the user typed, exactly.
 
 from __future__ import annotations
 
-import difflib
-import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 
-from .architecture import Architecture, load
+from .architecture import Architecture, NumberList
 from .block_rules import KeyRule, key_rule, listed, runs
-from .errors import RecipeError
+from .number_lists import Numbers, Preset, list_of_length, numbers_for, slots_of_lanes
+from .number_lists import presets as presets
 
-
-@dataclass(frozen=True)
-class Preset:
-    """A named list of 26 numbers from presets.json."""
-
-    name: str
-
-
-Default = Fraction | tuple[Fraction, ...] | Preset
+Default = Fraction | Numbers | Preset
 
 
 @dataclass(frozen=True)
@@ -42,6 +31,15 @@ class BlockWeights:
 
 
 @dataclass(frozen=True)
+class FineNumbers:
+    """Numbers of a list that is finer than lanes: `split` lanes have keys with different ones."""
+
+    number_list: NumberList
+    numbers: Mapping[str, Fraction]
+    split: frozenset[str]
+
+
+@dataclass(frozen=True)
 class KeyWeights:
     """Block weights of one parameter on one architecture.
 
@@ -50,26 +48,28 @@ class KeyWeights:
         otherwise: the default of keys that have no lane.
         rules: to be tried from the last to the first.
         notes: sentences on what was cut, resampled or left at its neutral value.
+        fine: the default of keys in lanes that a list splits.
     """
 
     lanes: Mapping[str, Fraction]
     otherwise: Fraction
     rules: tuple[KeyRule, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
+    fine: FineNumbers | None = None
 
     def of(self, key: str, lane: str | None) -> tuple[Fraction, str | None]:
-        """(the key's number, the label of the rule that set it apart from its lane or None)."""
+        """(the key's number, the label of what set it apart from its lane or None)."""
         for rule in reversed(self.rules):
             if rule.matches(key, lane):
                 return rule.value, rule.label
+        if self.fine and lane in self.fine.split and (slot := self.fine.number_list.slot_of(key)):
+            return self.fine.numbers[slot], slot
         return (self.otherwise if lane is None else self.lanes[lane]), None
 
-
-@functools.cache
-def presets() -> Mapping[str, tuple[Fraction, ...]]:
-    """The named lists: 26 numbers each, BASE, IN00-IN11, M00, OUT00-OUT11."""
-    rows = json.loads((Path(__file__).parent / "presets.json").read_text("utf-8"), parse_float=Fraction)
-    return {name: tuple(Fraction(number) for number in numbers) for name, numbers in rows.items()}
+    def numbers(self) -> tuple[Fraction, ...]:
+        """Every number that is written down, some of which may belong to no key."""
+        fine = self.fine.numbers.values() if self.fine else ()
+        return (*self.lanes.values(), *(rule.value for rule in self.rules), *fine)
 
 
 def resolve(weights: BlockWeights, architecture: Architecture, neutral: Fraction) -> KeyWeights:
@@ -87,7 +87,9 @@ def resolve(weights: BlockWeights, architecture: Architecture, neutral: Fraction
         return KeyWeights(dict.fromkeys(architecture.lanes, default), default, rules)
     if default is None:
         return _without_default(rules, architecture, neutral)
-    numbers, note = _numbers_for(default, architecture)
+    if not isinstance(default, Preset) and (other := list_of_length(len(default), architecture)):
+        return _from_other_list(default, other, architecture, neutral, rules)
+    numbers, note = numbers_for(default, architecture)
     lanes = dict.fromkeys(architecture.lanes, neutral)
     for slot, number in zip(architecture.slots[-len(numbers) :], numbers, strict=True):
         lanes.update(dict.fromkeys(architecture.lanes_of_slot(slot), number))
@@ -104,13 +106,10 @@ def in_words(weights: KeyWeights, architecture: Architecture, first: str, second
         first, second: names of the models that 0 and 1 stand for.
     """
     by_value: dict[Fraction, list[str]] = {}
-    order: list[str] = []
-    for slot in architecture.slots:
-        values = {lane: weights.of("", lane)[0] for lane in architecture.lanes_of_slot(slot)}
-        # A slot whose lanes were set apart by rules is said lane by lane.
-        for name, value in values.items() if len(set(values.values())) > 1 else [(slot, next(iter(values.values())))]:
-            by_value.setdefault(value, []).append(name)
-            order.append(name)
+    named = _fine_values(weights.fine, architecture) if weights.fine else _slot_values(weights, architecture)
+    order = [name for name, _ in named]
+    for name, value in named:
+        by_value.setdefault(value, []).append(name)
     sentences = []
     for index, (value, slots) in enumerate(by_value.items()):
         if len(by_value) == 1:
@@ -121,15 +120,45 @@ def in_words(weights: KeyWeights, architecture: Architecture, first: str, second
             where = runs(slots, order)
         sentences.append(f"{where} {_taken(value, first, second)}")
     for rule in weights.rules:
-        if rule.label is not None:
-            lanes = [lane for lane in architecture.lanes if lane in (rule.lanes or ())]
-            where = f" in {runs(lanes, tuple(architecture.lanes))}" if lanes else ""
-            sentences.append(f"{rule.label}{where} {_taken(rule.value, first, second)}")
+        lanes = [lane for lane in architecture.lanes if lane in (rule.lanes or ())]
+        if rule.label is not None or weights.fine:
+            where = " in ".join(filter(None, (rule.label, runs(lanes, tuple(architecture.lanes)) if lanes else None)))
+            sentences.append(f"{where} {_taken(rule.value, first, second)}")
     return ", ".join(sentences)
+
+
+def _slot_values(weights: KeyWeights, architecture: Architecture) -> list[tuple[str, Fraction]]:
+    """What each slot has; one whose lanes were set apart by rules is said lane by lane."""
+    found: list[tuple[str, Fraction]] = []
+    for slot in architecture.slots:
+        values = {lane: weights.of("", lane)[0] for lane in architecture.lanes_of_slot(slot)}
+        found += values.items() if len(set(values.values())) > 1 else [(slot, next(iter(values.values())))]
+    return found
+
+
+def _fine_values(fine: FineNumbers, architecture: Architecture) -> list[tuple[str, Fraction]]:
+    used = {slot for slots in slots_of_lanes(architecture.name, fine.number_list).values() for slot in slots}
+    return [(slot, number) for slot, number in fine.numbers.items() if slot in used]
 
 
 def _taken(alpha: Fraction, first: str, second: str) -> str:
     return f"from {first}" if alpha == 0 else f"from {second}" if alpha == 1 else f"{_decimal(alpha)} of {second}"
+
+
+def _from_other_list(
+    numbers: Numbers, other: NumberList, architecture: Architecture, neutral: Fraction, rules: tuple[KeyRule, ...]
+) -> KeyWeights:
+    """Each lane its one number; lanes whose keys take several are split."""
+    by_slot = dict(zip(other.slots, numbers, strict=True))
+    taken = slots_of_lanes(architecture.name, other)
+    lanes = {lane: by_slot[slots[0]] if len(slots) == 1 else neutral for lane, slots in taken.items()}
+    split = frozenset(lane for lane, slots in taken.items() if len(slots) > 1)
+    notes = [f"the {len(numbers)} numbers are read as {other.title}."]
+    if left := [lane for lane, slots in taken.items() if not slots]:
+        notes.append(f"{listed(left)} keep {neutral}: {other.title} has no number for them.")
+    if unused := [slot for slot in other.slots if not any(slot in slots for slots in taken.values())]:
+        notes.append(f"the number for {listed(unused)} is left out: no key takes it.")
+    return KeyWeights(lanes, neutral, rules, tuple(notes), FineNumbers(other, by_slot, split) if split else None)
 
 
 def _without_default(rules: tuple[KeyRule, ...], architecture: Architecture, neutral: Fraction) -> KeyWeights:
@@ -137,58 +166,6 @@ def _without_default(rules: tuple[KeyRule, ...], architecture: Architecture, neu
     left = [lane for lane in architecture.lanes if lane not in covered]
     note = f"{runs(left, tuple(architecture.lanes))} keep {_decimal(neutral)} where no rule matches."
     return KeyWeights(dict.fromkeys(architecture.lanes, neutral), neutral, rules, (note,) if left else ())
-
-
-def _numbers_for(default: tuple[Fraction, ...] | Preset, architecture: Architecture) -> tuple[tuple[Fraction, ...], str | None]:
-    """The numbers for the architecture's slots, with or without BASE, and what was done to get them."""
-    slots = architecture.slots
-    if isinstance(default, Preset):
-        numbers = _preset(default.name)
-        if len(slots) == len(numbers):
-            return numbers, None
-        return _resample(
-            numbers, len(slots)
-        ), f"preset {default.name} is resampled from 26 numbers to {architecture.title}'s {len(slots)}."
-    if len(default) in (len(slots), len(slots) - 1):
-        return default, None
-    longest = load("sd1").slots
-    if len(default) in (len(longest), len(longest) - 1) and len(slots) < len(longest):
-        given = dict(zip(longest[-len(default) :], default, strict=True))
-        cut = [slot for slot in given if slot not in slots]
-        kept = tuple(number for slot, number in given.items() if slot in slots)
-        return kept, f"the numbers for {listed(cut)} are cut: {architecture.title} has no such blocks."
-    ins, outs = (runs([slot for slot in slots if slot.startswith(side)], slots) for side in ("IN", "OUT"))
-    also = f" ({len(longest)} or {len(longest) - 1} are cut to these)" if len(slots) < len(longest) else ""
-    raise RecipeError(
-        f"a list for {architecture.title} has {len(slots)} numbers (BASE, {ins}, M00, {outs}), "
-        f"or {len(slots) - 1} without BASE{also}; "
-        f"this one has {len(default)}."
-    )
-
-
-def _preset(name: str) -> tuple[Fraction, ...]:
-    if name not in presets():
-        near = difflib.get_close_matches(name.upper(), presets(), 1)
-        hint = f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(presets())}."
-        raise RecipeError(f"there is no preset '{name}'.{hint}")
-    return presets()[name]
-
-
-def _resample(numbers: tuple[Fraction, ...], count: int) -> tuple[Fraction, ...]:
-    """Stretch or shrink the IN and the OUT halves of 26 numbers linearly; BASE and M00 stay."""
-    middle = len(numbers) // 2
-    length = (count - 2) // 2
-    half = [_stretch(part, length) for part in (numbers[1:middle], numbers[middle + 1 :])]
-    return (numbers[0], *half[0], numbers[middle], *half[1])
-
-
-def _stretch(numbers: tuple[Fraction, ...], count: int) -> list[Fraction]:
-    stretched = []
-    for index in range(count):
-        place = Fraction(index * (len(numbers) - 1), count - 1)
-        left = min(int(place), len(numbers) - 2)
-        stretched.append(numbers[left] + (place - left) * (numbers[left + 1] - numbers[left]))
-    return stretched
 
 
 def _decimal(number: Fraction) -> str:

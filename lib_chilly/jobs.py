@@ -74,8 +74,7 @@ class JobMaker:
             f"{spell(calls[number].operands[0])} with {spell(calls[number].operands[1])}: "
             + in_words(weights, self.architecture, *(spell(operand) for operand in calls[number].operands))
             for (number, _), weights in self.weights.items()
-            if calls[number].method == "weighted_sum"
-            and 1 < len({*weights.lanes.values(), *(rule.value for rule in weights.rules)}) <= 4
+            if calls[number].method == "weighted_sum" and 1 < len(set(weights.numbers())) <= 4
         ]
         return words + [
             f"{calls[number].method}, {name}: {note}"

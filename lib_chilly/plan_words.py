@@ -33,9 +33,7 @@ def warnings_of(recipe: Recipe, library: ModelLibrary, maker: JobMaker) -> list[
     ]
     for (number, name), weights in maker.weights.items():
         low, high = _range(calls[number], name)
-        outside = [
-            value for value in (*weights.lanes.values(), *(rule.value for rule in weights.rules)) if not low <= value <= high
-        ]
+        outside = [value for value in weights.numbers() if not low <= value <= high]
         if outside:
             found.append(f"{name} of {calls[number].method} is {float(outside[0]):g}, outside {low:g} to {high:g}.")
     found += _differences(maker.merged)
