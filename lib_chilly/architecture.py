@@ -16,6 +16,8 @@ from pathlib import Path
 from .errors import ArchitectureError
 
 FOLDER = Path(__file__).parent / "architectures"
+VAE_ALONE = "vae"
+"""The architecture of a file that holds a VAE and nothing else."""
 NO_LANE = "OTHER"
 """Under this name reports count keys that have no lane: schedule buffers, markers and keys that no rule knows."""
 
@@ -106,6 +108,15 @@ class Architecture:
                 return new + key[len(old) :]
         return key
 
+    def bare_prefix(self, keys: Iterable[str]) -> str:
+        """The prefix that all keys of a file lack which holds one component by itself; "" for other files."""
+        prefixes = set()
+        for key in keys:
+            canonical = self.canonical_key(key)
+            if self.component_of(canonical) and not self.is_dropped(canonical):
+                prefixes.add(canonical.removesuffix(key))
+        return prefixes.pop() if len(prefixes) == 1 and prefixes <= set(self.bare) else ""
+
     def lane_of(self, key: str) -> str | None:
         """The one lane of a canonical key; None for keys that no rule knows."""
         name = _first_match(self.rules, key)
@@ -136,11 +147,12 @@ class Architecture:
 
 def architectures() -> tuple[Architecture, ...]:
     """Every known architecture, in the order of their file names."""
-    return tuple(load(name) for name in _names())
+    return tuple(load(name) for name in architecture_names())
 
 
 @functools.cache
-def _names() -> tuple[str, ...]:
+def architecture_names() -> tuple[str, ...]:
+    """Their names, in that order."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.json")))
 
 

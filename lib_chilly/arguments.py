@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import __version__
+from .architecture import architecture_names
 from .errors import RecipeError
 from .plan_options import CHOICES
 
@@ -132,7 +133,7 @@ def _add_inspect(commands: argparse._SubParsersAction) -> None:
 
 def _add_synth(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("synth", help="make up a checkpoint with an architecture's true keys")
-    parser.add_argument("--arch", choices=("sd1", "sd2", "sdxl", "sd3", "flux"))
+    parser.add_argument("--arch", choices=architecture_names())
     parser.add_argument("--size", choices=("full", "tiny"), default="tiny")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--near", type=Path, metavar="FILE", help="start from FILE instead")
@@ -156,6 +157,10 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--slabs", dest="what", action="store_const", const="slabs", help="compare slab sizes instead")
     what.add_argument("--peers", dest="what", action="store_const", const="peers", help="compare with other mergers instead")
+    what.add_argument("--plans", dest="what", action="store_const", const="plans", help="time planning every architecture instead")
+    what.add_argument(
+        "--memory", dest="what", action="store_const", const="memory", help="compare two and twelve SDXL sources instead (7 GB)"
+    )
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(command="bench", what="floor")
 

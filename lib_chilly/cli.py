@@ -87,9 +87,15 @@ def _synth(options: argparse.Namespace) -> None:
 
 def _bench(options: argparse.Namespace) -> None:
     sys.path.insert(0, str(Path(__file__).parents[1]))
+    from bench.plans import run_memory, run_plans
     from bench.run import run_bench
 
-    run_bench(options.dir, options.rounds, options.only, options.what, options.json)
+    if options.what == "plans":
+        run_plans(options.rounds, options.json)
+    elif options.what == "memory":
+        run_memory(options.dir, options.rounds, options.json)
+    else:
+        run_bench(options.dir, options.rounds, options.only, options.what, options.json)
 
 
 def _methods(_: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from .errors import ArchitectureError
 from .fileio import SourceFile
 from .hashes import hash_file, hash_folder
 from .header import Checkpoint
+from .prediction import prediction_of
 
 _CHUNK_BYTES = 1 << 18
 
@@ -38,6 +39,7 @@ def inspect_file(path: Path) -> dict[str, object]:
         "keys": len(checkpoint.tensors),
         "architecture": architecture.name if architecture else None,
         "title": architecture.title if architecture else None,
+        "prediction": prediction_of(checkpoint, architecture) if architecture else None,
         "components": _components(checkpoint, architecture),
         "missing": _missing(checkpoint, architecture),
         "dtypes": _dtypes(checkpoint),
@@ -57,6 +59,7 @@ def describe(facts: Mapping[str, object]) -> list[str]:
         f"{facts['file']}: {facts['title'] or 'no known architecture'}, {facts['format']}, {facts['bytes']:,} bytes, "
         f"{facts['keys']} keys"
     ]
+    lines += [f"  prediction: {facts['prediction']}"] if facts["prediction"] else []
     for name in ("components", "dtypes"):
         counts: Mapping[str, int] = facts[name]  # type: ignore[assignment]
         lines.append(f"  {name}: " + ", ".join(f"{key} {count}" for key, count in counts.items()))
@@ -79,7 +82,9 @@ def describe(facts: Mapping[str, object]) -> list[str]:
 def _components(checkpoint: Checkpoint, architecture: Architecture | None) -> dict[str, int]:
     counts: dict[str, int] = {}
     for key in checkpoint.tensors:
-        component = "ema" if architecture and architecture.is_dropped(key) else architecture and architecture.component_of(key)
+        canonical = architecture.canonical_key(key) if architecture else key
+        is_ema = architecture is not None and architecture.is_dropped(canonical)
+        component = "ema" if is_ema else architecture and architecture.component_of(canonical)
         counts[component or "other"] = counts.get(component or "other", 0) + 1
     return counts
 
@@ -101,13 +106,16 @@ def _flags(checkpoint: Checkpoint, architecture: Architecture | None) -> list[st
     if architecture is None:
         return []
     flags = [words for key, words in architecture.markers.items() if key in checkpoint.tensors]
-    conv_in = checkpoint.tensors.get(architecture.conv_in.key)
+    tensors = {architecture.canonical_key(key): info for key, info in checkpoint.tensors.items()}
+    conv_in = tensors.get(architecture.conv_in.key)
     if conv_in and len(conv_in.shape) == 4 and conv_in.shape[1] in architecture.conv_in.extended:
         flags.append(architecture.conv_in.extended[conv_in.shape[1]])
     if any(architecture.is_dropped(key) for key in checkpoint.tensors):
         flags.append("EMA copies")
-    if any(architecture.canonical_key(key) != key for key in checkpoint.tensors):
-        flags.append("old text-encoder spelling")
+    if bare := architecture.bare_prefix(checkpoint.tensors):
+        flags.append(f"keys without '{bare}'")
+    elif tensors.keys() != checkpoint.tensors.keys():
+        flags.append("old spelling of keys")
     if checkpoint.consumed:
         flags.append("scaled fp8")
     return flags

@@ -78,7 +78,9 @@ class Plan:
         Args:
             hashes: number of each source to the sha256 of its file; empty leaves all of them out.
         """
-        tensors = ((job.key, job.dtype, job.shape) for job in self.jobs)
+        bare = {source.bare for source in self.sources}  # files of one component without its prefix give another such file
+        prefix = bare.pop() if len(bare) == 1 else ""
+        tensors = ((job.key.removeprefix(prefix), job.dtype, job.shape) for job in self.jobs)
         return build_header(tensors, self.metadata(hashes))
 
     def metadata(self, hashes: Mapping[int, str]) -> dict[str, str]:

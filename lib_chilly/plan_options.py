@@ -9,6 +9,7 @@ from .expression import spell_name
 from .key_job import KeyJob
 from .models import without_suffix
 from .output_dtypes import COMPONENT_OPTIONS, OUTPUT_DTYPES, default_of, wanted_dtypes
+from .prediction import EPSILON, V
 from .recipe import Recipe
 from .recipe_text import parse_recipe
 from .sources import Source
@@ -19,6 +20,7 @@ CHOICES = {
     "compute": ("float32", "float64"),
     "position_ids": ("keep", "rebuild"),
     "ema": ("drop", "keep"),
+    "prediction": (EPSILON, V),
 }
 """Save options that take one of a few words."""
 _DEFAULTS = {"position_ids": "keep", "ema": "drop", "on_nan": "stop", "vae": "keep", "yaml": "copy"}

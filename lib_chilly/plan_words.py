@@ -84,6 +84,8 @@ def _left_out(maker: JobMaker, jobs: Sequence[KeyJob]) -> list[str]:
     found = [f"{len(source.dropped)} EMA copies of '{source.name}' are dropped." for source in maker.sources if source.dropped]
     for source in maker.sources:
         scaled = sum(info.scale is not None for info in source.tensors.values())
+        if source.respelled and not source.bare:
+            found.append(f"{source.respelled} keys of '{source.name}' are spelled another way in the file.")
         if source.checkpoint.consumed:
             found.append(
                 f"{scaled} scaled fp8 tensors of '{source.name}' are read with their scales; "

@@ -12,7 +12,7 @@ from .expression import Call, Constant, ModelRef, Node, StepRef, spell, spell_na
 
 SAVE_OPTIONS = (
     *("dtype", "unet_dtype", "text_encoder_dtype", "vae_dtype", "compute"),
-    *("vae", "position_ids", "ema", "discard", "yaml", "title", "step", "on_nan"),
+    *("vae", "position_ids", "ema", "discard", "yaml", "prediction", "title", "step", "on_nan"),
 )
 """What `save(...)` may say, in the order of the canonical text."""
 

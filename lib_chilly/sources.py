@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .architecture import Architecture, detect
+from .architecture import VAE_ALONE, Architecture, detect
 from .checkpoint import Checkpoint, TensorInfo, open_checkpoint
 from .errors import ArchitectureError, CheckpointError, RecipeError
 from .expression import ModelRef
 from .models import ModelLibrary, split_title, without_suffix
+from .prediction import UNKNOWN, prediction_of
 from .recipe import Recipe
 
 
@@ -22,6 +23,9 @@ class Source:
         name: as first written, without its suffix.
         tensors: canonical key to place; EMA copies are among them where the recipe keeps them.
         dropped: keys of EMA copies that the output does not have.
+        respelled: how many keys have another spelling in the file.
+        bare: the prefix that its keys lack in the file, where it is one component by itself without it; else "".
+        prediction: what the model predicts: "epsilon", "v", "flow" or "unknown".
     """
 
     name: str
@@ -29,6 +33,9 @@ class Source:
     architecture: Architecture
     tensors: Mapping[str, TensorInfo]
     dropped: tuple[str, ...]
+    respelled: int = 0
+    bare: str = ""
+    prediction: str = UNKNOWN
 
     def conv_in_channels(self) -> int | None:
         """Input channels of the first convolution; None where it is missing or malformed."""
@@ -58,7 +65,7 @@ def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], d
         RecipeError: a name fits no file or several, or a title's hash is not the file's.
         CheckpointError, ArchitectureError: a file is bad, or two architectures meet.
     """
-    sources: list[Source] = []
+    opened: list[tuple[str, Checkpoint]] = []
     number_of: dict[str, int] = {}
     by_file: dict[str, int] = {}
     for model in recipe.models():
@@ -71,10 +78,12 @@ def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], d
             raise _with_step_hint(error, model, recipe).at(recipe.text, model.position) from None
         real = str(path.resolve())
         if real not in by_file:
-            by_file[real] = len(sources)
-            sources.append(_open(without_suffix(model.name), open_checkpoint(path), recipe.option("ema") == "keep"))
+            by_file[real] = len(opened)
+            opened.append((without_suffix(model.name), open_checkpoint(path)))
         number_of[model.name] = by_file[real]
+    sources = _as_sources(opened, recipe.option("ema") == "keep")
     _refuse_mixtures(sources)
+    _refuse_mixed_predictions(sources, recipe.option("prediction"))
     return sources, number_of
 
 
@@ -101,19 +110,33 @@ def title_hashes(recipe: Recipe, number_of: Mapping[str, int]) -> dict[int, tupl
     return claims
 
 
-def _open(name: str, checkpoint: Checkpoint, keeps_ema: bool) -> Source:
-    architecture = detect({key: info.shape for key, info in checkpoint.tensors.items()}, checkpoint.path.name)
+def _as_sources(opened: list[tuple[str, Checkpoint]], keeps_ema: bool) -> list[Source]:
+    """Each file under its architecture's keys; a VAE by itself has those of the models that it stands beside."""
+    found = [
+        detect({key: info.shape for key, info in checkpoint.tensors.items()}, checkpoint.path.name) for _, checkpoint in opened
+    ]
+    whole = [architecture for architecture in found if architecture.name != VAE_ALONE]
+    return [
+        _source(name, checkpoint, whole[0] if whole and architecture.name == VAE_ALONE else architecture, keeps_ema)
+        for (name, checkpoint), architecture in zip(opened, found, strict=True)
+    ]
+
+
+def _source(name: str, checkpoint: Checkpoint, architecture: Architecture, keeps_ema: bool) -> Source:
     tensors: dict[str, TensorInfo] = {}
-    dropped = []
+    dropped, respelled = [], 0
     for key, info in checkpoint.tensors.items():
         canonical = architecture.canonical_key(key)
         if architecture.is_dropped(canonical) and not keeps_ema:
             dropped.append(key)
-        elif canonical in tensors:
+            continue
+        if canonical in tensors:
             raise CheckpointError(f"'{checkpoint.path.name}' holds '{canonical}' twice, in an old and in today's spelling.")
-        else:
-            tensors[canonical] = info
-    return Source(name, checkpoint, architecture, tensors, tuple(dropped))
+        tensors[canonical] = info
+        respelled += canonical != key
+    bare = architecture.bare_prefix(checkpoint.tensors)
+    prediction = prediction_of(checkpoint, architecture)
+    return Source(name, checkpoint, architecture, tensors, tuple(dropped), respelled, bare, prediction)
 
 
 def _refuse_mixtures(sources: list[Source]) -> None:
@@ -129,6 +152,20 @@ def _refuse_mixtures(sources: list[Source]) -> None:
     if len(extended) > 1:
         said = " and ".join(f"'{name}' is {kinds[count]} ({count} input channels)" for count, name in sorted(extended.items()))
         raise ArchitectureError(f"{said}: their extra channels mean different things. Use models of one kind.")
+
+
+def _refuse_mixed_predictions(sources: list[Source], meant: str | None) -> None:
+    """Weights that were trained to predict different things do not add up, unless the user says what comes of it."""
+    known: dict[str, str] = {}
+    for source in sources:
+        if source.prediction != UNKNOWN:
+            known.setdefault(source.prediction, source.name)
+    if len(known) > 1 and meant is None:
+        said = ", ".join(f"'{name}' predicts {prediction}" for prediction, name in known.items())
+        raise ArchitectureError(
+            f"{said}: a mix of both seldom works. Use models of one kind, or name the kind that the result is meant to have, "
+            f"such as save(prediction={next(iter(known))})."
+        )
 
 
 def _refuse_hidden_minus(model: ModelRef, recipe: Recipe, library: ModelLibrary) -> None:

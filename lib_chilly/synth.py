@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from .architecture import FOLDER, architectures, known_keys, load
+from .architecture import architectures, known_keys, load
 from .checkpoint import open_checkpoint
 from .dtypes import BY_NAME, BY_TORCH_NAME, DType, torch_dtype
 from .errors import ArchitectureError, OutputError, RecipeError
@@ -17,7 +17,6 @@ from .fileio import SourceFile
 from .header import Checkpoint
 from .writer import CheckpointWriter, build_header, check_target
 
-ARCHITECTURES = tuple(sorted(path.stem for path in (FOLDER / "keys").glob("*.json")))
 _SMALLEST_REDUCED, _REDUCTION = 128, 80
 
 Shapes = Mapping[str, tuple[DType, tuple[int, ...]]]
@@ -37,15 +36,15 @@ def synthesise(
     """Write a checkpoint of random weights; the same arguments give the same file.
 
     Args:
-        architecture: one of ARCHITECTURES.
+        architecture: one of architecture_names().
         size: "full" for the true shapes, "tiny" for the same keys with dimensions of 128 and more divided by 80.
         dtype: of floating-point tensors: "fp16", "bf16" or "fp32".
         without: components to leave out.
-        inpainting: give the first convolution 9 input channels.
+        inpainting: give the first convolution the input channels of an inpainting model.
         file_format: "safetensors", or "ckpt" for torch's zip.
 
     Raises:
-        ArchitectureError: a component that this architecture does not have.
+        ArchitectureError: a component, or a kind of model, that this architecture does not have.
         OutputError: the file cannot be written.
     """
     shapes = _shapes(architecture, size, dtype, without, inpainting)
@@ -86,9 +85,12 @@ def _shapes(architecture: str, size: str, dtype: str, without: tuple[str, ...], 
         kind = BY_NAME[dtype] if BY_TORCH_NAME[stored].is_floating else BY_TORCH_NAME[stored]
         shapes[key] = (kind, shape if size == "full" else tuple(_reduced(dimension) for dimension in shape))
     if inpainting:
-        conv_in = load(architecture).conv_in.key
-        kind, (outer, _, *window) = shapes[conv_in]
-        shapes[conv_in] = (kind, (outer, 9, *window))
+        row = load(architecture)
+        channels = [count for count, what in row.conv_in.extended.items() if what == "inpainting"]
+        if not channels or row.conv_in.key not in shapes:
+            raise ArchitectureError(f"there are no inpainting models of {row.title} here. Leave --inpainting out.")
+        kind, (outer, _, *window) = shapes[row.conv_in.key]
+        shapes[row.conv_in.key] = (kind, (outer, channels[0], *window))
     return shapes
 
 
@@ -108,7 +110,7 @@ def _without(keys: Mapping[str, object], components: tuple[str, ...], name: str)
         ]
         if not found:
             raise ArchitectureError(
-                f"'{name}' has no component '{component}'. Components: unet, text_encoder, text_encoder_2, vae."
+                f"'{name}' has no component '{component}'. Components: unet, text_encoder, text_encoder_2, text_encoder_3, vae."
             )
         prefixes += found
     return [key for key in keys if not key.startswith(tuple(prefixes))] if prefixes else list(keys)

@@ -1,0 +1,58 @@
+"""What a model was trained to predict, as far as anything says so: its marker keys, its metadata, the .yaml beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .architecture import Architecture
+from .checkpoint import Checkpoint
+
+EPSILON, V, UNKNOWN = "epsilon", "v", "unknown"
+_METADATA = ("modelspec.prediction_type", "modelspec.predict_key")
+_SPELLINGS = {"epsilon": EPSILON, "eps": EPSILON, "v": V, "v_prediction": V}
+_LARGEST_CONFIG_BYTES = 1 << 16
+
+
+def prediction_of(checkpoint: Checkpoint, architecture: Architecture) -> str:
+    """ "epsilon", "v", the one answer of architectures that have one, or "unknown".
+
+    Marker keys go before metadata, and metadata before the config: the nearer to the weights, the less likely left behind.
+    """
+    if architecture.prediction:
+        return architecture.prediction
+    for key, said in architecture.predictions.items():
+        if key in checkpoint.tensors:
+            return said
+    for name in _METADATA:
+        if said := _SPELLINGS.get(checkpoint.metadata.get(name, "").strip().lower(), ""):
+            return said
+    return _configured(checkpoint.path.with_suffix(".yaml"))
+
+
+def _configured(path: Path) -> str:
+    """What `model.params.parameterization` of a config is; its default where a model of latent diffusion does not say it."""
+    values = _read_config(path)
+    said = values.get("model.params.parameterization")
+    if said is None and values.get("model.target", "").startswith("ldm.models.diffusion."):
+        return EPSILON
+    return _SPELLINGS.get(said or "", UNKNOWN)
+
+
+def _read_config(path: Path) -> dict[str, str]:
+    """The plain `name: value` pairs of a config in block style, under dotted names. All else in it is passed over."""
+    try:
+        if not path.is_file() or path.stat().st_size > _LARGEST_CONFIG_BYTES:
+            return {}
+        lines = path.read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    values: dict[str, str] = {}
+    above: list[tuple[int, str]] = []
+    for line in lines:
+        name, colon, rest = line.partition("#")[0].partition(":")
+        if colon and name.strip().isidentifier():
+            indent, value = len(name) - len(name.lstrip()), rest.strip().strip("'\"")
+            above = [*(pair for pair in above if pair[0] < indent), (indent, name.strip())]
+            if value:
+                values.setdefault(".".join(part for _, part in above), value)
+    return values
