@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from checkpoints import model, plan_in, tiny, write_models
 from hypothesis import given, settings
@@ -24,10 +25,22 @@ from lib_chilly.recipe_text import parse_recipe
 INS, OUTS = [f"IN{i:02}" for i in range(12)], [f"OUT{i:02}" for i in range(12)]
 SD1_SLOTS = ["BASE", *INS, "M00", *OUTS]
 SDXL_SLOTS = ["BASE", *INS[:9], "M00", *OUTS[:9]]
-SLOTS = {"sd1": SD1_SLOTS, "sdxl": SDXL_SLOTS}
+JOINT, DOUBLE, SINGLE = ([f"{letter}{i:02}" for i in range(count)] for letter, count in (("J", 24), ("D", 19), ("S", 38)))
+SLOTS = {
+    "sd1": SD1_SLOTS,
+    "sd2": SD1_SLOTS,
+    "sdxl": SDXL_SLOTS,
+    "sdxl-refiner": SD1_SLOTS,
+    "sd3": ["BASE", *JOINT],
+    "flux": ["BASE", *DOUBLE, *SINGLE],
+}
 FOLLOWS = {
     "sd1": {"CLIP_L": "BASE", "VAE": "BASE", "TIME": "IN00", "FINAL": "OUT11"},
+    "sd2": {"CLIP_L": "BASE", "VAE": "BASE", "TIME": "IN00", "FINAL": "OUT11"},
     "sdxl": {"CLIP_L": "BASE", "CLIP_G": "BASE", "VAE": "BASE", "TIME": "IN00", "LABEL": "IN00", "FINAL": "OUT08"},
+    "sdxl-refiner": {"CLIP_G": "BASE", "VAE": "BASE", "TIME": "IN00", "LABEL": "IN00", "FINAL": "OUT11"},
+    "sd3": {"CLIP_L": "BASE", "CLIP_G": "BASE", "T5": "BASE", "VAE": "BASE", "EMBED": "J00", "FINAL": "J23"},
+    "flux": {"CLIP_L": "BASE", "T5": "BASE", "VAE": "BASE", "EMBED": "D00", "FINAL": "S37"},
 }
 LANES = {name: [*FOLLOWS[name], *SLOTS[name][1:]] for name in SLOTS}
 """A slot that is no lane: BASE. Lanes that are no slots follow one."""
@@ -57,8 +70,8 @@ def listed(numbers: list[Fraction] | list[str]) -> str:
     return f"[{', '.join(map(str, numbers))}]"
 
 
-COUNTED = [f"0.{i + 10}" for i in range(26)]
-"""26 different numbers."""
+COUNTED = [f"0.{i + 100}" for i in range(110)]
+"""Different numbers."""
 
 
 # ---- lists ----
@@ -73,8 +86,14 @@ COUNTED = [f"0.{i + 10}" for i in range(26)]
         ("sdxl", SDXL_SLOTS[1:]),
         ("sdxl", SD1_SLOTS),
         ("sdxl", SD1_SLOTS[1:]),
+        ("sd2", SD1_SLOTS),
+        ("sdxl-refiner", SD1_SLOTS[1:]),
+        ("sd3", SLOTS["sd3"]),
+        ("sd3", SLOTS["sd3"][1:]),
+        ("flux", SLOTS["flux"]),
+        ("flux", SLOTS["flux"][1:]),
     ],
-    ids=["26", "25", "20", "19", "26 for SDXL", "25 for SDXL"],
+    ids=["26", "25", "20", "19", "26 for SDXL", "25 for SDXL", "26 for SD2", "25 for refiner", "25", "24", "58", "57"],
 )
 def test_list_of_numbers_gives_each_lane_the_number_it_has_in_supermerger(architecture, slots):
     numbers = COUNTED[: len(slots)]
@@ -112,15 +131,18 @@ def test_list_without_base_says_which_lanes_keep_their_neutral_value(architectur
     assert f"{named} keep 0: the list has no number for BASE." in weights(listed(COUNTED[:count]), architecture).notes
 
 
-@pytest.mark.parametrize("architecture", ["sd1", "sdxl"])
-@pytest.mark.parametrize("count", [0, 1, 12, 18, 21, 24, 27])
+@pytest.mark.parametrize("architecture", ["sd1", "sdxl", "sd3", "flux"])
+@pytest.mark.parametrize("count", [0, 1, 12, 18, 21, 23, 27, 60, 109])
 def test_list_of_another_length_is_refused_with_the_lengths_that_are_right(architecture, count):
     with pytest.raises(RecipeError) as caught:
         weights(listed(["0.5"] * count), architecture)
     says = {
         "sd1": "a list for SD 1.x has 26 numbers (BASE, IN00 to IN11, M00, OUT00 to OUT11), or 25 without BASE; ",
         "sdxl": "a list for SDXL has 20 numbers (BASE, IN00 to IN08, M00, OUT00 to OUT08), or 19 without BASE "
-        "(26 or 25 are cut to these); ",
+        "(26 or 25 are cut to these), or the 110 of SuperMerger's extended list; ",
+        "sd3": "a list for SD 3 has 25 numbers (BASE, J00 to J23), or 24 without BASE (26 is resampled to these); ",
+        "flux": "a list for Flux.1 has 58 numbers (BASE, D00 to D18, S00 to S37), or 57 without BASE "
+        "(26 or 25 are resampled to these), or the 61 of SuperMerger's Flux list; ",
     }
     assert str(caught.value) == f"{says[architecture]}this one has {count}."
 
@@ -129,6 +151,123 @@ def test_list_of_another_length_is_refused_with_the_lengths_that_are_right(archi
 def test_list_of_sdxl_is_refused_for_sd1(count):
     with pytest.raises(RecipeError, match=f"this one has {count}"):
         weights(listed(["0.5"] * count), "sd1")
+
+
+def curve(numbers: list[str], place: float) -> float:
+    """The value of numbers drawn as one line over 0..1."""
+    return float(np.interp(place, np.linspace(0, 1, len(numbers)), [float(number) for number in numbers]))
+
+
+@pytest.mark.parametrize(("architecture", "count"), [("sd3", 26), ("flux", 26), ("flux", 25)])
+def test_list_of_sd1_for_a_model_without_unet_is_stretched_over_its_blocks_and_says_so(architecture, count):
+    numbers, slots = COUNTED[:count], SLOTS[architecture][1:]
+    found = weights(listed(numbers), architecture)
+    wanted = [curve(numbers[-25:], index / (len(slots) - 1)) for index in range(len(slots))]
+    assert [float(found.lanes[slot]) for slot in slots] == pytest.approx(wanted, abs=1e-12)
+    assert float(found.lanes["T5"]) == (float(numbers[0]) if count == 26 else 0)
+    title, blocks = {"sd3": ("SD 3", "J00 to J23"), "flux": ("Flux.1", "D00 to D18 and S00 to S37")}[architecture]
+    length = len(slots) + (count == 26)
+    assert found.notes[0] == (
+        f"the {count} numbers are resampled to {title}'s {length}: IN00 to OUT11 are stretched over {blocks}."
+    )
+
+
+@pytest.mark.parametrize("architecture", ["sd3", "flux"])
+@pytest.mark.parametrize("name", ["GRAD_V", "SMOOTHSTEP", "ALL_B"])
+def test_preset_for_a_model_without_unet_is_one_curve_over_its_blocks(architecture, name):
+    slots, found = SLOTS[architecture][1:], weights(f'preset("{name}")', architecture)
+    wanted = [curve([str(number) for number in map(float, presets()[name][1:])], i / (len(slots) - 1)) for i in range(len(slots))]
+    assert [float(found.lanes[slot]) for slot in slots] == pytest.approx(wanted, abs=1e-9)
+    assert found.lanes["VAE"] == presets()[name][0]
+    assert "resampled from 26 numbers" in found.notes[0]
+
+
+def test_61_numbers_of_supermerger_reach_the_lanes_of_flux():
+    slots = ["CLIP_L", "T5", "EMBED", *DOUBLE, *SINGLE, "FINAL"]
+    found = weights(listed(COUNTED[:61]), "flux")
+    assert found.lanes == {lane: Fraction(number) for lane, number in zip(slots, COUNTED[:61], strict=True)} | {"VAE": 0}
+    assert found.notes == (
+        "the 61 numbers are read as SuperMerger's Flux list.",
+        "VAE keep 0: SuperMerger's Flux list has no number for them.",
+    )
+    keys = known_keys("flux")
+    assert {found.of(key, load("flux").lane_of(key)) for key in keys if key.startswith("vae.")} == {(0, None)}
+
+
+DEPTHS = {"IN4": 2, "IN5": 2, "IN7": 10, "IN8": 10, "MID": 10, **{f"OUT{i}": 10 if i < 3 else 2 for i in range(6)}}
+
+
+def fine_slots() -> list[str]:
+    """SuperMerger's 110 names for SDXL: block, module within it, layer of its transformer."""
+    slots = ["CLIPL", "CLIPG", "IN0", *(f"IN{i}0" for i in range(4))]
+    for block in ("IN4", "IN5", "IN6", "IN7", "IN8"):
+        slots += [f"{block}0", *([f"{block}1", *(f"{block}1{i}" for i in range(DEPTHS[block]))] if block in DEPTHS else [])]
+    slots += ["MID00", "MID10", *(f"MID10{i}" for i in range(10)), "MID20"]
+    for number in range(9):
+        block = f"OUT{number}"
+        slots += [f"{block}0", *([f"{block}1", *(f"{block}1{i}" for i in range(DEPTHS[block]))] if block in DEPTHS else [])]
+        slots += [f"{block}2"] * (number in (2, 5))
+    return [*slots, "OUT9", "TIME", "LABEL", "VAE"]
+
+
+def fine_slot(key: str) -> str:
+    """The name that a key of SDXL has among the 110."""
+    starts = {
+        "conditioner.embedders.0.": "CLIPL",
+        "conditioner.embedders.1.": "CLIPG",
+        "first_stage_model.": "VAE",
+        "model.diffusion_model.time_embed.": "TIME",
+        "model.diffusion_model.label_emb.": "LABEL",
+        "model.diffusion_model.out.": "OUT9",
+    }
+    for start, name in starts.items():
+        if key.startswith(start):
+            return name
+    side, *numbers = re.fullmatch(
+        r"model\.diffusion_model\.(input|middle|output)_block(?:s\.(\d))?\.(\d)\.(?:transformer_blocks\.(\d)\.)?.*", key
+    ).groups()
+    block, module, layer = numbers
+    name = {"input": f"IN{block}{module}", "middle": f"MID{module}0", "output": f"OUT{block}{module}"}[side]
+    return name + (layer or "")
+
+
+def test_110_numbers_of_supermerger_reach_every_key_of_sdxl():
+    slots, row = fine_slots(), load("sdxl")
+    assert len(slots) == len(set(slots)) == 110
+    numbers = {slot: Fraction(number) for slot, number in zip(slots, COUNTED, strict=True)}
+    found = weights(listed(COUNTED), "sdxl")
+    for key in known_keys("sdxl"):
+        number, label = found.of(key, row.lane_of(key))
+        assert number == numbers[fine_slot(key)], key
+        assert label in (None, fine_slot(key)), key
+    assert {fine_slot(key) for key in known_keys("sdxl")} == set(slots) - {"IN0"}
+    assert found.notes == (
+        "the 110 numbers are read as SuperMerger's extended list.",
+        "the number for IN0 is left out: no key takes it.",
+    )
+
+
+def test_rule_wins_over_a_number_of_the_fine_list_and_lanes_with_one_number_have_plain_rows(tmp_path_factory):
+    folder = tiny(tmp_path_factory, "xl-a", "sdxl").parent
+    tiny(tmp_path_factory, "xl-b", "sdxl", seed=1)
+    plan = plan_in(folder, f"M = weighted_sum(xl-a, xl-b, alpha={{*: {listed(COUNTED)}, IN07: 0.5, attn2: 1}})")
+    numbers = dict(zip(fine_slots(), map(Fraction, COUNTED), strict=True))
+    alphas = {label: row.exact.get(1, Fraction(0)) for label, row in plan.rows.items()}
+    assert (alphas["CLIP_L"], alphas["VAE"], alphas["IN03"]) == (numbers["CLIPL"], numbers["VAE"], numbers["IN30"])
+    assert (alphas["IN08/IN817"], alphas["OUT02/OUT22"], alphas["M00/MID109"]) == (
+        numbers["IN817"], numbers["OUT22"], numbers["MID109"])  # fmt: skip
+    assert (alphas["IN07"], alphas["IN07/attn2"], alphas["IN08/attn2"]) == (Fraction(1, 2), 1, 1)
+    assert not any(label.startswith("IN07/IN7") for label in alphas)
+
+
+def test_fine_list_is_said_in_words(tmp_path_factory):
+    folder = tiny(tmp_path_factory, "xl-a", "sdxl").parent
+    tiny(tmp_path_factory, "xl-b", "sdxl", seed=1)
+    numbers = ["1" if slot.startswith("MID") else "0" for slot in fine_slots()]
+    notes = plan_in(folder, f"M = weighted_sum(xl-a, xl-b, alpha={{*: {listed(numbers)}, VAE: 1}})").notes
+    said = next(note for note in notes if note.startswith("xl-a with xl-b: "))
+    assert said.endswith("from xl-a, the rest from xl-b, VAE from xl-b")
+    assert "IN00 to IN819" in said
 
 
 DECIMALS = st.decimals(-2, 2, places=6).map(str)

@@ -1,0 +1,136 @@
+"""What a model predicts: read from markers, metadata and the config beside it; known different ones are not mixed by accident."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from checkpoints import merge_in, model, plan_in, stored, write_file, write_models
+from reference import read_file
+
+from lib_chilly.cli import main
+from lib_chilly.errors import ArchitectureError, RecipeError
+from lib_chilly.inspection import inspect_file
+
+CONFIG = """\
+model:
+  base_learning_rate: 1.0e-4
+  target: ldm.models.diffusion.ddpm.LatentDiffusion
+  params:
+    parameterization: "v"  # as trained
+    linear_start: 0.00085
+    unet_config:
+      params:
+        in_channels: 4
+"""
+PLAIN = CONFIG.replace('    parameterization: "v"  # as trained\n', "")
+V_MARKER = {"v_pred": stored([], "I64", (0,))}
+
+
+def predicts(
+    folder: Path, metadata: dict[str, str] | None = None, config: str | bytes | None = None, marker: bool = False
+) -> str:
+    path = write_file(folder / "m.safetensors", model(1, only=[], extras=V_MARKER if marker else None), metadata)
+    if config is not None:
+        path.with_suffix(".yaml").write_bytes(config if isinstance(config, bytes) else config.encode())
+    return str(inspect_file(path)["prediction"])
+
+
+@pytest.mark.parametrize(
+    ("metadata", "config", "marker", "said"),
+    [
+        ({}, None, False, "unknown"),
+        ({"modelspec.prediction_type": "v"}, None, False, "v"),
+        ({"modelspec.prediction_type": " Epsilon"}, None, False, "epsilon"),
+        ({"modelspec.predict_key": "v"}, None, False, "v"),
+        ({"modelspec.prediction_type": "sample"}, None, False, "unknown"),
+        ({}, CONFIG, False, "v"),
+        ({}, CONFIG.replace('"v"', "eps"), False, "epsilon"),
+        ({}, CONFIG.replace("\n", "\r\n"), False, "v"),
+        ({}, PLAIN, False, "epsilon"),
+        ({"modelspec.prediction_type": "epsilon"}, CONFIG, False, "epsilon"),
+        ({"modelspec.prediction_type": "epsilon"}, PLAIN, True, "v"),
+    ],
+)
+def test_prediction_is_read_from_markers_then_metadata_then_the_config(tmp_path, metadata, config, marker, said):
+    assert predicts(tmp_path, metadata, config, marker) == said
+
+
+HOSTILE = {
+    "empty": "",
+    "another kind of config": "model:\n  target: sgm.models.diffusion.DiffusionEngine\n  params:\n    scale_factor: 0.13\n",
+    "in a comment": "model:\n  params:\n#   parameterization: v\n",
+    "of another model": "model:\n  params:\n    first:\n      parameterization: v\n  parameterization: v\nparameterization: v\n",
+    "in a list": "model:\n  params:\n    - parameterization: v\n",
+    "a value that is none": "model:\n  params:\n    parameterization: !!python/object/apply:os.system ['false']\n",
+    "not UTF-8": b"\xff\xfe\x00model:\x00",
+    "binary": bytes(range(256)) * 200,
+    "too long": CONFIG + "#" * (1 << 16),
+    "wide": "a" * 60_000 + ":" + " " * 5_000,
+    "blank": "model:" + " " * 60_000 + "x",
+    "deep": "\n".join(" " * depth + "a:" for depth in range(340)),
+    "many": "a:\n" * 20_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_config_that_says_nothing_or_is_hostile_leaves_the_prediction_unknown(tmp_path, name):
+    assert predicts(tmp_path, {}, HOSTILE[name]) == "unknown"
+
+
+@pytest.mark.parametrize("kind", ["folder", "dangling link"])
+def test_what_lies_under_the_configs_name_and_is_no_file_is_passed_over(tmp_path, kind):
+    path = tmp_path / "m.yaml"
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "nothing")
+    assert predicts(tmp_path) == "unknown"
+
+
+def write_kinds(folder: Path) -> Path:
+    write_models(folder, v=model(1, only=[]), e=model(2, only=[]), u=model(3, only=[]), v2=model(4, only=[]))
+    for name, config in (("v", CONFIG), ("e", PLAIN), ("v2", CONFIG)):
+        (folder / f"{name}.yaml").write_text(config)
+    return folder
+
+
+def test_models_known_to_predict_different_things_are_refused_with_both_names(tmp_path):
+    with pytest.raises(ArchitectureError) as caught:
+        plan_in(write_kinds(tmp_path), "M = u + (v - e)")
+    assert str(caught.value) == (
+        "'v' predicts v, 'e' predicts epsilon: a mix of both seldom works. Use models of one kind, or name the kind that the "
+        "result is meant to have, such as save(prediction=v)."
+    )
+
+
+@pytest.mark.parametrize("recipe", ["M = mean(v, u)", "M = mean(e, u)", "M = mean(v, v2)"])
+def test_unknown_and_equal_predictions_are_merged_without_a_word(tmp_path, recipe):
+    plan = plan_in(write_kinds(tmp_path), recipe)
+    assert not any("predict" in text for text in (*plan.warnings, *plan.notes))
+
+
+@pytest.mark.parametrize("kind", ["v", "epsilon"])
+def test_named_prediction_allows_the_mix_and_stands_in_the_header(tmp_path, kind):
+    folder, text = write_kinds(tmp_path), "M = mean(v, e)"
+    merge_in(folder, f"{text}\nsave(prediction={kind})", tmp_path / "a.out")
+    merge_in(folder, text, tmp_path / "b.out", options={"prediction": kind})
+    assert (tmp_path / "a.out").read_bytes() == (tmp_path / "b.out").read_bytes()
+    assert f"prediction={kind}" in plan_in(folder, f"{text}\nsave(prediction={kind})").recipe.canonical()
+    assert len(read_file(tmp_path / "a.out")) == len(model(1, only=[]))
+
+
+def test_unknown_kind_of_prediction_is_refused_with_the_kinds_there_are(tmp_path):
+    with pytest.raises(RecipeError, match="save option 'prediction' is one of epsilon, v; here it is 'x0'"):
+        plan_in(write_kinds(tmp_path), "M = mean(v, e)\nsave(prediction=x0)")
+
+
+def test_command_line_says_and_takes_predictions(tmp_path, capsys):
+    folder = str(write_kinds(tmp_path))
+    assert main(["plan", "M = mean(v, e)", "--models", folder]) == 2
+    assert "'v' predicts v, 'e' predicts epsilon" in capsys.readouterr().err
+    assert main(["plan", "M = mean(v, e)", "--models", folder, "--prediction", "v", "--json"]) == 0
+    assert "save(dtype=fp16, prediction=v)" in json.loads(capsys.readouterr().out)["recipe"]
+    assert main(["inspect", f"{folder}/v.safetensors"]) == 0
+    assert "  prediction: v\n" in capsys.readouterr().out
