@@ -343,8 +343,7 @@ def test_full_size_files_of_holes_are_detected_and_planned(tmp_path: Path, name)
     assert plan.architecture.name == name
     assert {job.key: job.shape for job in plan.jobs} == full(name)
     assert plan.data_bytes == sum(
-        math.prod(shape) * (8 if key.endswith("position_ids") else 4 if lane_by_hand(name, key) is None else 2)
-        for key, shape in full(name).items()
+        math.prod(shape) * (8 if key.endswith("position_ids") else 2) for key, shape in full(name).items()
     )
 
 

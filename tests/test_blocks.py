@@ -431,7 +431,7 @@ def test_rule_over_lanes_means_exactly_these(name):
 def test_default_may_be_a_list_or_a_preset_and_rules_win_over_it():
     wanted = lanes('preset("GRAD_V")') | {"TIME": Fraction("0.2")}
     assert lanes('{*: preset("GRAD_V"), TIME: 0.2}') == wanted == lanes('{TIME: 0.2, *: preset("GRAD_V")}')
-    numbers = listed(COUNTED)
+    numbers = listed(COUNTED[:26])
     assert lanes(f"{{FINAL: 0, *: {numbers}}}") == lanes(numbers) | {"FINAL": Fraction(0)}
 
 
