@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 
+from .prediction import EPSILON, V
 from .sources import Source
 
 _KNOWN = {
     "sd1": ("stable-diffusion-v1", "512x512", "sgm"),
     "sdxl": ("stable-diffusion-xl-v1-base", "1024x1024", "sgm"),
+    "sdxl-refiner": ("stable-diffusion-xl-v1-refiner", "1024x1024", "sgm"),
 }
 """Our name of an architecture to ModelSpec's, the resolution that it was made for, and the code whose key names it has."""
 
@@ -16,13 +18,14 @@ _INPAINTING = {"sd1": "stable-diffusion-v1-inpainting"}
 _INPAINTING_CHANNELS = 9
 
 
-def modelspec(title: str, sources: Sequence[Source], keys: Container[str]) -> dict[str, str]:
+def modelspec(title: str, sources: Sequence[Source], keys: Container[str], prediction: str | None = None) -> dict[str, str]:
     """The `modelspec.` entries of the output's metadata.
 
     Args:
         title: of the output.
         sources: in the order of the sum.
         keys: of the output; markers among them say how it is sampled.
+        prediction: what the recipe means it to predict.
     """
     architecture = sources[0].architecture
     name, resolution, implementation = _KNOWN.get(architecture.name, (architecture.name, "", ""))
@@ -34,17 +37,18 @@ def modelspec(title: str, sources: Sequence[Source], keys: Container[str]) -> di
         "implementation": implementation or "unknown",
         "title": title,
         "resolution": resolution,
-        "prediction_type": _prediction(sources, keys),
+        "prediction_type": _prediction(sources, keys, prediction),
         "merged_from": ", ".join(source.name for source in sources),
     }
     # Readers of metadata, the webui among them, take what starts with a brace for JSON.
     return {f"modelspec.{name}": f" {value}" if value.startswith("{") else value for name, value in facts.items() if value}
 
 
-def _prediction(sources: Sequence[Source], keys: Container[str]) -> str:
-    """What a marker among the keys says, else what all sources claim alike; empty where nothing is known."""
-    if "v_pred" in keys:
-        return "v"
+def _prediction(sources: Sequence[Source], keys: Container[str], meant: str | None) -> str:
+    """What a marker among the keys says, else the recipe, else what all sources claim alike; empty where nothing is known."""
+    for key, said in sources[0].architecture.predictions.items():
+        if key in keys:
+            return said
     claimed = {source.checkpoint.metadata.get("modelspec.prediction_type") for source in sources}
-    said = claimed.pop() if len(claimed) == 1 else None
-    return said if said in ("epsilon", "v") else ""
+    said_alike = claimed.pop() if len(claimed) == 1 else None
+    return meant or (said_alike if said_alike in (EPSILON, V) else "")

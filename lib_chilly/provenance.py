@@ -61,7 +61,7 @@ def provenance(
     found = {"format": "pt", TYPE: _json(record), "sd_merge_recipe": _json({"type": TYPE, "recipe": text, "maths": maths})}
     if hashes:
         found["sd_merge_models"] = _json(_models(sources, hashes))
-    return found | modelspec(recipe.option("title") or recipe.result, sources, keys)
+    return found | modelspec(recipe.option("title") or recipe.result, sources, keys, recipe.option("prediction"))
 
 
 def read_record(metadata: Mapping[str, str], file_name: str) -> Record | None:

@@ -207,7 +207,8 @@ class Checker:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that proposes the known name nearest to `name`, with a space before it; empty where none is near."""
-    near = difflib.get_close_matches(name, list(known), 1)
+    names = list(known)
+    near = [each for each in names if each.casefold() == name.casefold()] or difflib.get_close_matches(name, names, 1)
     return f" Did you mean '{near[0]}'?" if near else ""
 
 

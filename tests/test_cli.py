@@ -679,7 +679,7 @@ def test_inspect_says_flags(run: Run, tmp_path: Path):
     old = {key.replace(CLIP, CLIP.replace("text_model.", "")): tensor for key, tensor in model(1, channels=9).items()}
     extras = {"model_ema.decay": stored(np.float32(1), "fp32"), "v_pred": stored([], "fp32"), "stray": stored([1.0], "fp16")}
     facts = facts_of(run("inspect", write_file(tmp_path / "old.safetensors", {**old, **extras}), "--json"))
-    assert set(facts["flags"]) == {"v-prediction", "inpainting", "EMA copies", "old text-encoder spelling"}
+    assert set(facts["flags"]) == {"v-prediction", "inpainting", "EMA copies", "old spelling of keys"}
     assert facts["unknown_keys"] == ["stray"] and facts["components"]["ema"] == 1
 
 

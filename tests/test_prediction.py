@@ -9,6 +9,7 @@ import pytest
 from checkpoints import merge_in, model, plan_in, stored, write_file, write_models
 from reference import read_file
 
+from lib_chilly.checkpoint import open_checkpoint
 from lib_chilly.cli import main
 from lib_chilly.errors import ArchitectureError, RecipeError
 from lib_chilly.inspection import inspect_file
@@ -119,6 +120,7 @@ def test_named_prediction_allows_the_mix_and_stands_in_the_header(tmp_path, kind
     assert (tmp_path / "a.out").read_bytes() == (tmp_path / "b.out").read_bytes()
     assert f"prediction={kind}" in plan_in(folder, f"{text}\nsave(prediction={kind})").recipe.canonical()
     assert len(read_file(tmp_path / "a.out")) == len(model(1, only=[]))
+    assert open_checkpoint(tmp_path / "a.out").metadata["modelspec.prediction_type"] == kind
 
 
 def test_unknown_kind_of_prediction_is_refused_with_the_kinds_there_are(tmp_path):
