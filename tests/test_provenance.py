@@ -126,7 +126,6 @@ def test_modelspec_knows_inpainting_and_sdxl(run: Run, tmp_path: Path, tmp_path_
     [
         (("epsilon", "epsilon"), "epsilon"),
         (("v", "v"), "v"),
-        (("epsilon", "v"), None),
         (("epsilon", None), None),
         (("magic", "magic"), None),
     ],
