@@ -157,7 +157,9 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--slabs", dest="what", action="store_const", const="slabs", help="compare slab sizes instead")
     what.add_argument("--peers", dest="what", action="store_const", const="peers", help="compare with other mergers instead")
-    what.add_argument("--plans", dest="what", action="store_const", const="plans", help="time planning every architecture instead")
+    what.add_argument(
+        "--plans", dest="what", action="store_const", const="plans", help="time planning every architecture instead"
+    )
     what.add_argument(
         "--memory", dest="what", action="store_const", const="memory", help="compare two and twelve SDXL sources instead (7 GB)"
     )
