@@ -80,6 +80,7 @@ def _add_save_options(parser: argparse.ArgumentParser) -> None:
         ("compute", "type of the sums (default: by the output)"),
         ("position_ids", "write them as they are, or as 0, 1, 2, ... (default: keep)"),
         ("ema", "leave EMA copies out, or merge them too (default: drop)"),
+        ("prediction", "what the result is meant to predict; allows a mix of models that differ"),
     ):
         group.add_argument(f"--{option.replace('_', '-')}", choices=CHOICES[option], help=said)
     group.add_argument("--vae", metavar="keep|drop|FILE", help="the VAE: as merged, none, or that of a file (default: keep)")

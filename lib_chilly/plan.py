@@ -111,7 +111,9 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
     if on_nan is not None:
         recipe = recipe.with_options(on_nan=f"take:{sources[on_nan].name}")  # however it was spelled
     check_replacements(sources, jobs, on_nan)
-    sidecar = find_sidecar(recipe.option("yaml"), maker.merged)
+    meant = recipe.option("prediction")
+    like_it_first = sorted(maker.merged, key=lambda source: meant is not None and source.prediction != meant)
+    sidecar = find_sidecar(recipe.option("yaml"), like_it_first)
     return Plan(
         recipe=recipe,
         architecture=sources[0].architecture,

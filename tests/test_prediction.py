@@ -123,6 +123,13 @@ def test_named_prediction_allows_the_mix_and_stands_in_the_header(tmp_path, kind
     assert open_checkpoint(tmp_path / "a.out").metadata["modelspec.prediction_type"] == kind
 
 
+@pytest.mark.parametrize(("kind", "config"), [("v", CONFIG), ("epsilon", PLAIN)])
+def test_config_beside_the_result_is_that_of_a_model_of_the_named_kind(tmp_path, kind, config):
+    sidecar = plan_in(write_kinds(tmp_path), f"M = mean(v, e)\nsave(prediction={kind})").sidecar
+    assert sidecar is not None
+    assert sidecar.content.decode() == config
+
+
 def test_unknown_kind_of_prediction_is_refused_with_the_kinds_there_are(tmp_path):
     with pytest.raises(RecipeError, match="save option 'prediction' is one of epsilon, v; here it is 'x0'"):
         plan_in(write_kinds(tmp_path), "M = mean(v, e)\nsave(prediction=x0)")
