@@ -12,11 +12,8 @@ from .models import ModelLibrary, split_title, without_suffix
 from .sources import Source
 
 KEEP, DROP = "keep", "drop"
-_PREFIXES = ("first_stage_model.", "vae.")
-"""Of a VAE's keys in the checkpoints of one architecture or another."""
-_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
-"""How the keys of a VAE file begin; it may hold more, such as its training's losses and EMA copies."""
 _FIRST = "decoder.conv_in.weight"
+"""Its input channels are those of the latents."""
 
 
 def take_vae(choice: str | None, library: ModelLibrary, sources: list[Source]) -> int | None:
@@ -54,26 +51,14 @@ def claimed_hash(choice: str | None) -> str | None:
 
 
 def _vae_tensors(checkpoint: Checkpoint, architecture: Architecture) -> dict[str, TensorInfo]:
-    """A file's VAE under the keys that `architecture` has."""
-    own = _prefix(architecture)
-    for prefix in _PREFIXES:
-        if prefix + _FIRST in checkpoint.tensors:
-            return {own + key[len(prefix) :]: info for key, info in checkpoint.tensors.items() if key.startswith(prefix)}
+    """A file's VAE under the keys that `architecture` has; its training's losses and EMA copies are no part of it."""
     if any(key.startswith("decoder.mid_block.") for key in checkpoint.tensors):
         raise ArchitectureError(
             f"save option 'vae': {quoted(checkpoint.path.name)} is spelled as diffusers does. Use the whole diffusers folder, or "
-            f"the release whose keys begin with 'decoder.mid.' or '{own}'."
+            "the release whose keys begin with 'decoder.mid.'."
         )
-    if _FIRST in checkpoint.tensors:
-        return {own + key: info for key, info in checkpoint.tensors.items() if key.startswith(_PARTS)}
-    return {}
-
-
-def _prefix(architecture: Architecture) -> str:
-    prefixes = architecture.components.get("vae")
-    if not prefixes:
-        raise ArchitectureError(f"{architecture.title} has no VAE; take the option 'vae' out.")
-    return prefixes[0]
+    canonical = {architecture.canonical_key(key): info for key, info in checkpoint.tensors.items()}
+    return {key: info for key, info in canonical.items() if architecture.component_of(key) == "vae"}
 
 
 def _check_fit(name: str, taken: Mapping[str, TensorInfo], merged: Sequence[Source], architecture: Architecture) -> None:
@@ -91,7 +76,7 @@ def _check_fit(name: str, taken: Mapping[str, TensorInfo], merged: Sequence[Sour
                 f"save option 'vae': {quoted(name)} does not fit '{source.name}': '{key}' of shape {info.shape} {found}. "
                 f"Use a VAE of {architecture.title}."
             )
-    first = _prefix(architecture) + _FIRST
+    first = (*architecture.components.get("vae", ()), "")[0] + _FIRST
     known = known_keys(architecture.name).get(first)
     if not theirs and known and (first not in taken or taken[first].shape[1:2] != known[1][1:2]):
         shape = f"has shape {taken[first].shape}" if first in taken else "is missing"
