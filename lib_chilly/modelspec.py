@@ -11,8 +11,13 @@ _KNOWN = {
     "sd1": ("stable-diffusion-v1", "512x512", "sgm"),
     "sdxl": ("stable-diffusion-xl-v1-base", "1024x1024", "sgm"),
     "sdxl-refiner": ("stable-diffusion-xl-v1-refiner", "1024x1024", "sgm"),
+    "sd2": ("stable-diffusion-v2", "", "sgm"),
+    "sd2 epsilon": ("stable-diffusion-v2-512", "512x512", "sgm"),
+    "sd2 v": ("stable-diffusion-v2-768-v", "768x768", "sgm"),
+    "sd3": ("stable-diffusion-v3-medium", "1024x1024", "sgm"),
 }
-"""Our name of an architecture to ModelSpec's, the resolution that it was made for, and the code whose key names it has."""
+"""Our name of an architecture, and what it predicts where that decides, to ModelSpec's name, the resolution that it was made for,
+and the code whose key names it has."""
 
 _INPAINTING = {"sd1": "stable-diffusion-v1-inpainting"}
 _INPAINTING_CHANNELS = 9
@@ -28,16 +33,18 @@ def modelspec(title: str, sources: Sequence[Source], keys: Container[str], predi
         prediction: what the recipe means it to predict.
     """
     architecture = sources[0].architecture
-    name, resolution, implementation = _KNOWN.get(architecture.name, (architecture.name, "", ""))
+    predicts = _prediction(sources, keys, prediction)
+    unknown = _KNOWN.get(architecture.name, (architecture.name, "", "unknown"))
+    name, resolution, implementation = _KNOWN.get(f"{architecture.name} {predicts}", unknown)
     if any(source.conv_in_channels() == _INPAINTING_CHANNELS for source in sources):
         name = _INPAINTING.get(architecture.name, name)
     facts = {
         "sai_model_spec": "1.0.0",
         "architecture": name,
-        "implementation": implementation or "unknown",
+        "implementation": implementation,
         "title": title,
         "resolution": resolution,
-        "prediction_type": _prediction(sources, keys, prediction),
+        "prediction_type": predicts,
         "merged_from": ", ".join(source.name for source in sources),
     }
     # Readers of metadata, the webui among them, take what starts with a brace for JSON.

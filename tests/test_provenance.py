@@ -122,6 +122,25 @@ def test_modelspec_knows_inpainting_and_sdxl(run: Run, tmp_path: Path, tmp_path_
 
 
 @pytest.mark.parametrize(
+    ("architecture", "saved", "name", "resolution"),
+    [
+        ("sd2", "", "stable-diffusion-v2", None),
+        ("sd2", "save(prediction=v)", "stable-diffusion-v2-768-v", "768x768"),
+        ("sd2", "save(prediction=epsilon)", "stable-diffusion-v2-512", "512x512"),
+        ("sdxl-refiner", "", "stable-diffusion-xl-v1-refiner", "1024x1024"),
+        ("sd3", "", "stable-diffusion-v3-medium", "1024x1024"),
+        ("flux", "", "flux", None),
+    ],
+)
+def test_modelspec_knows_the_other_architectures_as_far_as_they_are_known(
+    tmp_path_factory: pytest.TempPathFactory, architecture: str, saved: str, name: str, resolution: str | None
+):
+    path = tiny(tmp_path_factory, f"spec-{architecture}", architecture)
+    found = header_metadata(path.parent, f"M = 1 * {path.stem}\n{saved}")
+    assert (found["modelspec.architecture"], found.get("modelspec.resolution")) == (name, resolution)
+
+
+@pytest.mark.parametrize(
     ("claims", "said"),
     [
         (("epsilon", "epsilon"), "epsilon"),
