@@ -7,12 +7,12 @@ import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from .diffusers_folder import INDEX, read_json
+from .diffusers_folder import INDEX, SCHEDULER, read_json
 from .diffusers_keys import COMPONENTS
 
 _FACTS = Path(__file__).with_suffix(".json")
 _TOKENIZERS = ("tokenizer", "tokenizer_2")
-_SCHEDULER = "scheduler/scheduler_config.json"
+_PREDICTIONS = {"v": "v_prediction", "epsilon": "epsilon"}
 _LARGEST_BYTES = 16 << 20
 _MOST_FILES = 20
 
@@ -23,7 +23,7 @@ def can_be_written(architecture: str) -> bool:
 
 
 def small_files(
-    architecture: str, donors: Sequence[Path], components: Collection[str], channels: int, markers: Collection[str]
+    architecture: str, donors: Sequence[Path], components: Collection[str], channels: int, prediction: str, has_zero_snr: bool
 ) -> tuple[dict[str, bytes], list[str]]:
     """Everything but the weights.
 
@@ -31,7 +31,8 @@ def small_files(
         donors: source folders; the first that has a file gives it.
         components: folders that have weights.
         channels: input channels of the U-Net.
-        markers: the output's keys that say how it is sampled: v_pred, ztsnr.
+        prediction: what the output predicts, "v" or "epsilon"; what else it is leaves the scheduler as it was.
+        has_zero_snr: whether its noise schedule was trained down to zero signal.
 
     Returns:
         Name below the folder to content, and sentences on what could not be made.
@@ -47,11 +48,11 @@ def small_files(
             given = next((donor / name for donor in donors if name != INDEX and (donor / name).is_file()), None)
             found[name] = read_json(given) if given else dict(known)
     found["unet/config.json"]["in_channels"] = channels
-    found[_SCHEDULER] |= {"prediction_type": "v_prediction"} if "v_pred" in markers else {}
-    found[_SCHEDULER] |= {"rescale_betas_zero_snr": True} if "ztsnr" in markers else {}
+    found[SCHEDULER] |= {"prediction_type": _PREDICTIONS[prediction]} if prediction in _PREDICTIONS else {}
+    found[SCHEDULER] |= {"rescale_betas_zero_snr": True} if has_zero_snr else {}
     index = found[INDEX]
     index["_class_name"] = facts["pipelines"].get(str(channels), facts["pipelines"]["4"])
-    index["scheduler"] = ["diffusers", found[_SCHEDULER].get("_class_name", index["scheduler"][1])]
+    index["scheduler"] = ["diffusers", found[SCHEDULER].get("_class_name", index["scheduler"][1])]
     index |= {component: [None, None] for component in COMPONENTS if component in index and component not in components}
     tokenizers = {folder: _tokenizer(folder, donors) for folder in _TOKENIZERS if folder in index}
     missing = [folder for folder, files in tokenizers.items() if not files]

@@ -14,6 +14,8 @@ from .header import Checkpoint, StoredFile, TensorInfo, is_text, quoted
 
 INDEX = "model_index.json"
 """The file that makes a folder a diffusers model."""
+SCHEDULER = "scheduler/scheduler_config.json"
+"""In it, how the model is sampled."""
 REST = "rest.safetensors"
 """Beside it, what of a checkpoint diffusers has no name for; other programs do not look at it."""
 WEIGHTS = {

@@ -38,8 +38,8 @@ def write_folder(
         MergeError: nothing was written, and a folder that stood there is as it was.
     """
     parts = folder_parts(plan)
-    small, notes = _small_files(plan, parts)
     metadata = plan.metadata(hashes)
+    small, notes = _small_files(plan, parts, metadata.get("modelspec.prediction_type", ""))
     headers = {
         name: build_header(((job.key, job.dtype, job.shape) for job in part.jobs), metadata) for name, part in parts.items()
     }
@@ -118,9 +118,10 @@ def _weights_file(component: str) -> str:
     return f"{component}/{WEIGHTS[component]}.safetensors"
 
 
-def _small_files(plan: Plan, parts: Mapping[str, Plan]) -> tuple[dict[str, bytes], list[str]]:
+def _small_files(plan: Plan, parts: Mapping[str, Plan], prediction: str) -> tuple[dict[str, bytes], list[str]]:
     conv_in = next((job for job in plan.jobs if job.key == plan.architecture.conv_in.key), None)
     channels = conv_in.shape[1] if conv_in and len(conv_in.shape) == 4 else plan.architecture.conv_in.channels
     donors = [source.checkpoint.path for source in plan.sources if source.checkpoint.parts]
     components = {name.partition("/")[0] for name in parts}
-    return small_files(plan.architecture.name, donors, components, channels, {job.key for job in plan.jobs})
+    has_zero_snr = any(job.key == "ztsnr" for job in plan.jobs)
+    return small_files(plan.architecture.name, donors, components, channels, prediction, has_zero_snr)

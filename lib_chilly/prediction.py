@@ -1,4 +1,4 @@
-"""What a model was trained to predict, as far as anything says so: its marker keys, its metadata, the .yaml beside it."""
+"""What a model was trained to predict, as far as anything says so: its marker keys, its metadata, the config beside it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 from .architecture import Architecture
 from .checkpoint import Checkpoint
+from .diffusers_folder import SCHEDULER, read_json
+from .errors import CheckpointError
 
 EPSILON, V, UNKNOWN = "epsilon", "v", "unknown"
 _METADATA = ("modelspec.prediction_type", "modelspec.predict_key")
@@ -26,7 +28,18 @@ def prediction_of(checkpoint: Checkpoint, architecture: Architecture) -> str:
     for name in _METADATA:
         if said := _SPELLINGS.get(checkpoint.metadata.get(name, "").strip().lower(), ""):
             return said
+    if checkpoint.parts:
+        return _scheduled(checkpoint.path)
     return _configured(checkpoint.path.with_suffix(".yaml"))
+
+
+def _scheduled(folder: Path) -> str:
+    """What the scheduler of a diffusers folder says; where it says nothing, diffusers takes epsilon."""
+    try:
+        said = read_json(folder / SCHEDULER).get("prediction_type", EPSILON)
+    except CheckpointError:  # the weights can be merged all the same
+        return UNKNOWN
+    return _SPELLINGS.get(said, UNKNOWN) if isinstance(said, str) else UNKNOWN
 
 
 def _configured(path: Path) -> str:

@@ -143,6 +143,22 @@ def test_markers_stand_in_the_scheduler_too(tmp_path: Path, models: Path):
     assert scheduler["prediction_type"] == "v_prediction" and scheduler["rescale_betas_zero_snr"] is True
 
 
+@pytest.mark.parametrize(
+    ("said", "known"), [('"v_prediction"', "v"), ('"epsilon"', "epsilon"), ("null", "unknown"), ('["v"]', "unknown")]
+)
+def test_scheduler_of_a_source_folder_says_what_it_predicts(models: Path, tmp_path: Path, said: str, known: str):
+    folder = folder_of(models, "sd1_one", tmp_path / "m")
+    for path in folder.rglob("*.safetensors"):
+        write_file(path, read_file(path), {"format": "pt"})
+    config = folder / "scheduler/scheduler_config.json"
+    config.write_text(f'{{"prediction_type": {said}}}')
+    assert plan_in(tmp_path, "m").sources[0].prediction == known
+    merge_in(tmp_path, "m", tmp_path / "again", file_format="diffusers")
+    assert json_of(tmp_path / "again", "scheduler/scheduler_config.json")["prediction_type"] == json.loads(said)
+    config.write_text("no json")
+    assert plan_in(tmp_path, "m").sources[0].prediction == "unknown"
+
+
 def test_part_that_the_result_lacks_is_null_in_the_index(models: Path, tmp_path: Path):
     folder = folder_of(models, "sd1_blind", tmp_path / "m")
     assert json_of(folder, "model_index.json")["vae"] == [None, None]
