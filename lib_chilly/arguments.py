@@ -60,6 +60,9 @@ def _add_recipe(parser: argparse.ArgumentParser, nargs: str | None = None) -> No
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=Path, action="append", metavar="DIR", help="where models lie; may be repeated")
+    parser.add_argument(
+        "--presets", type=Path, action="append", metavar="FILE", help='block weights that preset("NAME") finds; may be repeated'
+    )
     _add_save_options(parser)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(

@@ -28,13 +28,13 @@ class KeyRule:
 
 
 def key_rule(pattern: str, value: Fraction, architecture: Architecture) -> KeyRule:
-    if "." in pattern:
-        return _glob_rule(pattern, value, architecture)
     where, _, kind = pattern.partition("/")
+    if "." in where:
+        return _glob_rule(pattern, value, architecture)
     lanes = lanes_of(where, architecture)
     if not kind and lanes is not None:
         return KeyRule(lanes, None, None, value)
-    keys = architecture.classes.get(kind or where)
+    keys = _glob(kind) if "*" in kind or "." in kind else architecture.classes.get(kind or where)
     if keys is None or (kind and lanes is None):
         raise _no_such(kind if kind and lanes is not None else where, architecture)
     if not any(

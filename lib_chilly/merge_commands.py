@@ -15,7 +15,8 @@ from .console import Progress, describe_plan, describe_report, show, stop_flag
 from .engine import check_output, merge
 from .errors import CheckpointError, Interrupted, RecipeError
 from .models import ModelLibrary, default_folders
-from .notations import read_recipe
+from .notations import read_recipe, recipe_from_metadata
+from .notations.preset_files import read_preset_files, with_presets
 from .plan import MATHS, Plan, make_plan
 from .provenance import read_record
 from .random_weights import Draw
@@ -25,6 +26,8 @@ from .recorded_library import RecordedLibrary
 from .report import default_threads, plan_facts
 
 _LARGEST_RECIPE_BYTES = 1 << 20
+_RECIPE_SUFFIXES = (".chilly", ".txt", ".mecha", ".json", ".csv", ".tsv")
+"""Of recipes' files: text on one line that ends so is taken for the name of one."""
 
 ShouldStop = Callable[[], bool]
 
@@ -89,7 +92,7 @@ def load_recipe(argument: str, draw: Draw | None = None) -> Recipe:
             return read_recipe(Path(argument).read_text("utf-8-sig"), draw)
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"the recipe '{argument}' cannot be read as UTF-8 text: {error}.") from None
-    if is_one_line and argument.strip().lower().endswith((".chilly", ".txt")):
+    if is_one_line and argument.strip().lower().endswith(_RECIPE_SUFFIXES):
         raise RecipeError(f"the recipe '{argument}' was not found.")
     return read_recipe(argument, draw)
 
@@ -116,12 +119,18 @@ def _recipe_jobs(options: argparse.Namespace) -> list[Job]:
 
 def _recorded_jobs(options: argparse.Namespace, should_stop: ShouldStop) -> list[Job]:
     """The merge that made a file, from the same sources."""
-    if options.recipe or options.seed is not None or options.variants:
-        raise RecipeError("--from takes the recipe with all its numbers out of FILE; leave out RECIPE, --seed and --variants.")
+    if options.recipe or options.seed is not None or options.variants or options.presets:
+        raise RecipeError(
+            "--from takes the recipe with all its numbers out of FILE; leave out RECIPE, --seed, --variants and --presets."
+        )
     metadata = open_checkpoint(options.merged).metadata
     record = read_record(metadata, options.merged.name)
     if record is None:
-        raise CheckpointError(f"'{options.merged}' does not say how it was made: no recipe of ours is in its header.")
+        imported = recipe_from_metadata(metadata)
+        if imported is None:
+            raise CheckpointError(f"'{options.merged}' does not say how it was made: no recipe that is known is in its header.")
+        others = library_of(options)
+        return [Job(options.output, lambda: plan_for(imported.recipe, others, options), not options.no_source_hashes)]
     if not options.json:
         show([f"looking for the sources of '{options.merged.name}'"])
     stopper = _stopper(should_stop)
@@ -143,6 +152,7 @@ def plan_for(recipe: Recipe, library: ModelLibrary, options: argparse.Namespace)
     """The plan of a recipe with the command line's options."""
     if options.device != "cpu":
         raise RecipeError(f"--device {options.device} is not available yet; use cpu.")
+    recipe = with_presets(recipe, read_preset_files(options.presets or ()))
     return make_plan(recipe, library, **{name: getattr(options, name) for name in SAVE_OPTIONS})
 
 

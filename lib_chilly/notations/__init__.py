@@ -1,19 +1,31 @@
-"""Recipe text in any notation -> Recipe: our own, else a model card's."""
+"""Recipe text in any notation -> Recipe: our own, another merger's, else a model card's."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 import unicodedata
+from collections.abc import Callable
 
 from ..errors import RecipeError
 from ..recipe import Recipe
 from ..recipe_text import Draw, parse_recipe
+from . import element_lines, mecha, model_mixer, supermerger_history
 from .card_text import CardText
+from .draft import Imported as Imported
+from .metadata import read_json
+from .metadata import recipe_from_metadata as recipe_from_metadata
 from .model_card import read_card
 
 LONGEST_TEXT, LONGEST_LINE, LONGEST_WORD, MOST_LINES = 65_536, 5_000, 500, 2_000
 """Larger than any recipe or card; they bound the time that a hostile text can take."""
+
+_BLANK = " \t\r\n\ufeff"
+_MERGERS: tuple[tuple[Callable[[str], bool], Callable[[str], Imported]], ...] = (
+    (mecha.is_mecha, mecha.read),
+    (supermerger_history.is_history, supermerger_history.read),
+    (model_mixer.is_infotext, model_mixer.read_infotext),
+)
 
 _QUOTED_FORMULA = re.compile(r'\s*"[^"\n]*[ ][+=xX*][ ][^"\n]*"\s*')
 """A formula copied with its quotation marks would be the name of one model in our own notation."""
@@ -33,12 +45,13 @@ _PROSE = re.compile(r"[^\W\d_]{2,}[ ][^\W\d_]+[ ][^\W\d_]{2,}|\w:[ ]|:[ ]*$|\b(?
 def read_recipe(text: str, draw: Draw | None = None) -> Recipe:
     """Read a recipe in whatever notation it is written.
 
-    Our own notation is tried first. A text that is not in it but looks like a model card's is read as one; the recipe's notes
-    then say what was skipped, which `+` is a mean and where each alpha was found.
+    Other mergers' notations are known by how they begin. Else our own notation is tried first. A text that is not in it but looks
+    like a model card's is read as one; the recipe's notes then say what was skipped, which `+` is a mean and where each alpha was
+    found. Those of another merger's recipe say what that merger would have computed otherwise.
 
     Args:
         text: a recipe, or a model card or part of one as it was copied.
-        draw: see `parse_recipe`; a model card has no random weights.
+        draw: see `parse_recipe`; other notations have no random weights.
 
     Returns:
         The recipe; its `canonical()` is our own notation, its positions belong to `text` as `recipe.text` holds it (NFC).
@@ -46,6 +59,8 @@ def read_recipe(text: str, draw: Draw | None = None) -> Recipe:
     Raises:
         RecipeError: of the notation that the text looks like, with line, column and caret in the user's text.
     """
+    if imported := _imported(text):
+        return imported.recipe
     _check_size(text)
     try:
         recipe = _read(text, draw)
@@ -55,6 +70,18 @@ def read_recipe(text: str, draw: Draw | None = None) -> Recipe:
     except RecursionError:
         raise RecipeError("the recipe is nested too deeply. Give parts of it names of their own, one step a line.") from None
     return recipe
+
+
+def _imported(text: str) -> Imported | None:
+    """What another merger wrote; None where the text does not look like it."""
+    if text.lstrip(_BLANK).startswith("{"):
+        return read_json(text.strip(_BLANK))
+    for is_known, read in _MERGERS:
+        if is_known(text):
+            return read(text)
+    if error := element_lines.translation(text):
+        raise error
+    return None
 
 
 def _read(text: str, draw: Draw | None) -> Recipe:
