@@ -15,7 +15,8 @@ HISTORY = "a row of SuperMerger's history"
 # fmt: off
 _COLUMNS = (
     "id", "time", "name", "weights_alpha", "weights_beta", "model_a", "model_b", "model_c", "alpha", "beta", "mode", "mbw",
-    "custom_name", "save_sets", "ids", "elements", "calcmode", "seed", "adjust", "gamma", "choice", "chosen_blocks", "chosen_elements",
+    "custom_name", "save_sets", "ids", "elements", "calcmode", "seed", "adjust", "gamma", "choice", "chosen_blocks",
+    "chosen_elements",
 )
 # fmt: on
 _LONGEST_FORMULA = 20_000
