@@ -104,7 +104,7 @@ ModelMixer mbw weights c: "0,1,1,1,1,1,1,1,1,1,1,1,1,0.5,0,0,0,0,0,0,0,0,0,0,0,0
 ModelMixer elemental c: "IN04:attn2:0.6,:time_embed:0.1", ModelMixer use model d: False, ModelMixer model d: None, Version: 1
 """
 NUMBERS = "0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.25"
-RULES = "TIME: 0.25, FINAL: 0.25, IN04/attn2: 0.6, TIME/*time_embed*: 0.1, FINAL/*time_embed*: 0.1, VAE: 0"
+RULES = "TIME: 0.25, FINAL: 0.25, IN04/attn2: 0.6, TIME/*time_embed*: 0.1, VAE: 0"
 
 
 def test_infotext_of_model_mixer_is_a_step_for_each_model():
@@ -157,7 +157,7 @@ def test_list_of_twenty_is_that_of_sdxl():
         ({"mbw_mode_b": "True", "mbw_b": "IN77", "mbw_weights_b": "1"}, "no block 'IN77'"),
         ({"mbw_mode_b": "True", "mbw_b": "IN04", "mbw_weights_b": ""}, "number 1 of mbw weights b"),
         (
-            {"mbw_mode_b": "True", "mbw_b": "INP*,OUT*", "mbw_weights_b": "1,2,3,4"},
+            {"mbw_mode_b": "True", "mbw_b": "INP*,OUT*", "mbw_weights_b": ",".join(["0.5"] * 19)},
             "mean one thing on SD 1.x and another on SDXL",
         ),
     ],

@@ -16,7 +16,8 @@ from lib_chilly.architecture import load
 from lib_chilly.blocks import BlockWeights, Preset, resolve
 from lib_chilly.cli import main
 from lib_chilly.errors import RecipeError
-from lib_chilly.notations.preset_files import NamedWeights, preset_lines, read_preset_file, with_presets
+from lib_chilly.notations.preset_files import NamedWeights, read_preset_file, with_presets
+from lib_chilly.recipe_check import Checker
 from lib_chilly.recipe_text import parse_recipe
 
 FULL, WITHOUT_BASE, SDXL = (",".join(["0.5"] * count) for count in (26, 25, 20))
@@ -101,11 +102,17 @@ def named_weights(draw: DrawFn) -> NamedWeights:
 
 @settings(max_examples=30)
 @given(rows=st.lists(named_weights(), min_size=1, max_size=6, unique_by=lambda row: row.name), separator=st.sampled_from("\t:,"))
-def test_written_presets_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list[NamedWeights], separator: str):
-    text = preset_lines(rows, separator)
+def test_any_presets_come_back_and_stand_in_a_recipe(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[NamedWeights], separator: str
+):
+    text = "".join(f"{row.name}{separator}{','.join(row.texts)}\n" for row in rows)
     found = presets_of(tmp_path_factory.mktemp("presets"), text)
-    assert [(each.name, each.texts) for each in found.values()] == [(each.name, each.texts) for each in rows]
-    assert preset_lines(found.values(), separator) == text
+    assert "".join(f"{name}{separator}{','.join(row.texts)}\n" for name, row in found.items()) == text
+    numbers = found[rows[-1].name].numbers()
+    filled = with_presets(parse_recipe(f'weighted_sum(A, B, alpha=preset("{rows[-1].name}"))'), found)
+    assert (
+        Checker.of(filled).weights(filled.calls()[0].parameters[0][1]).default == numbers == tuple(map(Fraction, rows[-1].texts))
+    )
 
 
 def test_command_line_finds_presets_in_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -129,7 +136,7 @@ def test_rules_with_a_glob_behind_a_lane_mean_keys_of_that_lane_alone(tmp_path: 
     assert {label: row for label, row in folded.items() if "/" in label} == {
         "IN04/*attn*": {"A": 0.5, "B": 0.5},
         "IN05/*attn*": {"A": 0.5, "B": 0.5},
-        "OUT03/*.attn2.*": {"A": 0, "B": 1},
+        "OUT03/*.attn2.*": {"B": 1},
     }
     assert main(["plan", "weighted_sum(A, B, alpha={OUT00/*attn*: 1})", "--models", str(tmp_path)]) == 2
     assert "'OUT00/*attn*' matches no key of SD 1.x" in capsys.readouterr().err

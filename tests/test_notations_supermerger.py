@@ -107,12 +107,15 @@ def test_beta_has_block_weights_of_its_own():
         ("OUT06:attn:0.5\nBASE::0.2\n", "OUT06/*attn*: 0.5, BASE: 0.2"),
         ("IN00 OUT11::1", "IN00: 1, OUT11: 1, TIME: 1, FINAL: 1"),
         ("NOT OUT04:attn2:1", None),
-        ("M00 BASE IN11:attn2:0", "BASE/attn2: 0, IN11-M00/attn2: 0"),
+        ("M00 BASE IN11:bias:0", "BASE/*bias*: 0, IN11-M00/*bias*: 0"),
+        ("NOT IN00-OUT10::1", "BASE: 1, OUT11: 1, FINAL: 1"),
+        ("IN00:time_embed.0:1", "TIME/*time_embed.0*: 1"),
+        ("OUT00:attn2:1", "OUT00/attn2: 1"),
     ],
 )
 def test_element_lines_become_rules(lines: str, rules: str | None):
     if rules is None and lines.startswith("NOT"):
-        rules = ", ".join(f"{where}/attn2: 1" for where in ("BASE", "IN00-OUT03", "OUT05-OUT11", "TIME", "FINAL"))
+        rules = "IN00-OUT03/attn2: 1, OUT05-OUT11/attn2: 1"
     if rules is None:
         with pytest.raises(RecipeError, match=r"range|block"):
             step(metadata(elemental_merge=lines))
@@ -149,6 +152,8 @@ def test_notes_on_elements_say_what_is_matched_otherwise():
     assert "On SDXL, IN00 is LABEL" in notes(elemental_merge="IN00::1")
     assert "shifted" in notes(mbw=True, weights_alpha=[0.5] * 20, elemental_merge="M00::1")
     assert "'ff' stands in 'model.diffusion_model.'" in notes(elemental_merge="IN04:ff:1")
+    assert "'IN00:attn2:1' matches no key, there as here" in notes(elemental_merge="IN00:attn2:1")
+    assert "'OUT00:attn2:1' matches no key" in notes(mbw=True, weights_alpha=HALVES, elemental_merge="OUT00:attn2:1")
     assert "'IN04:attn2' is no Blocks:Elements:Ratio line" in notes(elemental_merge="IN04:attn2")
 
 

@@ -122,8 +122,8 @@ class Draft:
             RecipeError: our own notation's reader finds a mistake in what was written.
         """
         lines = list(self._lines)
-        if len(lines) == 1:
-            lines = [("result", lines[0][1])]
+        if lines and (len(lines) == 1 or "result" not in self._models):
+            lines[-1] = ("result", lines[-1][1])
         text = "".join(f"{name} = {expression}\n" for name, expression in lines)
         options = ", ".join(f"{name}={spell_name(value)}" for name, value in self._options.items())
         text += f"save({options})\n" if options else ""

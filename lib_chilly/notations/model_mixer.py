@@ -188,7 +188,8 @@ def _alpha(each: Mixed, draft: Draft) -> str:
         return weights_text(each.numbers)
     last = each.numbers[-1]
     rules: list[Rule] = [("TIME", last), ("FINAL", last)]
-    rules += element_rules(each.elements, Blocks(order, {}, ("TIME", "FINAL")), draft)
+    blocks = Blocks(order, {}, ("sd1",) if order is SD1_BLOCKS else ("sdxl",), ("TIME", "FINAL"))
+    rules += element_rules(each.elements, blocks, draft)
     left = ("VAE",) if order is SD1_BLOCKS else ("VAE", "LABEL")
     if order is SD1_BLOCKS:
         draft.note("should the models be SDXL, LABEL would stay as it is too: add 'LABEL: 0' to the rules.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +15,6 @@ from .draft import WEIGHT
 
 LARGEST_FILE_BYTES = 1 << 20
 _COUNTS = (26, 25, 20, 19, 110, 61, 58)
-_HEADINGS = ("preset_name", "preset_weights")
 
 
 @dataclass(frozen=True)
@@ -65,12 +64,6 @@ def read_preset_file(path: Path) -> dict[str, NamedWeights]:
             f"there is no preset in '{path}': a line is NAME, a tab, a colon or a comma, and 26, 25, 20 or 19 numbers."
         )
     return found
-
-
-def preset_lines(presets: Iterable[NamedWeights], separator: str = "\t") -> str:
-    """The text of a preset file, its headings first; reading it gives the same presets."""
-    rows = [_HEADINGS, *((preset.name, ",".join(preset.texts)) for preset in presets)]
-    return "".join(f"{name}{separator}{weights}\n" for name, weights in rows)
 
 
 def read_preset_files(paths: Sequence[Path]) -> dict[str, NamedWeights]:

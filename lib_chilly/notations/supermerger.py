@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from ..expression import shortened
 from .draft import Draft, Imported, weights_text
-from .element_lines import SDXL_BLOCKS, Blocks, Rule, element_rules, lane_runs, sd1_blocks, sdxl_blocks, split_lines
+from .element_lines import SD1_BLOCKS, SDXL_BLOCKS, Blocks, Rule, element_rules, lane_runs, sd1_blocks, sdxl_blocks, split_lines
 
 METADATA = "SuperMerger's metadata"
 _METHODS = {
@@ -164,7 +164,8 @@ def _listed(draft: Draft, base: object, rest: object, name: str) -> Weights:
 
 
 def _blocks(merge: Merge) -> Blocks:
-    return sdxl_blocks() if _is_sdxl(merge) else sd1_blocks()
+    lists = [value for value in merge.weights.values() if not isinstance(value, Fraction)]
+    return sdxl_blocks() if _is_sdxl(merge) else sd1_blocks(is_certain=any(len(value) == len(SD1_BLOCKS) for value in lists))
 
 
 def _is_sdxl(merge: Merge) -> bool:
