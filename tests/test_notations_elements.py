@@ -24,10 +24,9 @@ def supermerger_block(key: str, architecture: Architecture) -> str:
     )
 
 
-def supermerger_number(
-    key: str, block: str, numbers: dict[str, Fraction], lines: Sequence[str], order: Sequence[str]
-) -> Fraction:
+def supermerger_number(key: str, block: str, numbers: dict[str, Fraction], lines: Sequence[str]) -> Fraction:
     """A key's alpha: its block's number, then each line that means the key, the last one winning."""
+    order = list(numbers)
     value = numbers[block]
     for line in lines:
         blocks, elements, ratio = line.split(":")
@@ -48,22 +47,7 @@ def weights_of(recipe: dict, architecture: Architecture) -> KeyWeights:
     return resolve(Checker.of(imported.recipe).weights(call.parameters[0][1]), architecture, Fraction(0))
 
 
-ELEMENTS = [
-    "",
-    "attn",
-    "attn1",
-    "attn2",
-    "attn2.to_k",
-    "norm",
-    "bias",
-    "ff",
-    "proj",
-    "0",
-    "time_embed",
-    "to_out.0 in_layers",
-    "model",
-    "none",
-]
+WORDS = ["attn", "attn1", "attn2", "attn2.to_k", "norm", "bias", "ff", "proj", "0", "time_embed", "to_out.0 in_layers", "none"]
 
 
 @st.composite
