@@ -116,6 +116,7 @@ def test_infotext_of_model_mixer_is_a_step_for_each_model():
     assert read_recipe(recipe.canonical()) == recipe
     assert recipe.notes[0] == "The recipe was read from model-mixer's infotext."
     assert "TIME and FINAL take the last block's number" in " ".join(recipe.notes)
+    assert read_recipe(INFOTEXT.replace(", ModelMixer", "\nModelMixer")) == recipe
 
 
 def infotext(**fields: str) -> str:
@@ -417,6 +418,7 @@ def test_any_value_in_the_place_of_any_other_is_read_or_refused(make, data: st.D
         "ModelMixer model a: " + '"' + "\\" * 200_000,
         "ModelMixer model a: A, " + "ModelMixer " * 50_000,
         "ModelMixer model a: A" + " " * 200_000,
+        "ModelMixer model a: A" + ",ModelMixer b:" * 70_000,
         "version 0.1.0\n" + 'merge "' + "\\" * 19_000,
         "1,2024.01.01 00.00.00," + '"' * 100_001,
         "1,2024.01.01 00.00.00," + " x 0.5 + " * 20_000 + ",,,,,,0.5,0.5,Weight sum,False",
@@ -424,7 +426,7 @@ def test_any_value_in_the_place_of_any_other_is_read_or_refused(make, data: st.D
         "IN00:" + " " * 480 + "x",
         "{" * 60_000,
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_hostile_text_costs_little(text: str):
     started = time.perf_counter()

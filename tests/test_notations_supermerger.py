@@ -165,6 +165,9 @@ def test_excluded_blocks_and_elements_keep_the_first_model_in_every_parameter():
 
 def test_only_included_blocks_take_part():
     assert step(metadata(Include=["OUT03", "OUT04"])) == f"weighted_sum({A}, {B}, alpha={{*: 0, OUT03: 0.3, OUT04: 0.3}})"
+    assert step(metadata(Include=["attn2", "absent"])) == f"weighted_sum({A}, {B}, alpha={{*: 0, */*attn2*: 0.3}})"
+    assert step(metadata(Include=["print"])) == f"weighted_sum({A}, {B}, alpha=0)"
+    assert step(metadata(Include=[""])) == f"weighted_sum({A}, {B}, alpha=0.3)"
     found = step(metadata(Include=["BASE", "M00"], mbw=True, weights_alpha=HALVES))
     assert found == f"weighted_sum({A}, {B}, alpha={{*: 0, BASE: 0.3, M00: 0.25}})"
 

@@ -84,6 +84,20 @@ def element_rules(lines: Sequence[str], blocks: Blocks, draft: Draft) -> list[Ru
     return rules
 
 
+def matching(elements: Sequence[str], blocks: Blocks, draft: Draft) -> list[str]:
+    """Those elements in any block that stand in a key's name; what does not is said.
+
+    Raises:
+        RecipeError: one that can stand in no name.
+    """
+    for element in elements:
+        if not _ELEMENT.fullmatch(element):
+            raise draft.error(f"'{shortened(element)}' is neither a block nor a part of a key's name.")
+        if not _matches("", element, blocks.architectures):
+            draft.note(f"'{shortened(element)}' matches no key, there as here.")
+    return [element for element in elements if _matches("", element, blocks.architectures)]
+
+
 def translation(text: str) -> RecipeError | None:
     """For a text of nothing but such lines: what to write instead; None for any other text."""
     lines = [line for line in re.split(r"[,\n]", text) if line.strip()]

@@ -16,7 +16,8 @@ from .supermerger import named
 
 METADATA, INFOTEXT = "model-mixer's metadata", "model-mixer's infotext"
 _START = re.compile(r"(?:^|,)[ \t]*ModelMixer model a:", re.MULTILINE)
-_FIELD = re.compile(r"(?:^|,)[ \t]*ModelMixer ([a-z][a-z ]{0,30}):[ \t]*")
+_FIELD = re.compile(r"(?:^|,)[ \t]*ModelMixer ([a-z][a-z ]{0,30}):[ \t]*", re.MULTILINE)
+_VALUE = re.compile(r'("(?:[^"\\\n]|\\.)*")|[^,\n]*')
 _LETTERS = "bcdefghijklmnopqrstuvwxyz"
 LONGEST_INFOTEXT = 1 << 20
 
@@ -100,21 +101,16 @@ def _fields(text: str) -> Iterator[tuple[str, str]]:
     """Name and value of each `ModelMixer name: value`; a value with commas stands in quotes, as JSON writes them."""
     position = 0
     while match := _FIELD.search(text, position):
-        position = match.end()
-        quoted = re.compile(r'"(?:[^"\\\n]|\\.)*"').match(text, position)
-        end = (
-            quoted.end()
-            if quoted
-            else min((found for mark in ",\n" if (found := text.find(mark, position)) >= 0), default=len(text))
-        )
-        value = text[position:end].strip()
-        if quoted:
+        found = _VALUE.match(text, match.end())
+        assert found is not None
+        position = found.end()
+        value = found[0].strip()
+        if found[1]:
             try:
-                value = str(json.loads(quoted[0]))
+                value = str(json.loads(value))
             except ValueError:
-                value = quoted[0][1:-1]
+                value = value[1:-1]
         yield match[1], value
-        position = end
 
 
 def _mixed(fields: Mapping[str, str], letter: str, draft: Draft) -> Mixed:

@@ -8,7 +8,18 @@ from fractions import Fraction
 
 from ..expression import shortened
 from .draft import Draft, Imported, weights_text
-from .element_lines import SD1_BLOCKS, SDXL_BLOCKS, Blocks, Rule, element_rules, lane_runs, sd1_blocks, sdxl_blocks, split_lines
+from .element_lines import (
+    SD1_BLOCKS,
+    SDXL_BLOCKS,
+    Blocks,
+    Rule,
+    element_rules,
+    lane_runs,
+    matching,
+    sd1_blocks,
+    sdxl_blocks,
+    split_lines,
+)
 
 METADATA = "SuperMerger's metadata"
 _METHODS = {
@@ -34,6 +45,7 @@ class Merge:
         weights: parameter to a number, or to the numbers of its blocks, BASE's first.
         elements: `Blocks:Elements:Ratio` lines.
         choice, chosen: "Off", "Include" or "Exclude", and the blocks and elements that it is about.
+        is_converted: whether SDXL's numbers are 20; the history has them as they were typed, perhaps 26.
     """
 
     models: Sequence[tuple[object, object]]
@@ -43,6 +55,7 @@ class Merge:
     elements: Sequence[str] = ()
     choice: str = "Off"
     chosen: Sequence[str] = ()
+    is_converted: bool = True
 
 
 def read_metadata(recipe: Mapping[str, object], models: Mapping[str, object]) -> Imported:
@@ -120,14 +133,14 @@ def _value(merge: Merge, name: str, draft: Draft) -> str:
     blocks = _blocks(merge)
     rules = element_rules(merge.elements, blocks, draft) if name == "alpha" else []
     names = [item for item in merge.chosen if item in blocks.order or item == "VAE"]
-    elements = [item for item in merge.chosen if item not in names and item not in _NO_BLOCK]
+    elements = matching([item for item in merge.chosen if item not in names and item not in _NO_BLOCK], blocks, draft)
     if merge.choice == "Exclude":
-        patterns = [*_lanes(names, blocks), *(f"*/*{element}*" for element in _checked(elements, draft))]
+        patterns = [*_lanes(names, blocks), *(f"*/*{element}*" for element in elements)]
         return weights_text(weights, [*rules, *((pattern, Fraction(0)) for pattern in patterns)])
-    if merge.choice == "Include" and (names or elements):
+    if merge.choice == "Include" and merge.chosen:
         if rules or (elements and not isinstance(weights, Fraction)):
             raise draft.error("Include goes here with block weights or with elements, not with both. Write the rules by hand.")
-        return weights_text(Fraction(0), _included(weights, names, _checked(elements, draft), blocks))
+        return weights_text(Fraction(0), _included(weights, names, elements, blocks))
     return weights_text(weights, rules)
 
 
@@ -144,13 +157,6 @@ def _lanes(names: Sequence[str], blocks: Blocks) -> list[str]:
     return [*lane_runs(names, blocks), *(["VAE"] if "VAE" in names and "BASE" not in names else [])]
 
 
-def _checked(elements: Sequence[str], draft: Draft) -> Sequence[str]:
-    for element in elements:
-        if not element.replace(".", "").replace("_", "").replace("-", "").isalnum():
-            raise draft.error(f"'{shortened(element)}' is neither a block nor a part of a key's name.")
-    return elements
-
-
 def _listed(draft: Draft, base: object, rest: object, name: str) -> Weights:
     """BASE's number and the blocks', in one list.
 
@@ -165,7 +171,9 @@ def _listed(draft: Draft, base: object, rest: object, name: str) -> Weights:
 
 def _blocks(merge: Merge) -> Blocks:
     lists = [value for value in merge.weights.values() if not isinstance(value, Fraction)]
-    return sdxl_blocks() if _is_sdxl(merge) else sd1_blocks(is_certain=any(len(value) == len(SD1_BLOCKS) for value in lists))
+    if _is_sdxl(merge):
+        return sdxl_blocks()
+    return sd1_blocks(is_certain=merge.is_converted and any(len(value) == len(SD1_BLOCKS) for value in lists))
 
 
 def _is_sdxl(merge: Merge) -> bool:
@@ -190,14 +198,12 @@ def _note_differences(merge: Merge, draft: Draft) -> None:
         draft.note(
             "of 110 numbers SuperMerger never reads the last, VAE's: its VAE takes the first; and beta's list overrides alpha."
         )
-    if not merge.elements and merge.choice == "Off":
-        return
-    if _is_sdxl(merge):
+    if merge.elements and _is_sdxl(merge):
         draft.note(
             "on SDXL SuperMerger reads the blocks of element lines shifted: M00 as its OUT02, IN09 to IN11 as its M00 to OUT01, "
             "OUT00.. as its OUT03..; here a block's name means that block."
         )
-    elif not lists:
+    elif (merge.elements or merge.chosen) and not lists:
         draft.note(
             "no list says the architecture, so blocks are SD 1.x's. On SDXL, IN00 is LABEL in SuperMerger too: add a rule."
         )

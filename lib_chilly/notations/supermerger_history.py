@@ -70,6 +70,7 @@ def read(text: str) -> Imported:
         split_lines(row.get("elements", ""), draft),
         choice,
         [*chosen, *split_lines(row.get("chosen_elements", ""), draft)] if choice != "Off" else [],
+        is_converted=False,
     )
     write(merge, draft)
     _options(row, draft)
