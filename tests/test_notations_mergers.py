@@ -389,11 +389,9 @@ def test_json_text_that_is_no_recipe_is_one_sentence(text: str, said: str):
         read_recipe(text)
 
 
-HOSTILE = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=8,
-)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+LISTS = SCALARS | st.lists(SCALARS, max_size=4)
+HOSTILE = LISTS | st.lists(LISTS, max_size=4) | st.dictionaries(st.text(max_size=8), LISTS, max_size=4)
 
 
 @pytest.mark.parametrize("make", [webui, mixer], ids=["webui", "model-mixer"])

@@ -140,21 +140,3 @@ def test_rules_with_a_glob_behind_a_lane_mean_keys_of_that_lane_alone(tmp_path: 
     }
     assert main(["plan", "weighted_sum(A, B, alpha={OUT00/*attn*: 1})", "--models", str(tmp_path)]) == 2
     assert "'OUT00/*attn*' matches no key of SD 1.x" in capsys.readouterr().err
-
-
-def test_imported_recipe_plans_with_its_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    write_models(tmp_path, A=model(1), B=model(2))
-    elements = "IN04-IN05:attn2:0.5,NOT BASE IN00-M00:norm:0.25"
-    said = {"type": "sd-webui-supermerger", "mode": "Weight sum", "calcmode": "normal", "mbw": False, "base_alpha": 0.1}
-    text = json.dumps({**said, "model_a": "A", "model_b": "B", "elemental_merge": elements})
-    assert main(["plan", text, "--models", str(tmp_path), "--json"]) == 0
-    plan = json.loads(capsys.readouterr().out)
-    assert plan["folded"]["IN04/attn2"] == {"A": 0.5, "B": 0.5} and plan["folded"]["TIME"] == {"A": 0.9, "B": 0.1}
-    assert plan["folded"]["OUT05/*norm*"] == {"A": 0.75, "B": 0.25}
-    assert "The recipe was read from SuperMerger's metadata." in plan["warnings"]
-
-
-@pytest.mark.parametrize("name", ["recipe.mecha", "history.csv", "meta.json"])
-def test_name_of_a_recipe_file_that_is_missing_is_said(name: str, capsys: pytest.CaptureFixture[str]):
-    assert main(["plan", name]) == 2
-    assert "was not found" in capsys.readouterr().err

@@ -1,0 +1,82 @@
+"""Other mergers' recipes on the command line: as text, as a file's name, and out of a checkpoint's header."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from checkpoints import model, write_file, write_models
+
+from lib_chilly.cli import main
+
+
+def test_imported_recipe_plans_with_its_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_models(tmp_path, A=model(1), B=model(2))
+    elements = "IN04-IN05:attn2:0.5,NOT BASE IN00-M00:norm:0.25"
+    said = {"type": "sd-webui-supermerger", "mode": "Weight sum", "calcmode": "normal", "mbw": False, "base_alpha": 0.1}
+    text = json.dumps({**said, "model_a": "A", "model_b": "B", "elemental_merge": elements})
+    assert main(["plan", text, "--models", str(tmp_path), "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["folded"]["IN04/attn2"] == {"A": 0.5, "B": 0.5} and plan["folded"]["TIME"] == {"A": 0.9, "B": 0.1}
+    assert plan["folded"]["OUT05/*norm*"] == {"A": 0.75, "B": 0.25}
+    assert "The recipe was read from SuperMerger's metadata." in plan["warnings"]
+
+
+@pytest.mark.parametrize("name", ["recipe.mecha", "history.csv", "meta.json"])
+def test_name_of_a_recipe_file_that_is_missing_is_said(name: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", name]) == 2
+    assert "was not found" in capsys.readouterr().err
+
+
+def merged_elsewhere(folder: Path, **changes: object) -> Path:
+    """A file with the metadata that the webui writes into its merges."""
+    hashes = [hashlib.sha256((folder / f"{name}.safetensors").read_bytes()).hexdigest() for name in "AB"]
+    recipe = {
+        "type": "webui",
+        "primary_model_hash": hashes[0],
+        "secondary_model_hash": hashes[1],
+        "interp_method": "Weighted sum",
+        "multiplier": 0.3,
+        "save_as_half": True,
+        **changes,
+    }
+    models = {sha256: {"name": f"{name}.safetensors"} for sha256, name in zip(hashes, "AB", strict=True)}
+    metadata = {"sd_merge_recipe": json.dumps(recipe), "sd_merge_models": json.dumps(models)}
+    (folder / "elsewhere").mkdir()
+    return write_file(folder / "elsewhere" / "M.safetensors", model(3), metadata)
+
+
+def test_file_of_another_merger_is_made_again_from_its_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_models(tmp_path, A=model(1), B=model(2))
+    merged = merged_elsewhere(tmp_path)
+    again, by_hand = tmp_path / "again.safetensors", tmp_path / "by hand.safetensors"
+    assert main(["merge", "--from", str(merged), "--models", str(tmp_path), "-o", str(again)]) == 0
+    assert "note: The recipe was read from the webui's metadata." in capsys.readouterr().out
+    titles = [
+        f'"{name}.safetensors [{hashlib.sha256((tmp_path / f"{name}.safetensors").read_bytes()).hexdigest()[:10]}]"'
+        for name in "AB"
+    ]
+    recipe = f"weighted_sum({titles[0]}, {titles[1]}, alpha=0.3)"
+    assert main(["merge", recipe, "--models", str(tmp_path), "-o", str(by_hand)]) == 0
+    assert again.read_bytes() == by_hand.read_bytes()
+
+
+def test_file_of_another_merger_whose_source_has_changed_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_models(tmp_path, A=model(1), B=model(2))
+    merged = merged_elsewhere(tmp_path)
+    write_models(tmp_path, B=model(4))
+    assert main(["merge", "--from", str(merged), "--models", str(tmp_path), "-o", str(tmp_path / "out.safetensors")]) == 2
+    assert "it is another file than the recipe means" in capsys.readouterr().err
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_file_of_another_merger_with_an_unknown_method_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_models(tmp_path, A=model(1), B=model(2))
+    merged = merged_elsewhere(tmp_path, interp_method="Sigmoid")
+    command = ["merge", "--from", str(merged), "--models", str(tmp_path), "-o", str(tmp_path / "out.safetensors")]
+    assert main(command) == 2
+    assert "no method here for 'Sigmoid'" in capsys.readouterr().err
+    assert main([*command, "--presets", "x.tsv"]) == 2
+    assert "leave out RECIPE, --seed, --variants and --presets" in capsys.readouterr().err
