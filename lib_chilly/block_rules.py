@@ -34,7 +34,7 @@ def key_rule(pattern: str, value: Fraction, architecture: Architecture) -> KeyRu
     lanes = lanes_of(where, architecture)
     if not kind and lanes is not None:
         return KeyRule(lanes, None, None, value)
-    keys = _glob(kind) if "*" in kind or "." in kind else architecture.classes.get(kind or where)
+    keys = key_glob(kind) if "*" in kind or "." in kind else architecture.classes.get(kind or where)
     if keys is None or (kind and lanes is None):
         raise _no_such(kind if kind and lanes is not None else where, architecture)
     if not any(

@@ -63,7 +63,7 @@ class Draft:
         Args:
             what: which model, such as "model A", for the message when there is none.
         """
-        if not isinstance(name, str) or not name.strip() or name.strip() in ("None", "-"):
+        if not isinstance(name, str) or not name.strip() or name.strip() == "None":
             raise self.error(f"it does not name {what}.")
         name = name.strip()
         if len(name) > _LONGEST_NAME or not name.isprintable():
