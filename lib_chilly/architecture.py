@@ -66,6 +66,7 @@ class Architecture:
     """One row of the table of architectures.
 
     Attributes:
+        latents: which kind of latents its VAE makes; VAEs of two kinds may have the same shapes. "" where files do not say.
         slots: names of the numbers in a pasted list, in order; BASE first.
         lanes: lane to the slot whose number it takes from a pasted list, in display order.
         lists: other lists of numbers, each of a length of its own.
@@ -82,6 +83,7 @@ class Architecture:
 
     name: str
     title: str
+    latents: str
     slots: tuple[str, ...]
     lanes: Mapping[str, str]
     lists: tuple[NumberList, ...]
@@ -164,6 +166,7 @@ def load(name: str) -> Architecture:
     return Architecture(
         name=row["name"],
         title=row["title"],
+        latents=row["latents"],
         slots=tuple(row["slots"]),
         lanes=row["lanes"],
         lists=tuple(NumberList(each["title"], tuple(each["slots"]), _compile_rules(each["rules"])) for each in row["lists"]),

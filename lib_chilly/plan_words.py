@@ -15,6 +15,7 @@ from .recipe import Recipe
 from .registry import get_method
 from .sidecar import Sidecar
 from .sources import Source
+from .vae import is_told_apart
 
 
 def warnings_of(recipe: Recipe, library: ModelLibrary, maker: JobMaker) -> list[str]:
@@ -105,7 +106,9 @@ def _written(maker: JobMaker, jobs: Sequence[KeyJob], sidecar: Sidecar | None) -
     """How the output is written where that is not as the recipe's steps alone would have it."""
     found = []
     if maker.vae is not None:
-        found.append(f"the VAE is that of '{maker.sources[maker.vae].name}', whatever the steps say of it.")
+        taken = maker.sources[maker.vae]
+        unsure = "" if is_told_apart(taken) else f" Nothing in the file tells whether it was made for {taken.architecture.title}."
+        found.append(f"the VAE is that of '{taken.name}', whatever the steps say of it.{unsure}")
     copies = sum(maker.is_ema_copy(job.key) for job in jobs)
     if copies:
         found.append(f"{copies} EMA copies are merged with the weights of the keys that they are copies of.")

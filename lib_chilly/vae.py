@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .architecture import Architecture, known_keys
+from .architecture import Architecture, detect, known_keys
 from .checkpoint import Checkpoint, TensorInfo, open_checkpoint
 from .errors import ArchitectureError, RecipeError
 from .header import quoted
@@ -37,12 +37,36 @@ def take_vae(choice: str | None, library: ModelLibrary, sources: list[Source]) -
     number = next((n for n, source in enumerate(sources) if source.checkpoint.path.resolve() == path.resolve()), len(sources))
     if number == len(sources):
         checkpoint = open_checkpoint(path)
+        _check_latents(checkpoint, architecture)
         sources.append(Source(without_suffix(choice), checkpoint, architecture, _vae_tensors(checkpoint, architecture), ()))
     taken = {key: info for key, info in sources[number].tensors.items() if architecture.component_of(key) == "vae"}
     if not taken:
         raise ArchitectureError(f"save option 'vae': {quoted(path.name)} has no VAE. Name a checkpoint with one, or a VAE file.")
     _check_fit(path.name, taken, merged, architecture)
     return number
+
+
+def is_told_apart(source: Source) -> bool:
+    """Whether the file says which kind of latents its VAE makes; a VAE by itself does not, and shapes do not tell."""
+    return _latents(source.checkpoint) != ""
+
+
+def _latents(checkpoint: Checkpoint) -> str:
+    """What kind of latents a file's VAE makes; "" where it does not say."""
+    try:
+        return detect({key: info.shape for key, info in checkpoint.tensors.items()}, checkpoint.path.name).latents
+    except ArchitectureError:
+        return ""
+
+
+def _check_latents(checkpoint: Checkpoint, architecture: Architecture) -> None:
+    """A VAE of another kind may have the same shapes, and then every picture is broken."""
+    found = _latents(checkpoint)
+    if found not in ("", architecture.latents):
+        raise ArchitectureError(
+            f"save option 'vae': {quoted(checkpoint.path.name)} has a VAE for latents of {found}; those of {architecture.title} "
+            "are another kind, whatever their shapes. Name a VAE that was made for it."
+        )
 
 
 def claimed_hash(choice: str | None) -> str | None:

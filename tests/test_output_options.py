@@ -32,9 +32,10 @@ from reference import Stored, read_file, scaled_fp8, weighted
 from safetensors import safe_open
 
 from lib_chilly.engine import merge
-from lib_chilly.errors import MergeError, OutputError
+from lib_chilly.errors import ArchitectureError, MergeError, OutputError
 from lib_chilly.measure import scale_of
 from lib_chilly.recipe_text import parse_recipe
+from lib_chilly.synth import synthesise
 
 MIX = "M = weighted_sum(a, b, alpha=0.3)"
 SHARES = (Fraction("0.7"), Fraction("0.3"))
@@ -281,7 +282,7 @@ def test_vae_is_taken_whole_from_a_checkpoint_or_a_file_in_either_spelling(with_
     assert {key: tensor for key, tensor in written.items() if key.startswith(VAE)} == vae_file(7, VAE)
     assert {key for key in written if not key.startswith(VAE)} == set(model(0, without=["VAE"]))
     assert [source.name for source in plan.sources] == ["a", "b", name]
-    assert f"the VAE is that of '{name}', whatever the steps say of it." in plan.notes
+    assert f"the VAE is that of '{name}', whatever the steps say of it." in " ".join(plan.notes)
     assert not any("lacks" in note for note in plan.notes)
     assert {label: dict(row.exact) for label, row in plan.rows.items() if row.lane == "VAE"} == {"VAE": {2: 1}}
     assert report.change["VAE"] is None
@@ -297,6 +298,27 @@ def test_vae_is_taken_from_a_diffusers_folder(tmp_path_factory: pytest.TempPathF
     merge_in(folder, 'M = one\nsave(vae="parts/")', tmp_path / "out.tmp")
     vaes = ({k: t for k, t in read_file(path).items() if k.startswith(VAE)} for path in (tmp_path / "out.tmp", two))
     assert next(vaes) == next(vaes)
+
+
+@pytest.fixture(scope="module")
+def true_vaes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models of several architectures as they are released, and the VAE of one of them by itself."""
+    folder = tmp_path_factory.mktemp("vaes")
+    for name in ("sd1", "sd2", "sdxl", "flux", "vae"):
+        synthesise(name, "tiny", folder / f"{name}.safetensors", seed=1)
+    return folder
+
+
+@pytest.mark.parametrize(("model_name", "vae"), [("sd1", "sdxl"), ("sdxl", "sd1"), ("sdxl", "sd2"), ("sd1", "flux")])
+def test_vae_for_other_latents_is_refused_whatever_its_shapes(true_vaes: Path, model_name: str, vae: str):
+    with pytest.raises(ArchitectureError, match=r"VAE for latents of .*another kind"):
+        plan_in(true_vaes, f"M = {model_name}\nsave(vae={vae})")
+
+
+@pytest.mark.parametrize(("vae", "is_told"), [("sd2", True), ("vae", False)])
+def test_vae_that_nothing_tells_apart_is_said_to_be_so(true_vaes: Path, vae: str, is_told: bool):
+    notes = " ".join(plan_in(true_vaes, f"M = sd1\nsave(vae={vae})").notes)
+    assert ("Nothing in the file tells" in notes) is not is_told
 
 
 def test_vae_is_rounded_once_to_the_output_s_dtype(with_vaes: Path, tmp_path: Path):
