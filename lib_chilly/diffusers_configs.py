@@ -9,6 +9,8 @@ from pathlib import Path
 
 from .diffusers_folder import INDEX, SCHEDULER, read_json
 from .diffusers_keys import COMPONENTS
+from .header import quoted
+from .own_files import is_own
 
 _FACTS = Path(__file__).with_suffix(".json")
 _TOKENIZERS = ("tokenizer", "tokenizer_2")
@@ -35,17 +37,18 @@ def small_files(
         has_zero_snr: whether its noise schedule was trained down to zero signal.
 
     Returns:
-        Name below the folder to content, and sentences on what could not be made.
+        Name below the folder to content, and sentences on what could not be made or was not taken from the sources.
 
     Raises:
         CheckpointError: a source's config is no JSON.
     """
     facts = _facts()[architecture]
+    left_out: list[str] = []
     found: dict[str, dict] = {}
     for name, known in facts["files"].items():
         folder = name.partition("/")[0]
         if folder not in COMPONENTS or folder in components:
-            given = next((donor / name for donor in donors if name != INDEX and (donor / name).is_file()), None)
+            given = next((donor / name for donor in donors if name != INDEX and _is_given(donor, name, left_out)), None)
             found[name] = read_json(given) if given else dict(known)
     found["unet/config.json"]["in_channels"] = channels
     found[SCHEDULER] |= {"prediction_type": _PREDICTIONS[prediction]} if prediction in _PREDICTIONS else {}
@@ -54,25 +57,50 @@ def small_files(
     index["_class_name"] = facts["pipelines"].get(str(channels), facts["pipelines"]["4"])
     index["scheduler"] = ["diffusers", found[SCHEDULER].get("_class_name", index["scheduler"][1])]
     index |= {component: [None, None] for component in COMPONENTS if component in index and component not in components}
-    tokenizers = {folder: _tokenizer(folder, donors) for folder in _TOKENIZERS if folder in index}
+    tokenizers = {folder: _tokenizer(folder, donors, left_out) for folder in _TOKENIZERS if folder in index}
     missing = [folder for folder, files in tokenizers.items() if not files]
     raw = {name: (json.dumps(value, indent=2) + "\n").encode() for name, value in found.items()}
     for files in tokenizers.values():
         raw |= files
     notes = [f"no source has the files of {', '.join(missing)}: copy them from another {architecture} folder."] if missing else []
-    return raw, notes
+    return raw, notes + left_out[:_MOST_FILES]
 
 
-def _tokenizer(folder: str, donors: Sequence[Path]) -> dict[str, bytes]:
+def _is_given(donor: Path, name: str, left_out: list[str]) -> bool:
+    """Whether a source has the file itself. A link out of its folder would bring any file of this machine into the output."""
+    if not (donor / name).is_file():
+        return False
+    if is_own(donor, donor / name):
+        return True
+    left_out.append(f"{quoted(name)} of {quoted(donor.name)} is left out: it is a link that leads out of the model's folder.")
+    return False
+
+
+def _tokenizer(folder: str, donors: Sequence[Path], left_out: list[str]) -> dict[str, bytes]:
     """The files of the first donor that has any: texts and JSON, nothing large."""
     for donor in donors:
-        paths = [path for path in sorted((donor / folder).glob("*")) if path.suffix in (".json", ".txt") and path.is_file()]
-        found = {
-            f"{folder}/{path.name}": path.read_bytes() for path in paths[:_MOST_FILES] if path.stat().st_size <= _LARGEST_BYTES
-        }
+        names = [f"{folder}/{path.name}" for path in sorted((donor / folder).glob("*")) if path.suffix in (".json", ".txt")]
+        found = {}
+        for name in [name for name in names if _is_given(donor, name, left_out)][:_MOST_FILES]:
+            content = _content(donor / name)
+            if content is None:
+                left_out.append(f"{quoted(name)} of {quoted(donor.name)} is left out: it is no text or no JSON, or too large.")
+            else:
+                found[name] = content
         if found:
             return found
     return {}
+
+
+def _content(path: Path) -> bytes | None:
+    """A JSON file that is JSON, or a text; None of anything else."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_BYTES + 1)
+        json.loads(content) if path.suffix == ".json" else content.decode()
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if len(content) <= _LARGEST_BYTES else None
 
 
 @functools.cache

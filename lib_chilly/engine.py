@@ -80,12 +80,14 @@ def merge(
     with _companion(plan.sidecar, sidecar, overwrite) as commit_companion:
         streamed, size, notes = write(plan, dict(enumerate(hashes)) if source_hashes else {}, target, overwrite, run)
         commit_companion()
+    if sidecar and not plan.sidecar:
+        notes = [*notes, f"'{sidecar.name}', which lay beside the output, is removed: the output has no config."]
     plan = dataclasses.replace(plan, notes=(*plan.notes, *notes))
     return make_report(plan, output, streamed, planning_seconds + time.perf_counter() - started, size)
 
 
 def check_output(plan: Plan, output: Path, file_format: str, overwrite: bool) -> tuple[Path, Path | None]:
-    """The file or folder that will be written, and the .yaml beside it; None where there is none to write.
+    """The file or folder that will be written, and the .yaml beside it; None where there is none to write or to remove.
 
     Raises:
         OutputError: it cannot be written, or its name would mislead other programs.
@@ -95,7 +97,7 @@ def check_output(plan: Plan, output: Path, file_format: str, overwrite: bool) ->
         if suffix in SUFFIXES:
             raise OutputError(f"the output is a diffusers folder; name it '{output.with_suffix('')}', not '{output.name}'.")
         return check_target(output, overwrite, REPLACEABLE), None
-    if suffix in (".ckpt", ".pt", ".pth", ".bin"):  # they would take it for a pickle
+    if suffix in (".ckpt", ".pt", ".pth", ".bin", ".yaml"):  # they would take it for a pickle, or a config
         raise OutputError(
             f"the output is a safetensors file; name it '{output.with_suffix('.safetensors')}', not '{output.name}'."
         )
@@ -115,13 +117,26 @@ def _write_file(
 
 @contextmanager
 def _companion(sidecar: Sidecar | None, target: Path | None, overwrite: bool) -> Iterator[Callable[[], None]]:
-    """The config under a temporary name; what is yielded gives it its own, once the checkpoint has its."""
-    if sidecar is None or target is None:
-        yield lambda: None
+    """The config under a temporary name; what is yielded gives it its own, once the checkpoint has its.
+
+    Where there is none to write, that removes another model's from `target`.
+    """
+    if target is None or sidecar is None:
+        yield lambda: _remove_config(target)
         return
     with CheckpointWriter(target, len(sidecar.content), overwrite) as writer:
         writer.write_at(sidecar.content, 0)
         yield writer.commit
+
+
+def _remove_config(target: Path | None) -> None:
+    try:
+        if target:
+            target.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"the merge is written, but '{target}', another model's config, cannot be removed: {error.strerror}. Delete it."
+        ) from None
 
 
 def is_finished(

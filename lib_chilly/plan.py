@@ -113,7 +113,7 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
     check_replacements(sources, jobs, on_nan)
     meant = recipe.option("prediction")
     like_it_first = sorted(maker.merged, key=lambda source: meant is not None and source.prediction != meant)
-    sidecar = find_sidecar(recipe.option("yaml"), like_it_first)
+    sidecar, passed_over = find_sidecar(recipe.option("yaml"), like_it_first)
     return Plan(
         recipe=recipe,
         architecture=sources[0].architecture,
@@ -124,5 +124,5 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
         on_nan=on_nan,
         sidecar=sidecar,
         warnings=tuple(warnings_of(recipe, library, maker)),
-        notes=(*recipe.notes, *maker.notes(), *notes_of(maker, jobs, sidecar)),
+        notes=(*recipe.notes, *maker.notes(), *notes_of(maker, jobs, sidecar), *passed_over),
     )

@@ -8,11 +8,12 @@ from .architecture import Architecture
 from .checkpoint import Checkpoint
 from .diffusers_folder import SCHEDULER, read_json
 from .errors import CheckpointError
+from .own_files import config_beside
 
 EPSILON, V, UNKNOWN = "epsilon", "v", "unknown"
 _METADATA = ("modelspec.prediction_type", "modelspec.predict_key")
 _SPELLINGS = {"epsilon": EPSILON, "eps": EPSILON, "v": V, "v_prediction": V}
-_LARGEST_CONFIG_BYTES = 1 << 16
+_TARGET, _PARAMETERIZATION = ("model", "target"), ("model", "params", "parameterization")
 
 
 def prediction_of(checkpoint: Checkpoint, architecture: Architecture) -> str:
@@ -30,7 +31,7 @@ def prediction_of(checkpoint: Checkpoint, architecture: Architecture) -> str:
             return said
     if checkpoint.parts:
         return _scheduled(checkpoint.path)
-    return _configured(checkpoint.path.with_suffix(".yaml"))
+    return _configured(checkpoint.path)
 
 
 def _scheduled(folder: Path) -> str:
@@ -42,30 +43,26 @@ def _scheduled(folder: Path) -> str:
     return _SPELLINGS.get(said, UNKNOWN) if isinstance(said, str) else UNKNOWN
 
 
-def _configured(path: Path) -> str:
+def _configured(checkpoint: Path) -> str:
     """What `model.params.parameterization` of a config is; its default where a model of latent diffusion does not say it."""
-    values = _read_config(path)
-    said = values.get("model.params.parameterization")
-    if said is None and values.get("model.target", "").startswith("ldm.models.diffusion."):
+    found = config_beside(checkpoint)
+    values = _read_config(found.content.decode()) if found else {}
+    said = values.get(_PARAMETERIZATION)
+    if said is None and values.get(_TARGET, "").startswith("ldm.models.diffusion."):
         return EPSILON
     return _SPELLINGS.get(said or "", UNKNOWN)
 
 
-def _read_config(path: Path) -> dict[str, str]:
-    """The plain `name: value` pairs of a config in block style, under dotted names. All else in it is passed over."""
-    try:
-        if not path.is_file() or path.stat().st_size > _LARGEST_CONFIG_BYTES:
-            return {}
-        lines = path.read_text("utf-8", errors="replace").splitlines()
-    except OSError:
-        return {}
-    values: dict[str, str] = {}
+def _read_config(text: str) -> dict[tuple[str, ...], str]:
+    """Those plain `name: value` pairs of a config in block style that are looked at. All else in it is passed over."""
+    values: dict[tuple[str, ...], str] = {}
     above: list[tuple[int, str]] = []
-    for line in lines:
+    for line in text.splitlines():
         name, colon, rest = line.partition("#")[0].partition(":")
         if colon and name.strip().isidentifier():
             indent, value = len(name) - len(name.lstrip()), rest.strip().strip("'\"")
             above = [*(pair for pair in above if pair[0] < indent), (indent, name.strip())]
-            if value:
-                values.setdefault(".".join(part for _, part in above), value)
+            path = tuple(part for _, part in above)
+            if value and path in (_PARAMETERIZATION, _TARGET):
+                values.setdefault(path, value)
     return values

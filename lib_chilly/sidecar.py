@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,10 @@ from pathlib import Path
 from .errors import OutputError, RecipeError
 from .header import quoted
 from .models import without_suffix
+from .own_files import Config, config_beside
 from .sources import Source
 
 COPY, DROP = "copy", "drop"
-_SUFFIXES = (".yaml", ".yml")
-_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,8 @@ class Sidecar:
     content: bytes
 
 
-def find_sidecar(choice: str | None, sources: Sequence[Source]) -> Sidecar | None:
-    """The .yaml that is copied.
+def find_sidecar(choice: str | None, sources: Sequence[Source]) -> tuple[Sidecar | None, list[str]]:
+    """The .yaml that is copied, and sentences on those that cannot be.
 
     Args:
         choice: of the option `yaml`: a source's name; None or "copy" is the first source that has one, "drop" none.
@@ -35,56 +33,54 @@ def find_sidecar(choice: str | None, sources: Sequence[Source]) -> Sidecar | Non
     Raises:
         RecipeError: the named source does not exist, or has none.
     """
+    notes: list[str] = []
     if choice == DROP:
-        return None
+        return None, notes
     if choice in (None, COPY):
-        return next((found for source in sources if (found := _beside(source))), None)
+        for source in sources:
+            found = _beside(source)
+            if found and not found.fault:
+                return Sidecar(source.name, found.path, found.content), notes
+            if found:
+                notes.append(f"{quoted(found.path.name)}, which lies beside '{source.name}', is passed over: {found.fault}.")
+        return None, notes
     named = next((source for source in sources if source.name == without_suffix(choice)), None)
     if named is None:
         names = ", ".join(source.name for source in sources)
         raise RecipeError(f"save option 'yaml' is copy, drop or a model of this recipe ({names}); here it is '{choice}'.")
     found = _beside(named)
-    if found is None:
+    if found is None or found.fault:
         expected = quoted(named.checkpoint.path.with_suffix(".yaml").name)
-        raise RecipeError(f"save option 'yaml': {expected} is not beside '{named.name}', or is no text. Name another model.")
-    return found
+        why = f" beside '{named.name}' cannot be copied: {found.fault}" if found else f" is not beside '{named.name}'"
+        raise RecipeError(f"save option 'yaml': {expected}{why}. Name another model.")
+    return Sidecar(named.name, found.path, found.content), notes
 
 
 def sidecar_target(sidecar: Sidecar | None, output: Path, overwrite: bool) -> Path | None:
-    """Where the copy goes; None where there is nothing to copy, or it is there already.
+    """Where the copy goes, or where nothing is copied, the file to remove; None where all is well as it is.
 
     Raises:
         OutputError: another file stands there and may not be overwritten.
     """
+    target, found = output.with_suffix(".yaml"), config_beside(output)
     if sidecar is None:
+        if found is None or target.is_dir():
+            return None
+        if not overwrite:
+            raise OutputError(
+                f"'{target}' exists, and other programs would take it for the config of the new model, which has none. "
+                "Delete it, or pass --overwrite to have it removed."
+            )
+        return target
+    if found and found.content == sidecar.content:
         return None
-    target = output.with_suffix(".yaml")
-    if target.is_file() and _read(target) == sidecar.content:
-        return None
-    if target.is_dir() or (not overwrite and (target.exists() or target.is_symlink())):
+    if target.is_dir() or (found and not overwrite):
         raise OutputError(
-            f"'{target}' exists and is not the config of '{sidecar.source}', which goes there. Move it away, pass --overwrite "
-            "or say save(yaml=drop)."
+            f"'{target}' exists and is not the config of '{sidecar.source}', which goes there. Move it away, or pass --overwrite."
         )
     return target
 
 
-def _beside(source: Source) -> Sidecar | None:
-    """What lies under the checkpoint's name; a link that leads to anything but a .yaml is not followed."""
-    if not source.checkpoint.path.is_file():
-        return None
-    path = source.checkpoint.path.with_suffix(".yaml")
-    content = _read(path) if os.path.realpath(path).lower().endswith(_SUFFIXES) else None
-    return Sidecar(source.name, path, content) if content else None
-
-
-def _read(path: Path) -> bytes | None:
-    """A regular file's text; None where there is none, or it is no text, or far too long for a config."""
-    try:
-        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
-            return None
-        content = path.read_bytes()
-        content.decode()
-    except (OSError, ValueError):
-        return None
-    return content
+def _beside(source: Source) -> Config | None:
+    """A diffusers folder has its configs inside."""
+    return None if source.checkpoint.parts else config_beside(source.checkpoint.path)

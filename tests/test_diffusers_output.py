@@ -184,6 +184,57 @@ def test_small_files_are_those_of_the_first_source_that_has_them(models: Path, t
     assert not any("tokenizer" in note for note in report.notes)
 
 
+@pytest.mark.parametrize(
+    "name", ["tokenizer/vocab.json", "tokenizer/merges.txt", "vae/config.json", "scheduler/scheduler_config.json"]
+)
+@pytest.mark.parametrize("through", ["link", "linked folder", "false cache"])
+def test_file_outside_a_source_folder_never_comes_into_the_output(models: Path, tmp_path: Path, name: str, through: str):
+    secret = tmp_path / "elsewhere" / Path(name).name
+    secret.parent.mkdir()
+    secret.write_text('{"secret": 1}')
+    place = tmp_path / "models--x" / "snapshots" / "0" / "donor"
+    place.parent.mkdir(parents=True)
+    donor = folder_of(models, "sd1_one", place)
+    (donor / "tokenizer").mkdir()
+    (donor / name).unlink(missing_ok=True)
+    if through == "false cache":
+        (tmp_path / "models--x" / "blobs").symlink_to(secret.parent)
+        (donor / name).symlink_to(tmp_path / "models--x" / "blobs" / secret.name)
+    elif through == "link" or any((donor / name).parent.iterdir()):
+        (donor / name).symlink_to(secret)
+    else:
+        (donor / name).parent.rmdir()
+        (donor / name).parent.symlink_to(secret.parent)
+    report = merge_in(place.parent, "donor", tmp_path / "made", file_format="diffusers")
+    assert not any(b"secret" in content for content in snapshot(tmp_path / "made").values())
+    said = f"'{name}' of 'donor' is left out: it is a link that leads out of the model's folder."
+    assert report.notes.count(said) == 1
+
+
+def test_files_that_hugging_face_s_cache_links_to_are_the_model_s_own(models: Path, tmp_path: Path):
+    cached = tmp_path / "models--x" / "snapshots" / "0"
+    cached.mkdir(parents=True)
+    donor = folder_of(models, "sd1_one", cached / "donor")
+    (donor / "tokenizer").mkdir()
+    blobs = tmp_path / "models--x" / "blobs"
+    blobs.mkdir()
+    (blobs / "c0ffee").write_text('{"mine": 1}')
+    (donor / "tokenizer/vocab.json").symlink_to("../../../../blobs/c0ffee")
+    merge_in(cached, "donor", tmp_path / "made", file_format="diffusers")
+    assert json_of(tmp_path / "made", "tokenizer/vocab.json") == {"mine": 1}
+
+
+@pytest.mark.parametrize("content", [b"root:x:0:0", b"[" * 200_000, b"\xff\xff"])
+def test_tokenizer_s_json_that_is_none_is_left_out_and_said(models: Path, tmp_path: Path, content: bytes):
+    donor = folder_of(models, "sd1_one", tmp_path / "donor")
+    (donor / "tokenizer").mkdir()
+    (donor / "tokenizer/vocab.json").write_bytes(content)
+    (donor / "tokenizer/merges.txt").write_text("a b")
+    report = merge_in(tmp_path, "donor", tmp_path / "made", file_format="diffusers")
+    assert [path.name for path in (tmp_path / "made/tokenizer").iterdir()] == ["merges.txt"]
+    assert "'tokenizer/vocab.json' of 'donor' is left out: it is no text or no JSON, or too large." in report.notes
+
+
 def test_tokenizers_that_no_source_has_are_said(models: Path, tmp_path: Path):
     report = merge_in(models, "sdxl_one", tmp_path / "m", file_format="diffusers")
     assert "no source has the files of tokenizer, tokenizer_2: copy them from another sdxl folder." in report.notes

@@ -475,7 +475,9 @@ def test_link_under_a_yaml_s_name_that_leads_to_another_kind_of_file_is_not_foll
     secret.write_text("password")
     (folder / "a.yaml").symlink_to(secret)
     assert plan_in(folder, "M = a").sidecar is None
-    assert "'a.yaml' is not beside 'a'" in refusal(folder, "M = a", yaml="a")
+    assert "'a.yaml' beside 'a' cannot be copied: it is a link to another kind" in refusal(folder, "M = a", yaml="a")
+    note = "'a.yaml', which lies beside 'a', is passed over: it is a link to another kind of file."
+    assert plan_in(folder, "M = a").notes.count(note) == 1
     (folder / "a.yaml").unlink()
     (folder / "a.yaml").symlink_to("a.yaml")
     assert plan_in(folder, "M = a").sidecar is None
@@ -485,7 +487,51 @@ def test_link_under_a_yaml_s_name_that_leads_to_another_kind_of_file_is_not_foll
 def test_file_that_is_no_config_is_not_copied(tmp_path: Path, content: bytes):
     folder = write_models(tmp_path, a=model(1))
     (folder / "a.yaml").write_bytes(content)
+    plan = plan_in(folder, "M = a")
+    assert plan.sidecar is None
+    assert sum("'a.yaml', which lies beside 'a', is passed over: it " in note for note in plan.notes) == 1
+    assert not any("passed over" in note for note in plan_in(folder, "M = a", yaml="drop").notes)
+
+
+def test_yaml_that_is_a_link_inside_hugging_face_s_cache_is_the_model_s_own(tmp_path: Path):
+    folder = tmp_path / "models--me--a" / "snapshots" / "0"
+    folder.parent.mkdir(parents=True)
+    write_models(folder, a=model(1))
+    blob = tmp_path / "models--me--a" / "blobs" / "c0ffee"
+    blob.parent.mkdir()
+    blob.write_text("model: a\n")
+    (folder / "a.yaml").symlink_to(blob)
+    sidecar = plan_in(folder, "M = a").sidecar
+    assert sidecar is not None and sidecar.content == b"model: a\n"
+    blob.unlink()
+    blob.symlink_to(write_file(tmp_path / "secret", {}))
     assert plan_in(folder, "M = a").sidecar is None
+
+
+@pytest.mark.parametrize(("recipe", "choice"), [("M = a", "copy"), ("M = b", "drop")])
+def test_stale_yaml_beside_an_output_that_has_none_is_refused_or_removed(with_yaml: Path, tmp_path: Path, recipe, choice):
+    output, stale = tmp_path / "out.safetensors", tmp_path / "out.yaml"
+    stale.write_text("model: another\n")
+    with pytest.raises(OutputError, match=r"out\.yaml' exists, .* Delete it, or pass --overwrite") as caught:
+        merge_in(with_yaml, recipe, output, options={"yaml": choice}, overwrite=False)
+    assert str(stale) in str(caught.value)
+    assert (stale.read_text(), output.exists()) == ("model: another\n", False)
+    report = merge_in(with_yaml, recipe, output, options={"yaml": choice}, overwrite=True)
+    assert (stale.exists(), output.exists()) == (False, True)
+    assert "'out.yaml', which lay beside the output, is removed: the output has no config." in report.notes
+
+
+def test_stale_yaml_stays_where_the_merge_fails(with_yaml: Path, tmp_path: Path):
+    (tmp_path / "x.yaml").write_text("model: another\n")
+    write_file(with_yaml / "a.safetensors", model(1, extras={MATRIX: stored([[np.nan]], "fp32")}))
+    with pytest.raises(MergeError, match="NaN"):
+        merge_in(with_yaml, "M = a", tmp_path / "x.safetensors", overwrite=True)
+    assert (tmp_path / "x.yaml").read_text() == "model: another\n"
+
+
+def test_output_under_a_config_s_name_is_refused(with_yaml: Path, tmp_path: Path):
+    with pytest.raises(OutputError, match=r"name it '.*x\.safetensors', not 'x\.yaml'"):
+        merge_in(with_yaml, "M = b", tmp_path / "x.yaml")
 
 
 def test_yaml_of_a_model_that_has_none_or_is_not_there_is_refused(with_yaml: Path):

@@ -67,10 +67,11 @@ HOSTILE = {
     "a value that is none": "model:\n  params:\n    parameterization: !!python/object/apply:os.system ['false']\n",
     "not UTF-8": b"\xff\xfe\x00model:\x00",
     "binary": bytes(range(256)) * 200,
-    "too long": CONFIG + "#" * (1 << 16),
+    "too long": CONFIG + "#" * (1 << 20),
     "wide": "a" * 60_000 + ":" + " " * 5_000,
     "blank": "model:" + " " * 60_000 + "x",
     "deep": "\n".join(" " * depth + "a:" for depth in range(340)),
+    "long names": "a" * 500_000 + ":\n" + " b: c\n" * 80_000,
     "many": "a:\n" * 20_000,
 }
 
@@ -88,6 +89,16 @@ def test_what_lies_under_the_configs_name_and_is_no_file_is_passed_over(tmp_path
     else:
         path.symlink_to(tmp_path / "nothing")
     assert predicts(tmp_path) == "unknown"
+
+
+def test_config_that_is_a_link_to_another_kind_of_file_is_not_read(tmp_path):
+    (tmp_path / "secret.txt").write_text(CONFIG)
+    (tmp_path / "m.yaml").symlink_to(tmp_path / "secret.txt")
+    assert predicts(tmp_path) == "unknown"
+
+
+def test_config_as_large_as_one_that_is_copied_is_read(tmp_path):
+    assert predicts(tmp_path, {}, CONFIG + "#" * ((1 << 20) - len(CONFIG))) == "v"
 
 
 def write_kinds(folder: Path) -> Path:
