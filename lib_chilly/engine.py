@@ -80,9 +80,8 @@ def merge(
     with _companion(plan.sidecar, sidecar, overwrite) as commit_companion:
         streamed, size, notes = write(plan, dict(enumerate(hashes)) if source_hashes else {}, target, overwrite, run)
         commit_companion()
-    if sidecar and not plan.sidecar:
-        notes = [*notes, f"'{sidecar.name}', which lay beside the output, is removed: the output has no config."]
-    plan = dataclasses.replace(plan, notes=(*plan.notes, *notes))
+    removed = [f"'{sidecar.name}', which lay beside the output, is removed."] if sidecar and not plan.sidecar else []
+    plan = dataclasses.replace(plan, notes=(*plan.notes, *notes, *removed))
     return make_report(plan, output, streamed, planning_seconds + time.perf_counter() - started, size)
 
 
