@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ArchitectureError
+from .header import counted
 
 FOLDER = Path(__file__).parent / "architectures"
 VAE_ALONE = "vae"
@@ -208,7 +209,8 @@ def detect(shapes: Mapping[str, tuple[int, ...]], file_name: str) -> Architectur
     known = ", ".join(architecture.title for architecture in architectures())
     example = f", such as '{min(shapes)}'" if shapes else ""
     raise ArchitectureError(
-        f"'{file_name}' is no checkpoint of a known architecture ({known}): its {len(shapes)} keys{example} fit none of them. "
+        f"'{file_name}' is no checkpoint of a known architecture ({known}): none of them fits its "
+        f"{counted(len(shapes), 'key')}{example}. "
         "Use a whole checkpoint, or a U-Net or VAE by itself; a LoRA, a text encoder or a diffusers part is not one."
     )
 

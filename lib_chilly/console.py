@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .errors import RecipeError
 from .expression import spell
+from .header import counted
 from .key_job import Row
 from .memory import peak_memory_bytes
 from .output_dtypes import wanted_dtypes
@@ -74,7 +75,7 @@ def show(lines: Iterable[str]) -> None:
 
 def describe_plan(plan: Plan, threads: int, folder: Path, use_mmap: bool = False) -> list[str]:
     """What will be done, in lines; `folder` is where the output goes."""
-    lines = [f"{plan.architecture.title}, {len(plan.sources)} sources:"]
+    lines = [f"{plan.architecture.title}, {counted(len(plan.sources), 'source')}:"]
     lines += [
         f"  {source.name:<28} {source.main_dtype():<5} {source.checkpoint.size_bytes:>14,} bytes  {source.checkpoint.path}"
         for source in plan.sources

@@ -95,6 +95,11 @@ def grouped(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
+def counted(number: object, thing: str) -> str:
+    """`number` with the name of what is counted: "1 key", "2 keys"."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def is_text(key: str) -> bool:
     """Whether `key` can be written as UTF-8: JSON and pickles can both hold halves of characters, which no file can."""
     try:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from .architecture import Architecture, detect
 from .checkpoint import open_checkpoint
-from .errors import ArchitectureError
+from .errors import ArchitectureError, CheckpointError
 from .fileio import SourceFile
 from .hashes import hash_file, hash_folder
-from .header import Checkpoint
+from .header import Checkpoint, counted
 from .prediction import prediction_of
+from .provenance import TYPE, read_record
 
 _CHUNK_BYTES = 1 << 18
 
@@ -57,7 +58,7 @@ def describe(facts: Mapping[str, object]) -> list[str]:
     """The facts in lines."""
     lines = [
         f"{facts['file']}: {facts['title'] or 'no known architecture'}, {facts['format']}, {facts['bytes']:,} bytes, "
-        f"{facts['keys']} keys"
+        f"{counted(facts['keys'], 'key')}"
     ]
     lines += [f"  prediction: {facts['prediction']}"] if facts["prediction"] else []
     for name in ("components", "dtypes"):
@@ -70,7 +71,8 @@ def describe(facts: Mapping[str, object]) -> list[str]:
     lines += [f"  unknown keys: {len(unknown)}, such as {unknown[0]!r}"] if unknown else []
     lines += [f"  {name}: {value}" for name, value in facts["hashes"].items()]  # type: ignore[attr-defined]
     metadata: Mapping[str, str] = facts["metadata"]  # type: ignore[assignment]
-    lines += [f"  metadata {name!r}: {_short(value)!r}" for name, value in metadata.items() if name != "chillymerge"]
+    lines += [f"  metadata {name!r}: {_short(value)!r}" for name, value in metadata.items() if name != TYPE]
+    lines += [f"  metadata {TYPE!r}, which is damaged: {_short(metadata[TYPE])!r}"] if _is_damaged(metadata) else []
     if facts["recipe"]:
         lines += ["  recipe:", *(f"    {line!s}" for line in str(facts["recipe"]).splitlines())]
     lines += [f"  made from: {json.dumps(source, ensure_ascii=False)}" for source in facts["sources"]]  # type: ignore[attr-defined]
@@ -152,13 +154,22 @@ def _hashes(checkpoint: Checkpoint) -> dict[str, str]:
 def _provenance(metadata: Mapping[str, str]) -> dict:
     """What our own header says of recipe and sources, as far as it has the right form; nothing in other files, and in lies."""
     try:
-        said = json.loads(metadata["chillymerge"])
+        said = json.loads(metadata[TYPE])
     except (KeyError, ValueError, RecursionError):
         return {}
     if not isinstance(said, dict):
         return {}
     forms = {"recipe": str, "sources": list, "claims": list}
     return {name: said[name] for name, form in forms.items() if isinstance(said.get(name), form)}
+
+
+def _is_damaged(metadata: Mapping[str, str]) -> bool:
+    """Whether our own record is there, but not in its form; whoever wrote or copied it."""
+    try:
+        read_record({TYPE: metadata[TYPE]} if TYPE in metadata else {}, "")
+    except CheckpointError:
+        return True
+    return False
 
 
 def _short(text: str) -> str:

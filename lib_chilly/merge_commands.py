@@ -24,6 +24,7 @@ from .recipe import SAVE_OPTIONS, Recipe
 from .recipe_queue import SUFFIX
 from .recorded_library import RecordedLibrary
 from .report import default_threads, plan_facts
+from .text_files import read_text
 
 _LARGEST_RECIPE_BYTES = 1 << 20
 _RECIPE_SUFFIXES = (".chilly", ".txt", ".mecha", ".json", ".csv", ".tsv")
@@ -45,7 +46,7 @@ class Job:
     output: Path
     plan: Callable[[], Plan]
     source_hashes: bool
-    file_format: str = "safetensors"
+    file_format: str
 
 
 def run_merge(options: argparse.Namespace) -> None:
@@ -84,14 +85,7 @@ def load_recipe(argument: str, draw: Draw | None = None) -> Recipe:
     except (OSError, ValueError):  # too long for a name
         is_file = False
     if is_file:
-        if Path(argument).stat().st_size > _LARGEST_RECIPE_BYTES:
-            raise RecipeError(
-                f"'{argument}' is too large for a recipe; is it a model? Write a recipe over models, such as 'A + B'."
-            )
-        try:
-            return read_recipe(Path(argument).read_text("utf-8-sig"), draw)
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"the recipe '{argument}' cannot be read as UTF-8 text: {error}.") from None
+        return read_recipe(read_text(Path(argument), _LARGEST_RECIPE_BYTES, "recipe"), draw)
     if is_one_line and argument.strip().lower().endswith(_RECIPE_SUFFIXES):
         raise RecipeError(f"the recipe '{argument}' was not found.")
     return read_recipe(argument, draw)
@@ -129,8 +123,17 @@ def _recorded_jobs(options: argparse.Namespace, should_stop: ShouldStop) -> list
         imported = recipe_from_metadata(metadata)
         if imported is None:
             raise CheckpointError(f"'{options.merged}' does not say how it was made: no recipe that is known is in its header.")
+        if options.accept_other_sources:
+            raise RecipeError(
+                f"'{options.merged}' was made by another merger; --accept-other-sources is for files that were made here. "
+                "Leave it out, or write the recipe with the names of other models."
+            )
         others = library_of(options)
-        return [Job(options.output, lambda: plan_for(imported.recipe, others, options), not options.no_source_hashes)]
+
+        def imported_plan() -> Plan:
+            return plan_for(imported.recipe, others, options)
+
+        return [Job(options.output, imported_plan, not options.no_source_hashes, options.format)]
     if not options.json:
         show([f"looking for the sources of '{options.merged.name}'"])
     stopper = _stopper(should_stop)

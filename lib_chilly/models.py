@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from .diffusers_folder import is_diffusers_folder
+from .diffusers_folder import REST, is_diffusers_folder
 from .errors import RecipeError
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth")
@@ -120,7 +120,7 @@ def _name_below(folder: Path, path: Path) -> str:
 
 def _walk(folder: Path) -> Iterator[Path]:
     """Checkpoints below a folder in a fixed order, following symlinks but no folder twice; the insides of diffusers folders
-    are no checkpoints, what lies in them beside their parts is."""
+    are no checkpoints, nor is the rest of one; another file beside its parts, such as the model in one file, is."""
     seen: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -129,9 +129,10 @@ def _walk(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if is_diffusers_folder(Path(parent)):
+        is_model = is_diffusers_folder(Path(parent))
+        if is_model:
             yield Path(parent)
             folders.clear()
         for name in sorted(names):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".") and not (is_model and name == REST):
                 yield Path(parent) / name

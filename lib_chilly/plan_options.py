@@ -36,6 +36,8 @@ def typed(options: Mapping[str, str | None]) -> dict[str, str]:
     for name, value in options.items():
         if value is None:
             continue
+        if not value.strip():
+            raise RecipeError(f"the option {name} is empty. Give it a text, or leave it out.")
         try:
             text = parse_recipe(f"_ = _\nsave(title={spell_name(value)})").option("title")
         except RecipeError:

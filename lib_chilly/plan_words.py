@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from .architecture import NO_LANE
 from .expression import Call, spell
+from .header import counted
 from .jobs import JobMaker
 from .key_job import KeyJob
 from .models import ModelLibrary
@@ -75,7 +76,8 @@ def _absences(maker: JobMaker, jobs: Sequence[KeyJob]) -> list[str]:
                 lanes[job.lane] = lanes.get(job.lane, 0) + 1
         if lanes:
             counts = ", ".join(f"{lane} {count}" for lane, count in lanes.items())
-            found.append(f"'{source.name}' lacks {sum(lanes.values())} keys ({counts}): the other operands settle them.")
+            keys = counted(sum(lanes.values()), "key")
+            found.append(f"'{source.name}' lacks {keys} ({counts}): the other operands settle them.")
     extended = [job for job in jobs if job.extra]
     return found + [f"the extra input channels of '{job.key}' are taken from the models that have them." for job in extended]
 
@@ -86,7 +88,7 @@ def _left_out(maker: JobMaker, jobs: Sequence[KeyJob]) -> list[str]:
     for source in maker.sources:
         scaled = sum(info.scale is not None for info in source.tensors.values())
         if source.respelled and not source.bare:
-            found.append(f"{source.respelled} keys of '{source.name}' are spelled another way in the file.")
+            found.append(f"'{source.name}' has {counted(source.respelled, 'key')} in another spelling.")
         if source.checkpoint.consumed:
             found.append(
                 f"{scaled} scaled fp8 tensors of '{source.name}' are read with their scales; "

@@ -41,7 +41,7 @@ def run_queue(options: argparse.Namespace) -> None:
 
 
 def _job(queued: QueuedRecipe, library: ModelLibrary, options: argparse.Namespace) -> Job:
-    return Job(queued.output, lambda: plan_for(queued.read(), library, options), not options.no_source_hashes)
+    return Job(queued.output, lambda: plan_for(queued.read(), library, options), not options.no_source_hashes, "safetensors")
 
 
 def _waiting(jobs: Jobs, options: argparse.Namespace, should_stop: ShouldStop) -> Collection[QueuedRecipe]:

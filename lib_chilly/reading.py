@@ -12,6 +12,7 @@ from .checkpoint import TensorInfo
 from .dtypes import torch_dtype
 from .errors import CheckpointError
 from .fileio import SourceFile
+from .header import counted
 from .memory import SLAB_ELEMENTS
 from .sources import Source
 from .tensor_views import runs
@@ -122,6 +123,6 @@ def not_finite(file: OpenSource, key: str) -> CheckpointError:
         values, scale = reader.read(0, key, start, min(SLAB_ELEMENTS, info.elements - start))
         count += int((~torch.isfinite(values.to(torch.float64) * (1 if scale is None else scale))).sum())
     return CheckpointError(
-        f"'{file.source.checkpoint.path.name}' holds {count} values that are NaN or Inf in '{key}'. Repair or "
+        f"'{file.source.checkpoint.path.name}' holds NaN or Inf in {counted(count, 'value')} of '{key}'. Repair or "
         "replace it, or pass --on-nan take:MODEL to take those values from another model of the recipe."
     )

@@ -13,8 +13,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from .errors import MergeError, RecipeError
 from .notations import read_recipe
+from .random_weights import refuse_letters
 from .recipe import Recipe
 from .recipe_lines import clean_text
+from .text_files import read_text
 
 SUFFIX = ".safetensors"
 _OPENING = re.compile(r"^---[ \t]+(\S.*?)[ \t\r]*$", re.MULTILINE)
@@ -40,7 +42,7 @@ class QueuedRecipe:
 
     def read(self) -> Recipe:
         """The recipe; errors are to be `placed`."""
-        return read_recipe(self.text[self.start : self.end])
+        return read_recipe(self.text[self.start : self.end], refuse_letters)
 
     def placed(self, error: MergeError) -> MergeError:
         """The same error, said of this recipe and, where it has a place, shown in the whole file."""
@@ -62,7 +64,7 @@ def read_queue(files: Sequence[Path], folder: Path) -> list[QueuedRecipe]:
     """
     found: dict[Path, QueuedRecipe] = {}
     for file in files:
-        for recipe in _recipes_of(file, _text_of(file), folder):
+        for recipe in _recipes_of(file, clean_text(read_text(file, _LARGEST_FILE_BYTES, "file of recipes")), folder):
             twin = found.setdefault(recipe.output.resolve(), recipe)
             if twin is not recipe:
                 raise RecipeError(
@@ -99,16 +101,3 @@ def _result_name(opening: re.Match[str], file: Path, text: str) -> str:
             opening.start(1),
         )
     return name
-
-
-def _text_of(file: Path) -> str:
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(_LARGEST_FILE_BYTES + 1)
-        if len(content) > _LARGEST_FILE_BYTES:
-            raise RecipeError(f"'{file}' is too large for a file of recipes: {_LARGEST_FILE_BYTES:,} bytes are the most.")
-        return clean_text(content.decode("utf-8-sig"))
-    except OSError as error:
-        raise RecipeError(f"the file of recipes '{file}' cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"the file of recipes '{file}' is no UTF-8 text: {error}.") from None

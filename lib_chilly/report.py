@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .expression import spell
+from .header import counted
 from .key_job import KeyJob
 from .memory import peak_memory_bytes
 from .plan import Plan
@@ -169,12 +170,12 @@ def _seen(plan: Plan, tally: Tally) -> list[str]:
     for dtype, counts in by_dtype.items():
         became = "448, its largest number" if dtype == "fp8_e4m3fn" else "Inf"
         found.append(
-            f"{sum(counts.values())} values in {len(counts)} keys are too large for {dtype} and became {became}: "
+            f"{counted(sum(counts.values()), 'value')} in {counted(len(counts), 'key')}, too large for {dtype}, became {became}: "
             f"{_largest(counts)}."
         )
     if tally.replaced:
-        total, first = sum(tally.replaced.values()), next(iter(sorted(tally.replaced)))
-        found.append(f"{total} values in {len(tally.replaced)} keys were not finite and were replaced, as in '{first}'.")
+        total, keys = counted(sum(tally.replaced.values()), "value"), counted(len(tally.replaced), "key")
+        found.append(f"NaN or Inf was replaced: {total} in {keys}, as in '{min(tally.replaced)}'.")
     for key in sorted(tally.faulty_positions):
         found.append(f"'{key}' is not 0, 1, 2, ...: tokens are read at wrong places. save(position_ids=rebuild) mends it.")
     return found

@@ -349,12 +349,12 @@ def test_overflow_beyond_fp16_becomes_inf_counted_and_warned_of(tmp_path: Path):
     report = merge_in(tmp_path, "M = a + 1 * (a - b)", tmp_path / "same.tmp")
     np.testing.assert_array_equal(read_file(tmp_path / "same.tmp")[A_KEY].values, [*a[:5], 65504.0, np.inf, -np.inf])
     assert [warning for warning in report.warnings if "became Inf" in warning] == [
-        f"2 values in 1 keys are too large for fp16 and became Inf: 2 in '{A_KEY}'."
+        f"2 values in 1 key, too large for fp16, became Inf: 2 in '{A_KEY}'."
     ]
     two_values(tmp_path, "fp16", [65504.0, -65504.0, 60000.0, 2.0], [0.0, 0.0, 61000.0, 1.0])
     report = merge_in(tmp_path, "M = weighted_sum(a, b, alpha=-0.5)", tmp_path / "more.tmp")
     np.testing.assert_array_equal(read_file(tmp_path / "more.tmp")[A_KEY].values, [np.inf, -np.inf, 59520.0, 2.5])
-    assert any(warning.startswith("2 values in 1 keys are too large") for warning in report.warnings)
+    assert any(warning.startswith("2 values in 1 key, too large") for warning in report.warnings)
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp32"])
@@ -366,7 +366,7 @@ def test_overflow_of_the_sum_itself_is_counted_and_warned_of(tmp_path: Path, dty
     assert got[0] == np.inf
     assert got[1] == -np.inf
     assert got[3] == 2
-    assert any(warning.startswith("2 values in 1 keys are too large") for warning in report.warnings)
+    assert any(warning.startswith("2 values in 1 key, too large") for warning in report.warnings)
 
 
 def test_values_near_the_end_of_fp16_cause_no_warning(tmp_path: Path):
@@ -422,7 +422,7 @@ def test_fp8_output_equals_numpy_and_overflow_is_counted(tmp_path: Path, dtype, 
     count = int((np.abs(beyond) > limit).sum())
     assert count > 0
     assert [warning for warning in report.warnings if "too large" in warning] == [
-        f"{count} values in 1 keys are too large for {dtype} and became {became}: {count} in '{A_KEY}'."
+        f"{count} values in 1 key, too large for {dtype}, became {became}: {count} in '{A_KEY}'."
     ]
 
 
@@ -473,7 +473,7 @@ def test_tensor_larger_than_a_slab_equals_numpy_in_every_element(tmp_path: Path,
 @pytest.mark.parametrize("alpha", ["0.5", "1"], ids=["sum", "copy"])
 def test_source_that_is_not_finite_is_named_with_key_and_count_and_nothing_is_written(tmp_path: Path, bad, alpha):
     two_values(tmp_path, "fp16", [1.0, 2.0, 3.0], [bad, 1.0, bad])
-    with pytest.raises(CheckpointError, match=f"'b.safetensors' holds 2 values that are NaN or Inf in '{re.escape(A_KEY)}'"):
+    with pytest.raises(CheckpointError, match=f"'b.safetensors' holds NaN or Inf in 2 values of '{re.escape(A_KEY)}'"):
         merge_in(tmp_path, f"M = weighted_sum(a, b, alpha={alpha})", tmp_path / "out.tmp")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
 
@@ -484,7 +484,7 @@ def test_elements_that_are_not_finite_are_taken_from_the_model_that_on_nan_names
     report = merge_in(tmp_path, f"M = weighted_sum(a, b, alpha={alpha})", tmp_path / "out.tmp", options={"on_nan": "take:a"})
     got = read_file(tmp_path / "out.tmp")[A_KEY].values
     np.testing.assert_array_equal(got, [1.0, 1.5 if alpha == "0.5" else 1.0, 3.0, 5.0])
-    assert report.warnings == (f"3 values in 1 keys were not finite and were replaced, as in '{A_KEY}'.",)
+    assert report.warnings == (f"NaN or Inf was replaced: 3 values in 1 key, as in '{A_KEY}'.",)
     assert all(change is None or np.isfinite(change) for change in report.change.values())
 
 
@@ -492,4 +492,4 @@ def test_fp64_source_beyond_float32_is_an_overflow_not_a_broken_source(tmp_path:
     two_values(tmp_path, "fp64", [1e300, 1.0], [2e300, 3.0])
     report = merge_in(tmp_path, "M = weighted_sum(a, b, alpha=0.5)", tmp_path / "out.tmp")
     np.testing.assert_array_equal(read_file(tmp_path / "out.tmp")[A_KEY].values, [np.inf, 2.0])
-    assert any(warning.startswith("1 values in 1 keys are too large") for warning in report.warnings)
+    assert any(warning.startswith("1 value in 1 key, too large") for warning in report.warnings)

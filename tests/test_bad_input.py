@@ -226,7 +226,7 @@ def test_value_that_is_not_finite_stops_the_merge_and_is_named(
     models = family()
     write_models(tmp_path / "models", **{**models, name: spoilt(models[name], key, places(key), value)})
     error = refused(recipe, "--dtype", dtype)
-    assert f"'{name}.safetensors' holds 3 values that are NaN or Inf in '{key}'" in error
+    assert f"'{name}.safetensors' holds NaN or Inf in 3 values of '{key}'" in error
     assert "--on-nan take:MODEL" in error
 
 
@@ -236,7 +236,7 @@ def test_scale_that_is_not_finite_is_refused_with_all_its_values(tmp_path: Path,
         KEY.replace(".weight", ".scale_weight"): stored(np.float32(np.inf), "fp32"),
     }
     write_models(tmp_path / "models", a=model(1), b=model(2, extras=scaled))
-    assert f"'b.safetensors' holds 576 values that are NaN or Inf in '{KEY}'" in refused(RECIPE)
+    assert f"'b.safetensors' holds NaN or Inf in 576 values of '{KEY}'" in refused(RECIPE)
 
 
 def test_value_in_a_lane_that_is_not_read_does_no_harm(tmp_path: Path, run: Callable[..., tuple[int, str, str]]):
@@ -287,7 +287,7 @@ def test_take_replaces_exactly_the_values_that_are_not_finite_and_says_how_many(
     facts = json.loads(out)
     if key in LANE_OF and place != "alpha 1":
         assert facts["change"][LANE_OF[key]] is not None
-    assert f"3 values in 1 keys were not finite and were replaced, as in '{key}'." in facts["warnings"]
+    assert f"NaN or Inf was replaced: 3 values in 1 key, as in '{key}'." in facts["warnings"]
     assert f'on_nan="take:{taken}"' in facts["recipe"]
     assert recipe_in(output) == facts["recipe"]
 
@@ -317,7 +317,7 @@ def test_take_of_a_model_that_is_not_finite_there_itself_is_refused(
     recipe = RECIPE if key == KEY or both else "MIX = 0.3 * b + 0.7 * a"
     write_models(tmp_path / "models", a=a, b=spoilt(models["b"], key, [4, 5]))
     error = refused(recipe, "--on-nan", "take:b")
-    assert f"'b.safetensors' holds 2 values that are NaN or Inf in '{key}'" in error
+    assert f"'b.safetensors' holds NaN or Inf in 2 values of '{key}'" in error
 
 
 @pytest.mark.parametrize("shape", [(30,), (60,)])
@@ -340,7 +340,7 @@ def test_take_of_a_model_without_the_extra_channels_is_refused(tmp_path: Path, r
     models = family()
     write_models(tmp_path / "models", **{**models, "painter": spoilt(models["painter"], CONV_IN, [40])})
     error = refused("0.5 * inpainting + 0.5 * painter + (b - a)", "--on-nan", "take:a")
-    assert f"'painter.safetensors' holds 1 values that are NaN or Inf in '{CONV_IN}'" in error
+    assert f"'painter.safetensors' holds NaN or Inf in 1 value of '{CONV_IN}'" in error
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def test_change_of_a_sum_that_overflows_is_null_and_no_infinity(run: Run, tmp_pa
     facts = merged(run, models, tmp_path / "mix", "free_sum(a, b, beta=2)", "--compute", "float32")
     assert facts["change"]["TIME"] is None
     assert facts["overflow"] == {key: math.prod(model(1)[key].shape) for key in keys}
-    assert any("too large for fp16 and became Inf" in warning for warning in facts["warnings"])
+    assert any("too large for fp16, became Inf" in warning for warning in facts["warnings"])
 
 
 def test_merge_without_json_tells_people_the_same(run: Run, models: Path, tmp_path: Path):
@@ -277,7 +277,7 @@ def test_recipe_file_that_is_missing_is_not_read_as_text(run: Run, models: Path,
 
 def test_recipe_file_that_is_no_text_is_refused_in_a_sentence(run: Run, models: Path):
     code, out, error = run("plan", models / "a.safetensors", "--models", models)
-    assert (code, out) == (2, "") and error.count("\n") == 1 and "cannot be read as UTF-8 text" in error
+    assert (code, out) == (2, "") and error.count("\n") == 1 and "is no UTF-8 text" in error
 
 
 def test_text_of_several_lines_may_end_like_a_file_s_name(run: Run, models: Path):
@@ -673,6 +673,29 @@ def test_inspect_describes_a_file_of_no_known_architecture(run: Run, tmp_path: P
 def test_inspect_shows_no_recipe_where_the_header_lies(run: Run, tmp_path: Path, lie: str):
     path = write_file(tmp_path / "liar.safetensors", model(1, only=[]), {"chillymerge": lie})
     assert facts_of(run("inspect", path, "--json"))["recipe"] is None
+
+
+@pytest.mark.parametrize("value", ["evil\x1b[31m", '{"recipe": "M = 1 * a"}', "[" * 100_000], ids=["escape", "half", "deep"])
+def test_inspect_shows_a_damaged_record_shortened_and_escaped(run: Run, tmp_path: Path, value: str):
+    path = write_file(tmp_path / "liar.safetensors", model(1, only=[]), {"chillymerge": value})
+    said = run("inspect", path)[1]
+    assert "metadata 'chillymerge', which is damaged: '" in said and value[:4] in said
+    assert "\x1b" not in said and len(said) < 2000
+
+
+def test_inspect_does_not_call_a_record_of_ours_damaged(run: Run, models: Path, tmp_path: Path):
+    merged(run, models, tmp_path / "mix")
+    assert "chillymerge" not in run("inspect", tmp_path / "mix")[1]
+
+
+@pytest.mark.parametrize("title", ["", "  "])
+def test_empty_title_is_said(run: Run, models: Path, title: str):
+    code, out, error = run("plan", RECIPE, "--models", models, "--title", title)
+    assert (code, out, error) == (2, "", "chilly: the option title is empty. Give it a text, or leave it out.\n")
+
+
+def test_one_of_a_thing_is_counted_without_an_s(run: Run, models: Path):
+    assert "SD 1.x, 1 source:" in run("plan", "1 * a", "--models", models)[1]
 
 
 def test_inspect_says_flags(run: Run, tmp_path: Path):

@@ -194,6 +194,16 @@ def test_folder_below_the_models_is_a_model_and_its_parts_are_none(folder: Calla
         library.find("diffusion_pytorch_model")
 
 
+def test_rest_of_a_folder_is_no_model_and_the_model_in_one_file_beside_its_parts_is(folder: Callable):
+    path = folder("sd1")
+    for name in ("rest.safetensors", "whole.safetensors"):
+        (path / name).write_bytes(b"")
+    (path.parent / "rest.safetensors").write_bytes(b"")
+    library = ModelLibrary([path.parent])
+    assert [name for name, _ in library.files] == ["rest.safetensors", "m/", "m/whole.safetensors"]
+    assert library.find("rest") == path.parent / "rest.safetensors"
+
+
 def test_name_that_fits_a_file_and_a_folder_lists_both_and_a_slash_means_the_folder(folder: Callable, tmp_path: Path):
     path = folder("sd1")
     file = tmp_path / "models" / "m.safetensors"
@@ -251,7 +261,7 @@ def test_nan_in_a_part_is_named_and_can_be_taken_from_another(folder: Callable, 
         return tensors | {key: spoilt(tensors[key]) for key in (QUERY, "text_projection.weight")}
 
     rewrite(path / OPEN_CLIP, spoil)
-    with pytest.raises(CheckpointError, match=r"'m' holds 1 values that are NaN or Inf in 'conditioner.*(in_proj|text_proj)"):
+    with pytest.raises(CheckpointError, match=r"'m' holds NaN or Inf in 1 value of 'conditioner.*(in_proj|text_proj)"):
         merge_in(path.parent, "M = 0.5 * m + 0.5 * whole", tmp_path / "out.safetensors")
     options = {"on_nan": "take:whole"}
     merge_in(path.parent, "M = 0.5 * m + 0.5 * whole", tmp_path / "out.safetensors", options=options)

@@ -18,7 +18,8 @@ PACKAGE = ROOT / "lib_chilly"
 LAYERS = {
     0: "__init__ dtypes errors",
     1: "architecture checkpoint diffusers_configs diffusers_folder diffusers_keys fileio folder_writer hashes header models"
-    " own_files prediction rounding safetensors_header tensor_views torch_names torch_pickle torch_zip writer zip_records",
+    " own_files prediction rounding safetensors_header tensor_views text_files torch_names torch_pickle torch_zip writer"
+    " zip_records",
     2: "block_rules blocks methods/* number_lists registry",
     3: "addresses expression notations/* random_weights recipe recipe_check recipe_lines recipe_save recipe_text recipe_tree",
     4: "claims fold jobs key_job memory modelspec output_dtypes plan plan_options plan_words provenance sidecar sources vae",

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from checkpoints import model, write_file, write_models
+from reference import read_file
 
 from lib_chilly.cli import main
+from lib_chilly.synth import synthesise
 
 
 def test_imported_recipe_plans_with_its_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -80,3 +82,22 @@ def test_file_of_another_merger_with_an_unknown_method_is_refused(tmp_path: Path
     assert "no method here for 'Sigmoid'" in capsys.readouterr().err
     assert main([*command, "--presets", "x.tsv"]) == 2
     assert "leave out RECIPE, --seed, --variants and --presets" in capsys.readouterr().err
+
+
+def test_file_of_another_merger_is_not_made_of_sources_that_it_does_not_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_models(tmp_path, A=model(1), B=model(2))
+    command = ["merge", "--from", str(merged_elsewhere(tmp_path)), "--models", str(tmp_path), "-o", str(tmp_path / "out")]
+    assert main([*command, "--accept-other-sources"]) == 2
+    assert "--accept-other-sources is for files that were made here" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_file_of_another_merger_is_made_again_as_a_diffusers_folder(tmp_path: Path):
+    synthesise("sd1", "tiny", tmp_path / "A.safetensors", seed=1)
+    synthesise("sd1", "tiny", tmp_path / "B.safetensors", seed=2)
+    command = ["merge", "--from", str(merged_elsewhere(tmp_path)), "--models", str(tmp_path)]
+    assert main([*command, "-o", str(tmp_path / "folder"), "--format", "diffusers"]) == 0
+    assert main([*command, "-o", str(tmp_path / "file.safetensors")]) == 0
+    assert (tmp_path / "folder" / "model_index.json").is_file()
+    assert main(["merge", '1 * "folder/"', "--models", str(tmp_path), "-o", str(tmp_path / "back.safetensors")]) == 0
+    assert read_file(tmp_path / "back.safetensors").items() == read_file(tmp_path / "file.safetensors").items()

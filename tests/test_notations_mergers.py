@@ -78,8 +78,8 @@ def test_webui_notes_say_what_differs():
     ("changes", "said"),
     [
         ({"interp_method": "Sigmoid"}, "no method here for 'Sigmoid'"),
-        ({"interp_method": None}, "no method here for 'NoneType'"),
-        ({"multiplier": None}, "the multiplier is 'NoneType'"),
+        ({"interp_method": None}, "it names no method; the webui has"),
+        ({"multiplier": None}, "the multiplier is missing or no number"),
         ({"secondary_model_hash": None}, "does not name the secondary model"),
         ({"secondary_model_hash": "4" * 64}, "does not name the secondary model"),
     ],
@@ -360,8 +360,8 @@ def test_our_own_recipe_is_left_to_its_own_reader():
         ("[1]", "no JSON object"),
         (7, "no JSON object"),
         ({"type": "SDNext"}, "a recipe of type 'SDNext' is not read"),
-        ({"type": ["webui"]}, "a recipe of type 'list'"),
-        ({}, "a recipe of type 'NoneType'"),
+        ({"type": ["webui"]}, "the recipe names no type; known types are"),
+        ({}, "the recipe names no type; known types are"),
         ("[" * 100_000, "no JSON"),
         (" " * (LARGEST_JSON + 1), "at most"),
         ('{"type": "webui", "multiplier": ' + "9" * 1_000_000 + ', "interp_method": "Weighted sum"}', "does not name"),
@@ -380,7 +380,9 @@ def test_lies_in_metadata_are_one_sentence_and_cost_little(value: object, said: 
     [
         ("{}", "holds no recipe"),
         ('{"a": 1}', "holds no recipe"),
-        ("{not json}", "no JSON"),
+        ("{not json}", "line 1, column 2: the JSON text is no JSON that can be read: it breaks here"),
+        ('{"type":', "line 1, column 9: .* it ends too early"),
+        ('\ufeff\n {"type": "webui",\n  "multiplier": 0.3 0.4}\ufeff\n', "line 3, column 21: .* it breaks here"),
         ('{"type": "x"}', "a recipe of type 'x'"),
     ],
 )

@@ -180,7 +180,7 @@ def test_nan_in_a_scaled_tensor_is_named_or_replaced(tmp_path: Path):
     write_models(
         tmp_path, a=model(1, extras={MATRIX: stored(values, "fp32")}), b=model(2, extras={MATRIX: stored(broken, "fp32")})
     )
-    with pytest.raises(MergeError, match=f"'b.safetensors' holds 1 values that are NaN or Inf in '{MATRIX}'"):
+    with pytest.raises(MergeError, match=f"'b.safetensors' holds NaN or Inf in 1 value of '{MATRIX}'"):
         merge_in(tmp_path, MIX, tmp_path / "out.tmp", options={"dtype": "fp8_scaled"})
     assert not (tmp_path / "out.tmp").exists()
     merge_in(tmp_path, MIX, tmp_path / "out.tmp", options={"dtype": "fp8_scaled", "on_nan": "take:a"})

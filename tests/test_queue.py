@@ -132,6 +132,11 @@ def test_people_are_told_the_same(run: Run, models: Path, out: Path, tmp_path: P
         ("mean(a, nobody)", "'last.safetensors' of 'q': there is no model 'nobody'"),
         ("M = 0.5 * a", "the coefficients of 'M' add to 0.5"),
         ("", "the recipe has no step"),
+        (
+            "weighted_sum(a, b, alpha={*: 0, IN01: R})",
+            "line 11, column 39: 'last.safetensors' of 'q': a queue takes",
+        ),
+        ("weighted_sum(a, b, alpha={*: X(0.2, 0.6)})", "Draw them first: './chilly plan RECIPE --seed N'"),
         ("mean(a, other)", "'other' is SDXL"),
         ("mean(a, second)", "it reads 'second', which this queue is about to make"),
     ],

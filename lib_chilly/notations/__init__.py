@@ -74,8 +74,9 @@ def read_recipe(text: str, draw: Draw | None = None) -> Recipe:
 
 def _imported(text: str) -> Imported | None:
     """What another merger wrote; None where the text does not look like it."""
-    if text.lstrip(_BLANK).startswith("{"):
-        return read_json(text.strip(_BLANK))
+    before, brace, after = text.partition("{")
+    if brace and not before.strip(_BLANK):
+        return read_json(before.replace("\ufeff", " ") + brace + after.rstrip(_BLANK))
     for is_known, read in _MERGERS:
         if is_known(text):
             return read(text)

@@ -86,7 +86,9 @@ class Draft:
             number = Fraction(written.strip())
             if abs(number) <= _LARGEST:
                 return number
-        shown = shortened(written if isinstance(written, str) else type(value).__name__)
+        if not isinstance(written, str):
+            raise self.error(f"{what} is missing or no number; one between -{_LARGEST} and {_LARGEST} was expected.")
+        shown = shortened(written)
         if isinstance(value, str) and re.match(r"\s*[RUXDE](?:\W|\d|$)", value):
             raise self.error(
                 f"{what} is '{shown}', a random weight; only numbers are read here. Write the number that was drawn."

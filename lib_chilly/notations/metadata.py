@@ -76,8 +76,8 @@ def _read(recipe: object, models: object) -> Imported | None:
     if isinstance(kind, str) and kind.lower().startswith(_OURS):
         return None
     if not isinstance(kind, str) or kind not in _READERS:
-        shown = shortened(kind) if isinstance(kind, str) else type(kind).__name__
-        raise RecipeError(f"a recipe of type '{shown}' is not read; known types are {', '.join(_READERS)}.")
+        said = f"a recipe of type '{shortened(kind)}' is not read" if isinstance(kind, str) else "the recipe names no type"
+        raise RecipeError(f"{said}; known types are {', '.join(_READERS)}.")
     return _READERS[kind](recipe, models if isinstance(models, dict) else {})
 
 
@@ -90,8 +90,12 @@ def _decoded(value: object, what: str) -> object:
             raise RecipeError(f"{what} has {len(value)} characters; at most {LARGEST_JSON} are read.")
         try:
             value = json.loads(value, parse_int=_whole)
+        except json.JSONDecodeError as error:
+            ends = not error.doc[error.pos :].strip()
+            message = f"{what} is no JSON that can be read: it {'ends too early' if ends else 'breaks here'}."
+            raise RecipeError(message, error.doc, error.pos) from None
         except (ValueError, RecursionError):
-            raise RecipeError(f"{what} is no JSON that can be read.") from None
+            raise RecipeError(f"{what} is no JSON that can be read: it is nested too deeply, or a number is too long.") from None
     return value
 
 

@@ -11,6 +11,7 @@ from ..errors import RecipeError
 from ..expression import ListValue, Node, PresetValue, children, number_node, shortened, with_children
 from ..recipe import Recipe
 from ..recipe_text import parse_recipe
+from ..text_files import read_text
 from .draft import WEIGHT
 
 LARGEST_FILE_BYTES = 1 << 20
@@ -46,12 +47,7 @@ def read_preset_file(path: Path) -> dict[str, NamedWeights]:
     Raises:
         RecipeError: the file cannot be read, or holds no preset.
     """
-    try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise RecipeError(f"'{path}' is too large for a file of presets; at most {LARGEST_FILE_BYTES} bytes are read.")
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"the presets in '{path}' cannot be read as UTF-8 text: {error}.") from None
+    text = read_text(path, LARGEST_FILE_BYTES, "file of presets")
     found: dict[str, NamedWeights] = {}
     for name, texts in filter(None, map(_row, text.splitlines())):
         weights = NamedWeights(name, texts, str(path))

@@ -109,6 +109,9 @@ def write(merge: Merge, draft: Draft) -> None:
     Raises:
         RecipeError: a calculation or a mode that does not exist here, a model or a weight that is not said.
     """
+    if not merge.mode or not merge.calcmode:
+        missing = "calculation, such as 'normal'" if merge.mode else "mode, such as 'Weight sum'"
+        raise draft.error(f"it names no {missing}.")
     if merge.calcmode != "normal":
         raise draft.error(f"there is no method here yet for SuperMerger's calculation '{shortened(merge.calcmode)}'.")
     if (word := next((word for word in _METHODS if word in merge.mode), None)) is None:
@@ -181,7 +184,8 @@ def _is_sdxl(merge: Merge) -> bool:
 
 
 def _word(value: object) -> str:
-    return value if isinstance(value, str) else type(value).__name__
+    """A word of the recipe; empty where it is no text."""
+    return value if isinstance(value, str) else ""
 
 
 def _note_differences(merge: Merge, draft: Draft) -> None:

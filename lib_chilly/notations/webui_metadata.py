@@ -24,8 +24,8 @@ def read_metadata(recipe: Mapping[str, object], models: Mapping[str, object]) ->
     draft = Draft("the webui's metadata")
     method = recipe.get("interp_method")
     if not isinstance(method, str) or method not in _METHODS:
-        shown = shortened(method) if isinstance(method, str) else type(method).__name__
-        raise draft.error(f"there is no method here for '{shown}'; the webui has {', '.join(_METHODS)}.")
+        said = f"there is no method here for '{shortened(method)}'" if isinstance(method, str) else "it names no method"
+        raise draft.error(f"{said}; the webui has {', '.join(_METHODS)}.")
     function, count = _METHODS[method]
     spelled_models = [_model(role, recipe, models, draft) for role in _ROLES[:count]]
     if function is None:
