@@ -12,7 +12,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from .errors import RecipeError
-from .expression import Call, ModelRef, Node, Rules, children, number_node, walk, with_children
+from .expression import Call, ModelRef, Node, Rules, children, number_node, with_children
 from .recipe_check import Checker
 
 LETTERS = {"R": (Fraction(0), Fraction(1)), "U": (Fraction(-1, 2), Fraction(3, 2))}
@@ -90,23 +90,6 @@ class Draw:
         while 0 < (high - low) * scale < _STEPS:
             scale *= 10
         return min(max(Fraction(round(exact * scale), scale), low), high)
-
-
-def refuse_letters(_: str, node: Node, above: Checker) -> Node:
-    """A `draw` for what runs more than once, where nothing may be drawn anew: the same right side.
-
-    Raises:
-        RecipeError: a letter stands among a call's parameters.
-    """
-    values = [value for call in walk(node) if isinstance(call, Call) for _, value in call.parameters]
-    for part in (part for value in values for part in walk(value)):
-        if _is_letter(part) and not (isinstance(part, ModelRef) and part.name in above.constants):
-            raise RecipeError(
-                "a queue takes numbers only, no random weights. Draw them first: './chilly plan RECIPE --seed N' shows them.",
-                above.text,
-                part.position,
-            )
-    return node
 
 
 def _is_letter(node: Node) -> bool:

@@ -131,7 +131,10 @@ class Checker:
         """What a name that stands where a number could may have meant: `1-ratio`, or a constant's name misspelt."""
         models = [part.name for part in walk(node) if isinstance(part, ModelRef)]
         if {"R", "U", "X"} & {*models, *(part.method for part in walk(node) if isinstance(part, Call))}:
-            return " As a random weight it needs a seed: --seed N."
+            return (
+                " As a random weight it needs a seed: --seed N of plan or merge. A queue takes numbers only: "
+                "draw them first, './chilly plan RECIPE --seed N' shows them."
+            )
         for name in models:
             for left, right in ((name[: dash.start()], name[dash.end() :]) for dash in re.finditer("-", name)):
                 if all(side in self.constants or is_number_text(side) for side in (left, right)):

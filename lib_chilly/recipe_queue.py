@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from .errors import MergeError, RecipeError
 from .notations import read_recipe
-from .random_weights import refuse_letters
 from .recipe import Recipe
 from .recipe_lines import clean_text
 from .text_files import read_text
@@ -42,7 +41,7 @@ class QueuedRecipe:
 
     def read(self) -> Recipe:
         """The recipe; errors are to be `placed`."""
-        return read_recipe(self.text[self.start : self.end], refuse_letters)
+        return read_recipe(self.text[self.start : self.end])
 
     def placed(self, error: MergeError) -> MergeError:
         """The same error, said of this recipe and, where it has a place, shown in the whole file."""

@@ -115,7 +115,7 @@ BAD_FILES: Mapping[str, tuple[Callable[[Path], bytes], str]] = {
         "is in the legacy pickle format",
     ),
     "zip of nothing": (lambda path: archive({"readme.txt": b"hello"}), "'bad.safetensors'"),
-    "other keys": (lambda path: write_file(path / "other", {"lora_up.weight": stored([1.0], "fp16")}).read_bytes(), "its 1 keys"),
+    "other keys": (lambda path: write_file(path / "other", {"lora_up.weight": stored([1.0], "fp16")}).read_bytes(), "its 1 key,"),
     "no keys": (lambda path: struct.pack("<Q", 2) + b"{}", "its 0 keys"),
 }
 

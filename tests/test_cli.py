@@ -685,7 +685,7 @@ def test_inspect_shows_a_damaged_record_shortened_and_escaped(run: Run, tmp_path
 
 def test_inspect_does_not_call_a_record_of_ours_damaged(run: Run, models: Path, tmp_path: Path):
     merged(run, models, tmp_path / "mix")
-    assert "chillymerge" not in run("inspect", tmp_path / "mix")[1]
+    assert "damaged" not in run("inspect", tmp_path / "mix")[1]
 
 
 @pytest.mark.parametrize("title", ["", "  "])

@@ -134,9 +134,12 @@ def test_people_are_told_the_same(run: Run, models: Path, out: Path, tmp_path: P
         ("", "the recipe has no step"),
         (
             "weighted_sum(a, b, alpha={*: 0, IN01: R})",
-            "line 11, column 39: 'last.safetensors' of 'q': a queue takes",
+            "line 11, column 39: 'last.safetensors' of 'q': 'R' is no number",
         ),
-        ("weighted_sum(a, b, alpha={*: X(0.2, 0.6)})", "Draw them first: './chilly plan RECIPE --seed N'"),
+        (
+            "weighted_sum(a, b, alpha={*: X(0.2, 0.6)})",
+            "A queue takes numbers only: draw them first",
+        ),
         ("mean(a, other)", "'other' is SDXL"),
         ("mean(a, second)", "it reads 'second', which this queue is about to make"),
     ],
