@@ -160,7 +160,7 @@ def test_values_that_overflow_the_sum_are_counted_and_saturate_in_scaled_fp8(tmp
     written = read_file(tmp_path / "out.tmp")
     np.testing.assert_array_equal(written[MATRIX].values[0, :3], [448, -448, 0])
     assert report.overflow == {MATRIX: 2}
-    assert any(f"too large for fp8_e4m3fn and became 448, its largest number: 2 in '{MATRIX}'." in w for w in report.warnings)
+    assert any(f"too large for fp8_e4m3fn, became 448, its largest number: 2 in '{MATRIX}'." in w for w in report.warnings)
 
 
 def test_sources_of_scaled_tensors_are_read_twice_and_the_plan_says_so(pair, tmp_path: Path):
