@@ -62,6 +62,11 @@ class SourceFile:
                 )
             done += count
 
+    def will_need(self, offset: int, size: int) -> None:
+        """Let the system fetch these bytes while others are worked on, where it takes such hints."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._descriptor, offset, size, os.POSIX_FADV_WILLNEED)
+
     def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; errors as `read_into`."""
         buffer = bytearray(size)

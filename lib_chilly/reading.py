@@ -13,6 +13,7 @@ from .dtypes import torch_dtype
 from .errors import CheckpointError
 from .fileio import SourceFile
 from .header import counted
+from .key_job import KeyJob
 from .memory import SLAB_ELEMENTS
 from .sources import Source
 from .tensor_views import runs
@@ -90,6 +91,14 @@ class Reader:
             self.read_bytes += size
             return torch.frombuffer(source.maps[file], dtype=torch_dtype(info.dtype), count=count, offset=offset), scale
         return self._gather(source, parts).view(torch_dtype(info.dtype)), scale
+
+    def will_need(self, job: KeyJob, start: int, count: int) -> None:
+        """Announce a later `read` of these elements from every source that the job takes them from."""
+        for number in job.reads():
+            source = self.sources[number]
+            info = source.source.tensors[job.key]
+            for file, offset, size in runs(info, start, min(count, info.elements - start)):
+                source.files[file].will_need(offset, size)
 
     def _gather(self, source: OpenSource, parts: Sequence[tuple[int, int, int]]) -> torch.Tensor:
         """The bytes of several runs, one behind the other."""

@@ -97,6 +97,7 @@ class _Pass:
         self.file_hash = hashlib.sha256(header)
         self.data_hash = hashlib.sha256() if want_data_hash else None
         self.next_block = self.next_hash = 0
+        self.threads = 1
         self.failures = Failures()
         self.turn = self.failures.turn
         self.result = StreamResult()
@@ -104,6 +105,7 @@ class _Pass:
     def work(self, threads: int) -> None:
         """Write the header and all blocks; raises the failure of the earliest block."""
         self.writer.write_at(self.header, 0)
+        self.threads = threads
         work_together(threads, self._worker, self.failures)
 
     def finish(self) -> StreamResult:
@@ -123,6 +125,7 @@ class _Pass:
                 number = block.number
                 if buffer.numel() < block.size_bytes:
                     buffer = _page_buffer(block.size_bytes)
+                self._announce(block.number + self.threads, reader)
                 self._fill(block, kernel, buffer)
                 self._emit(block, buffer.numpy().data[: block.size_bytes])
             with self.turn:
@@ -141,6 +144,11 @@ class _Pass:
             self.failures.add(block.number, Interrupted("stopped. Nothing was left behind."))
             return None
         return block
+
+    def _announce(self, number: int, reader: Reader) -> None:
+        """Let the system fetch what a later block reads while this one is summed."""
+        for slab in self.blocks[number].slabs if number < len(self.blocks) else ():
+            reader.will_need(slab.job, slab.start, slab.count)
 
     def _fill(self, block: Block, kernel: Kernel, buffer: torch.Tensor) -> None:
         for slab in block.slabs:

@@ -235,6 +235,29 @@ def test_blocks_are_whole_pages_but_for_those_beside_a_tensor_that_stays_in_one_
     assert seen == {job.key: job.elements for job in jobs}
 
 
+def test_what_is_announced_to_the_system_is_what_is_read_later(folder, tmp_path, monkeypatch):
+    cut(monkeypatch, 100, 1000)
+    announced, read, real = [], [], fileio.SourceFile.read_into
+    monkeypatch.setattr(
+        fileio.SourceFile, "will_need", lambda file, offset, size: announced.append((file.path.name, offset, size))
+    )
+
+    def read_into(file, buffer, offset):
+        read.append((file.path.name, offset, len(buffer)))
+        real(file, buffer, offset)
+
+    monkeypatch.setattr(fileio.SourceFile, "read_into", read_into)
+    merge_in(folder, RECIPE, tmp_path / "out.tmp")
+    assert len(announced) > 50
+    assert [piece for piece in announced if piece not in read] == []
+
+
+def test_file_is_the_same_where_the_system_takes_no_hints(folder, dtype, usual, tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fadvise")
+    merge_in(folder, RECIPE, tmp_path / "out.tmp", options={"dtype": dtype})
+    assert (tmp_path / "out.tmp").read_bytes() == usual
+
+
 # ---- how the sources lie ----
 
 
