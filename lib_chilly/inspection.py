@@ -132,7 +132,7 @@ def _is_unknown(architecture: Architecture, key: str) -> bool:
 def _hashes(checkpoint: Checkpoint) -> dict[str, str]:
     """sha256 of the file and its short form (AutoV2); of a safetensors file's data section too (AutoV3 is its start).
 
-    A folder has the sha256 that is described in docs/recipes.md.
+    A folder has the sha256 that is described in docs/diffusers.md.
     """
     if checkpoint.parts:
         return {"sha256": hash_folder(checkpoint.path, {part.path: hash_file(part.path) for part in checkpoint.parts})}

@@ -8,14 +8,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from .console import printable, sentence, show, stop_flag
-from .engine import is_finished
+from .engine import check_output, is_finished
 from .errors import Interrupted, MergeError, RecipeError
 from .merge_commands import Job, ShouldStop, carry_out, library_of, plan_for, print_json
 from .models import ModelLibrary
 from .recipe_queue import QueuedRecipe, read_queue
 from .report import default_threads
-from .sidecar import sidecar_target
-from .writer import check_target
 
 Jobs = dict[QueuedRecipe, Job]
 
@@ -57,8 +55,7 @@ def _waiting(jobs: Jobs, options: argparse.Namespace, should_stop: ShouldStop) -
             plan = job.plan()
             if is_finished(plan, job.output, job.source_hashes, threads, should_stop):
                 continue
-            check_target(job.output, options.overwrite)
-            sidecar_target(plan.sidecar, job.output, options.overwrite)
+            check_output(plan, job.output, job.file_format, options.overwrite)
             if early := next((source for source in plan.sources if source.checkpoint.path.resolve() in waiting), None):
                 raise RecipeError(f"it reads '{early.name}', which this queue is about to make. Make them steps of one recipe.")
         except Interrupted:
