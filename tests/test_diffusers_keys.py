@@ -1,6 +1,6 @@
 """The names that diffusers gives to an original's tensors: those that its own models have, with their shapes, both ways.
 
-`data/diffusers-keys.json` holds them; where diffusers is installed they are asked of it again.
+`data/diffusers-keys.json` holds them, and the diffusers that is installed is asked again.
 """
 
 from __future__ import annotations
@@ -93,14 +93,8 @@ def test_text_model_stands_in_every_name_whether_or_not_the_file_has_it():
 # ---- diffusers itself ----
 
 
-def peers():
-    """diffusers and transformers."""
-    diffusers = pytest.importorskip("diffusers", reason="peers: diffusers is not installed")
-    return diffusers, pytest.importorskip("transformers", reason="peers: transformers is not installed")
-
-
 def built(architecture: str, configs: Mapping[str, dict]) -> dict[str, torch.nn.Module]:
-    diffusers, transformers = peers()
+    diffusers, transformers = pytest.importorskip("diffusers"), pytest.importorskip("transformers")
     parts: dict[str, torch.nn.Module] = {}
     with torch.device("meta"):
         parts["unet"] = diffusers.UNet2DConditionModel.from_config(configs["unet/config.json"])
@@ -127,8 +121,7 @@ def test_models_that_diffusers_builds_from_our_configs_have_the_names_and_shapes
 def test_diffusers_own_conversion_of_a_file_gives_the_tensors_of_our_folder(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, architecture: str
 ):
-    peers()
-    from diffusers.loaders import single_file_utils as theirs
+    theirs = pytest.importorskip("diffusers.loaders.single_file_utils")
 
     file = tiny(tmp_path_factory, f"{architecture}_one", architecture, seed=0)
     merge_in(file.parent, file.stem, tmp_path / "m", file_format="diffusers", options={"dtype": "source"})

@@ -32,6 +32,8 @@ try:
     print("pebble", pebble.VERSION)
 except ImportError:
     print("pebble missing")
+for name in ("picture", "words"):
+    print(name, "here" if __import__("importlib.util").util.find_spec(name) else "missing")
 if "fail" in sys.argv:
     sys.exit(7)
 """
@@ -56,6 +58,10 @@ class House:
         for version in ("1.0", "2.0"):
             make_wheel(folder, version)
         house.require("1.0")
+        make_wheel(folder, "1.0", "picture")
+        make_wheel(folder, "1.0", "words", needs="there-is-no-such-package")
+        for name, package in (("preview", "picture"), ("vocabulary", "words"), ("test", "pebble")):
+            (folder / f"requirements-{name}.txt").write_text(f"./{package}-1.0-py3-none-any.whl\n")
         return house
 
     def require(self, version: str) -> None:
@@ -81,14 +87,15 @@ def clean_environment(**changes: str) -> dict[str, str]:
     return {**kept, "PIP_NO_INDEX": "1", **changes}
 
 
-def make_wheel(folder: Path, version: str) -> None:
-    """A wheel of the package `pebble`, whose VERSION says which one it is."""
-    info = f"pebble-{version}.dist-info"
-    with zipfile.ZipFile(folder / f"pebble-{version}-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("pebble.py", f"VERSION = {version!r}\n")
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: pebble\nVersion: {version}\n")
+def make_wheel(folder: Path, version: str, package: str = "pebble", needs: str = "") -> None:
+    """A wheel of a package of one module, whose VERSION says which one it is."""
+    info = f"{package}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{package}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{package}.py", f"VERSION = {version!r}\n")
+        wants = f"Requires-Dist: {needs}\n" if needs else ""
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n{wants}")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", f"pebble.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+        wheel.writestr(f"{info}/RECORD", f"{package}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +216,18 @@ def test_changed_requirements_are_installed_into_the_same_venv(house):
     assert house.start("x").stderr == ""
 
 
+def test_what_previews_need_is_installed_once_and_for_commands_that_preview_only(house):
+    light = house.start("merge", "demo")
+    assert (light.returncode, light.stderr) == (0, "")
+    assert "picture missing\nwords missing" in light.stdout
+    preview = house.start("demo")
+    assert preview.returncode == 0, preview.stderr
+    assert "installing requirements.txt, requirements-preview.txt and requirements-vocabulary.txt;" in preview.stderr
+    assert "picture here\nwords here" in preview.stdout
+    for command in ("demo", "ui", "merge"):
+        assert house.start(command).stderr == ""
+
+
 def test_venv_that_somebody_else_made_is_kept(house):
     settings = house.venv / "pyvenv.cfg"
     settings.write_text("".join(line for line in settings.read_text().splitlines(True) if not line.startswith("prompt")))
@@ -308,7 +327,9 @@ def test_launcher_parses_on_old_pythons_and_imports_the_standard_library_only():
     assert {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names} == {"os", "sys"}
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-test.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-preview.txt", "requirements-vocabulary.txt", "requirements-test.txt"]
+)
 def test_every_requirement_is_pinned_exactly(name):
     lines = [line.partition(";")[0].strip() for line in (REPOSITORY / name).read_text().splitlines() if line[:1] != "#"]
     assert lines
@@ -317,13 +338,12 @@ def test_every_requirement_is_pinned_exactly(name):
 
 def test_test_tools_are_installed_once_and_the_checks_run(house):
     """The tools are stand-ins that print how they were called; those that end in a failure are named."""
-    (house.folder / "requirements-test.txt").write_text("./pebble-1.0-py3-none-any.whl\n")
     for tool in ("ruff", "mypy", "pytest"):
         (house.folder / f"{tool}.py").write_text(f"import sys; print({tool!r}, *sys.argv[1:]); sys.exit({tool == 'mypy'})")
     first = house.start("test", "--peers")
     assert first.returncode == 1
     assert first.stdout.splitlines() == ["ruff check .", "ruff format --check .", "mypy", "pytest --peers"]
-    assert "installing requirements.txt and requirements-test.txt" in first.stderr
+    assert "requirements.txt, requirements-preview.txt, requirements-vocabulary.txt and requirements-test.txt;" in first.stderr
     assert "failed: mypy." in first.stderr
     second = house.start("test", "tests/test_x.py", "-q")
     assert (second.returncode, second.stdout) == (0, "pytest tests/test_x.py -q\n")
@@ -335,7 +355,9 @@ def test_chosen_python_without_pytest_is_refused_in_a_sentence(house):
     bare = Path(shutil.copytree(house.venv, house.folder / "bare", symlinks=True)) / house.python.relative_to(house.venv)
     start = house.start("test", "-q", CHILLY_PYTHON=str(bare))
     assert (start.returncode, start.stdout) == (2, "")
-    assert f"CHILLY_PYTHON ('{bare}') lacks hypothesis, pytest, pytest_timeout" in start.stderr
+    lacking = "PIL, clip, diffusers, hypothesis, pytest, pytest_timeout, transformers"
+    assert f"CHILLY_PYTHON ('{bare}') lacks {lacking}" in start.stderr
+    assert f"'{bare} -m pip install --no-deps -r requirements-vocabulary.txt'" in start.stderr
     assert "Traceback" not in start.stderr
 
 
