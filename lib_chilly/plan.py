@@ -72,15 +72,19 @@ class Plan:
         """Size of the output when its header holds the sources' hashes."""
         return len(self.header({number: f"{number:064x}" for number in range(len(self.sources))})) + self.data_bytes
 
+    @property
+    def bare_prefix(self) -> str:
+        """What the output's keys lack: files of one component without its prefix give another such file."""
+        bare = {source.bare for source in self.sources}
+        return bare.pop() if len(bare) == 1 else ""
+
     def header(self, hashes: Mapping[int, str]) -> bytes:
         """The output's first bytes, up to its first tensor: the length, the JSON, spaces up to a 4096-byte boundary.
 
         Args:
             hashes: number of each source to the sha256 of its file; empty leaves all of them out.
         """
-        bare = {source.bare for source in self.sources}  # files of one component without its prefix give another such file
-        prefix = bare.pop() if len(bare) == 1 else ""
-        tensors = ((job.key.removeprefix(prefix), job.dtype, job.shape) for job in self.jobs)
+        tensors = ((job.key.removeprefix(self.bare_prefix), job.dtype, job.shape) for job in self.jobs)
         return build_header(tensors, self.metadata(hashes))
 
     def metadata(self, hashes: Mapping[int, str]) -> dict[str, str]:

@@ -9,8 +9,8 @@ hashed, it is hashed and written. So memory is threads times a block, whatever t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import torch
@@ -24,7 +24,7 @@ from .memory import BLOCK_BYTES, Block, blocks_of
 from .plan import Plan
 from .reading import OpenSource, Reader, not_finite
 from .tally import NotFinite, Tally
-from .workers import Failures, work_together
+from .workers import Failures, single_threaded_torch, work_together
 from .writer import CheckpointWriter
 
 
@@ -66,7 +66,7 @@ def stream(
         Interrupted: `should_stop` said so, or Ctrl-C (as KeyboardInterrupt).
         OutputError: the disk does not take it.
     """
-    with ExitStack() as stack, _single_threaded_torch():
+    with ExitStack() as stack, single_threaded_torch():
         files = [stack.enter_context(OpenSource(source, use_mmap)) for source in plan.sources]
         scales, measured_bytes = measure_scales(plan, files, threads, on_measured, should_stop)
         run = _Pass(plan, header, writer, files, scales, want_data_hash, on_bytes, should_stop)
@@ -177,14 +177,3 @@ class _Pass:
 
 def _page_buffer(size_bytes: int) -> torch.Tensor:
     return torch.frombuffer(page_buffer(size_bytes), dtype=torch.uint8)
-
-
-@contextmanager
-def _single_threaded_torch() -> Iterator[None]:
-    """Our threads share the cores already; torch's own would get in their way."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

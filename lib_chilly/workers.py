@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
 
 
 class Failures:
@@ -43,3 +46,14 @@ def work_together(threads: int, work: Callable[[], None], failures: Failures) ->
             if worker.ident is not None:
                 worker.join()
     failures.raise_first()
+
+
+@contextmanager
+def single_threaded_torch() -> Iterator[None]:
+    """Our threads share the cores already; torch's own would get in their way."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,226 @@
+"""Plan -> complete state dict in memory: the keys, dtypes and bits of the file that would be written, in buffers that are reused.
+
+The next plan is merged into the same tensors, and only those keys are merged again whose sum, or whose sources, are others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from .dtypes import torch_dtype
+from .errors import Interrupted
+from .kernel import Kernel
+from .key_job import KeyJob, Terms
+from .measure import measure_scales
+from .memory import Block, blocks_of
+from .plan import Plan
+from .reading import OpenSource, Reader, not_finite
+from .sources import Source
+from .tally import NotFinite, Tally
+from .workers import Failures, single_threaded_torch, work_together
+
+
+@dataclass(frozen=True)
+class Change:
+    """What has happened to the tensors since the last update that was finished.
+
+    Attributes:
+        keys: whose tensors were merged again, or are new.
+        removed: that the result no longer has.
+        tally: what this update saw on the way.
+    """
+
+    keys: frozenset[str]
+    removed: frozenset[str]
+    tally: Tally
+
+
+class LiveWeights:
+    """A result in memory that follows its recipe.
+
+    Sources stay open between updates. They are read, not mapped: mapped files were at most a fifth faster, and one that is cut
+    short by another program would end this process, which lives as long as its page.
+
+    Args:
+        threads: workers, 1 or more; the numbers do not depend on it.
+    """
+
+    def __init__(self, threads: int = 1):
+        self.threads = threads
+        self._sources: dict[Hashable, OpenSource] = {}
+        self._tensors: dict[str, torch.Tensor] = {}
+        self._origins: dict[str, Hashable] = {}
+        self._changed: set[str] = set()
+        self._removed: set[str] = set()
+        self._is_whole = False
+
+    @property
+    def tensors(self) -> Mapping[str, torch.Tensor]:
+        """Key to tensor, as in the file; the next update writes into the same tensors.
+
+        Raises:
+            RuntimeError: the last update did not end, or there was none: some tensors may be another recipe's.
+        """
+        if not self._is_whole:
+            raise RuntimeError("the weights are not whole. Let update() finish first.")
+        return self._tensors
+
+    def update(
+        self,
+        plan: Plan,
+        *,
+        on_bytes: Callable[[int], None] = lambda count: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Change:
+        """Bring the tensors to what `plan` says. What a stopped or failed update has left undone, the next one does.
+
+        Args:
+            on_bytes: told how many bytes of the result were finished, from any thread.
+            should_stop: asked between blocks of a few MiB.
+
+        Raises:
+            CheckpointError: NaN or Inf in a source, or a source that changed while it was read.
+            Interrupted: `should_stop` said so, or Ctrl-C (as KeyboardInterrupt).
+        """
+        self._is_whole = False
+        origins = _origins(plan)
+        stale = [job for job in plan.jobs if self._origins.get(job.key) != origins[job.key]]
+        self._make_room(plan, stale)
+        files = self._open(plan)
+        with single_threaded_torch():
+            part = dataclasses.replace(plan, jobs=tuple(stale))
+            scales, _ = measure_scales(part, files, self.threads, lambda count: None, should_stop)
+            run = _Update(part, files, scales, self._tensors, on_bytes, should_stop)
+            work_together(self.threads, run.work, run.failures)
+        for file in files:
+            file.check_unchanged()
+        self._origins.update((job.key, origins[job.key]) for job in stale)
+        change = Change(frozenset(self._changed), frozenset(self._removed), run.tally)
+        self._changed, self._removed, self._is_whole = set(), set(), True
+        return change
+
+    def close(self) -> None:
+        """Close the sources and let go of the tensors; an update makes all anew."""
+        for source in self._sources.values():
+            source.__exit__()
+        self._sources, self._tensors, self._origins, self._is_whole = {}, {}, {}, False
+
+    def _make_room(self, plan: Plan, stale: Sequence[KeyJob]) -> None:
+        """A tensor for every key that is to be merged; those of keys that the result no longer has are let go."""
+        prefix = plan.bare_prefix
+        kept = {job.key.removeprefix(prefix) for job in plan.jobs}
+        gone = self._tensors.keys() - kept
+        self._removed = (self._removed | gone) - kept
+        self._changed &= kept
+        self._origins = {key: origin for key, origin in self._origins.items() if key.removeprefix(prefix) in kept}
+        for key in gone:
+            del self._tensors[key]
+        for job in stale:
+            key, dtype = job.key.removeprefix(prefix), torch_dtype(job.dtype)
+            self._origins.pop(job.key, None)
+            self._changed.add(key)
+            held = self._tensors.get(key)
+            if held is None or held.shape != job.shape or held.dtype != dtype:
+                self._tensors[key] = torch.empty(job.shape, dtype=dtype)
+
+    def _open(self, plan: Plan) -> list[OpenSource]:
+        """The plan's sources, those of the last plan as they are; what is no longer needed is closed."""
+        before, self._sources = self._sources, {}
+        try:
+            for source in plan.sources:
+                identity = _identity(source)
+                kept = before.pop(identity, None)
+                self._sources[identity] = kept or OpenSource(source, use_mmap=False).__enter__()
+        finally:
+            for file in before.values():
+                file.__exit__()
+        return [self._sources[_identity(source)] for source in plan.sources]
+
+
+def _identity(source: Source) -> Hashable:
+    """What says that a source is still the same: its files, their header, and what is taken of it under which keys."""
+    checkpoint = source.checkpoint
+    return checkpoint.files, checkpoint.header_digest, source.architecture.name, len(source.tensors)
+
+
+def _origins(plan: Plan) -> dict[str, Hashable]:
+    """Key to all that its values follow from."""
+    sources = [_identity(source) for source in plan.sources]
+    on_nan = None if plan.on_nan is None else sources[plan.on_nan]
+
+    def named(terms: Terms) -> Hashable:
+        return tuple((sources[source], coefficient) for source, coefficient in terms)
+
+    found: dict[str, Hashable] = {}
+    for job in plan.jobs:
+        extra: Hashable = None
+        if job.extra:
+            extra = job.extra.shared, frozenset(sources[number] for number in job.extra.holders), named(job.extra.terms)
+        copied = None if job.source is None else sources[job.source]
+        found[job.key] = (
+            job.dtype,
+            job.shape,
+            job.compute,
+            job.row is None,
+            job.is_scaled,
+            named(job.terms),
+            copied,
+            extra,
+            on_nan,
+        )
+    for job in plan.jobs:
+        if job.scale_of:
+            found[job.key] = "scale", found[job.scale_of]
+    return found
+
+
+class _Update:
+    """The state that the worker threads share."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        files: Sequence[OpenSource],
+        scales: Mapping[str, float],
+        tensors: Mapping[str, torch.Tensor],
+        on_bytes: Callable[[int], None],
+        should_stop: Callable[[], bool],
+    ):
+        self.plan, self.files, self.scales = plan, files, scales
+        self.on_bytes, self.should_stop = on_bytes, should_stop
+        self.flat = {job.key: tensors[job.key.removeprefix(plan.bare_prefix)].view(-1) for job in plan.jobs}
+        self.blocks = blocks_of(plan.jobs)
+        self.next_block = 0
+        self.failures = Failures()
+        self.tally = Tally()
+
+    def work(self) -> None:
+        """Take blocks until there are none, or one fails."""
+        number = -1
+        try:
+            torch.set_num_threads(1)
+            kernel = Kernel(Reader(self.files).read, self.plan.on_nan, self.scales)
+            while (block := self._take()) is not None:
+                number = block.number
+                for slab in block.slabs:
+                    kernel.run(slab.job, slab.start, self.flat[slab.job.key][slab.start : slab.start + slab.count])
+                self.on_bytes(block.size_bytes)
+            with self.failures.turn:
+                self.tally.merge(kernel.tally)
+        except NotFinite as error:
+            self.failures.add(number, not_finite(self.files[error.source], error.key))
+        except BaseException as error:
+            self.failures.add(number, error)
+
+    def _take(self) -> Block | None:
+        if self.should_stop():
+            raise Interrupted("stopped. The weights are as far as they came; the next update finishes them.")
+        with self.failures.turn:
+            if self.failures or self.next_block == len(self.blocks):
+                return None
+            self.next_block += 1
+            return self.blocks[self.next_block - 1]
