@@ -13,8 +13,6 @@ from .architecture import architecture_names
 from .errors import RecipeError
 from .plan_options import CHOICES
 
-MERGE_FORMATS = ("safetensors", "diffusers")
-
 
 class Parser(argparse.ArgumentParser):
     """A mistake in the arguments is one line, as every other mistake."""
@@ -50,8 +48,12 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(command="demo")
 
 
-def _add_recipe(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
-    parser.add_argument("recipe", metavar="RECIPE", nargs=nargs, help="a recipe's file, or its text")
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="a recipe's file, or its text")
+    parser.add_argument(
+        "--from", dest="merged", type=Path, metavar="FILE", help="take the recipe and the sources of a merged file"
+    )
+    parser.add_argument("--accept-other-sources", action="store_true", help="with --from: sources may be other files")
     parser.add_argument("--step", metavar="NAME", help="save this step instead of the last one")
     parser.add_argument("--seed", type=int, metavar="N", help="draw the block weights that are R, U or X")
     parser.add_argument("--limits", type=_limits, metavar="LOW,HIGH", help="of each X that has none, such as 0.2,0.6")
@@ -76,6 +78,7 @@ def _add_save_options(parser: argparse.ArgumentParser) -> None:
     """The options of `save(...)`, over which they win; each has the name that it has there."""
     group = parser.add_argument_group("what is saved, instead of what save(...) says")
     for option, said in (
+        ("format", "a file, or a diffusers folder (default: safetensors)"),
         ("dtype", "of the output (default: fp16)"),
         ("unet_dtype", "of the UNet (default: as --dtype)"),
         ("text_encoder_dtype", "of the text encoders (default: as --dtype, fp16 beside fp8)"),
@@ -95,14 +98,9 @@ def _add_save_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_merge(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("merge", help="carry out a recipe")
-    _add_recipe(parser, nargs="?")
-    parser.add_argument(
-        "--from", dest="merged", type=Path, metavar="FILE", help="take the recipe and the sources of a merged file"
-    )
-    parser.add_argument("--accept-other-sources", action="store_true", help="with --from: sources may be other files")
+    _add_recipe(parser)
     parser.add_argument("--variants", type=_positive, metavar="N", help="with --seed: draw N times, into OUT-v1 to OUT-vN")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="{variant} in it is the variant's number")
-    parser.add_argument("--format", choices=MERGE_FORMATS, default=MERGE_FORMATS[0], help="diffusers makes a folder OUT")
     _add_writing(parser)
     parser.set_defaults(command="merge")
 
@@ -115,7 +113,7 @@ def _add_writing(parser: argparse.ArgumentParser) -> None:
 def _add_plan(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("plan", help="say what a recipe would do, from headers alone")
     _add_recipe(parser)
-    parser.set_defaults(command="plan")
+    parser.set_defaults(command="plan", variants=None, output=Path(), no_source_hashes=False)
 
 
 def _add_queue(commands: argparse._SubParsersAction) -> None:
@@ -147,7 +145,7 @@ def _add_synth(commands: argparse._SubParsersAction) -> None:
         "--without", action="append", default=[], metavar="COMPONENT", help="leave out, such as vae; may be repeated"
     )
     parser.add_argument("--inpainting", action="store_true", help="9 input channels")
-    parser.add_argument("--format", choices=("safetensors", "ckpt"), default="safetensors")
+    parser.add_argument("--format", choices=("safetensors", "ckpt", "diffusers"), default="safetensors")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="overwritten if it exists")
     parser.set_defaults(command="synth")
 

@@ -82,7 +82,8 @@ def _synth(options: argparse.Namespace) -> None:
         synthesise_near(options.near, options.drift, options.output, **common)
     else:
         synthesise(options.arch, options.size, options.output, inpainting=options.inpainting, **common)
-    show([f"wrote '{options.output}', {options.output.stat().st_size:,} bytes."])
+    files = options.output.rglob("*") if options.output.is_dir() else (options.output,)
+    show([f"wrote '{options.output}', {sum(path.stat().st_size for path in files if path.is_file()):,} bytes."])
 
 
 def _bench(options: argparse.Namespace) -> None:

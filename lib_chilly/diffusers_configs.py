@@ -19,20 +19,28 @@ _LARGEST_BYTES = 16 << 20
 _MOST_FILES = 20
 
 
-def can_be_written(architecture: str) -> bool:
-    """Whether a folder of this architecture can be made."""
-    return architecture in _facts()
+def pipeline_of(architecture: str, channels: int = 4) -> str | None:
+    """The class of the pipeline whose U-Net has so many input channels; None where no folder can be made of such a model."""
+    return _facts().get(architecture, {"pipelines": {}})["pipelines"].get(str(channels))
 
 
 def small_files(
-    architecture: str, donors: Sequence[Path], components: Collection[str], channels: int, prediction: str, has_zero_snr: bool
+    architecture: str,
+    donors: Sequence[Path],
+    *,
+    schedulers: Collection[Path],
+    components: Collection[str],
+    channels: int,
+    prediction: str,
+    has_zero_snr: bool,
 ) -> tuple[dict[str, bytes], list[str]]:
     """Everything but the weights.
 
     Args:
         donors: source folders; the first that has a file gives it.
+        schedulers: those of them that are sampled as the output is.
         components: folders that have weights.
-        channels: input channels of the U-Net.
+        channels: input channels of the U-Net; `pipeline_of` knows them.
         prediction: what the output predicts, "v" or "epsilon"; what else it is leaves the scheduler as it was.
         has_zero_snr: whether its noise schedule was trained down to zero signal.
 
@@ -43,18 +51,25 @@ def small_files(
         CheckpointError: a source's config is no JSON.
     """
     facts = _facts()[architecture]
+    notes: list[str] = []
     left_out: list[str] = []
     found: dict[str, dict] = {}
     for name, known in facts["files"].items():
         folder = name.partition("/")[0]
         if folder not in COMPONENTS or folder in components:
-            given = next((donor / name for donor in donors if name != INDEX and _is_given(donor, name, left_out)), None)
-            found[name] = read_json(given) if given else dict(known)
+            givers = {INDEX: (), SCHEDULER: schedulers}.get(name, donors)
+            given = next((donor / name for donor in givers if _is_given(donor, name, left_out)), None)
+            found[name] = read_json(given) if given else {**known, **facts.get(prediction, {}).get(name, {})}
+            if name == SCHEDULER and not given and prediction not in _PREDICTIONS and "v" in facts:
+                notes.append(
+                    f"nothing says whether the model predicts epsilon or v; '{SCHEDULER}' says epsilon. If that is wrong, pass "
+                    "--prediction v."
+                )
     found["unet/config.json"]["in_channels"] = channels
     found[SCHEDULER] |= {"prediction_type": _PREDICTIONS[prediction]} if prediction in _PREDICTIONS else {}
     found[SCHEDULER] |= {"rescale_betas_zero_snr": True} if has_zero_snr else {}
     index = found[INDEX]
-    index["_class_name"] = facts["pipelines"].get(str(channels), facts["pipelines"]["4"])
+    index["_class_name"] = pipeline_of(architecture, channels)
     index["scheduler"] = ["diffusers", found[SCHEDULER].get("_class_name", index["scheduler"][1])]
     index |= {component: [None, None] for component in COMPONENTS if component in index and component not in components}
     tokenizers = {folder: _tokenizer(folder, donors, left_out) for folder in _TOKENIZERS if folder in index}
@@ -62,7 +77,8 @@ def small_files(
     raw = {name: (json.dumps(value, indent=2) + "\n").encode() for name, value in found.items()}
     for files in tokenizers.values():
         raw |= files
-    notes = [f"no source has the files of {', '.join(missing)}: copy them from another {architecture} folder."] if missing else []
+    if missing:
+        notes.append(f"no source has the files of {', '.join(missing)}: copy them from another {architecture} folder.")
     return raw, notes + left_out[:_MOST_FILES]
 
 

@@ -32,7 +32,6 @@ def merge(
     plan: Plan,
     output: Path,
     *,
-    file_format: str = "safetensors",
     overwrite: bool = False,
     threads: int = 1,
     use_mmap: bool = False,
@@ -46,7 +45,6 @@ def merge(
 
     Args:
         output: the file or the folder to make; symlinks are followed.
-        file_format: "safetensors", or "diffusers" for a folder.
         overwrite: whether it may exist. A source may be overwritten safely.
         threads: workers, 1 or more; the result does not depend on it.
         use_mmap: see `stream.stream`.
@@ -62,7 +60,7 @@ def merge(
 
     started = time.perf_counter()
     forget_peak_rss()
-    target, sidecar = check_output(plan, output, file_format, overwrite)
+    target, sidecar = check_output(plan, output, overwrite)
     remove_abandoned(target.parent)
     check_space(target, plan.writes_bytes)
     hashes = _source_hashes(plan, threads, on_progress, should_stop) if source_hashes or plan.title_claims else []
@@ -76,7 +74,7 @@ def merge(
         on_measured=lambda count: on_progress("measure", count),
         should_stop=should_stop,
     )
-    write = write_folder if file_format == "diffusers" else _write_file
+    write = write_folder if plan.is_folder else _write_file
     with _companion(plan.sidecar, sidecar, overwrite) as commit_companion:
         streamed, size, notes = write(plan, dict(enumerate(hashes)) if source_hashes else {}, target, overwrite, run)
         commit_companion()
@@ -85,14 +83,14 @@ def merge(
     return make_report(plan, output, streamed, planning_seconds + time.perf_counter() - started, size)
 
 
-def check_output(plan: Plan, output: Path, file_format: str, overwrite: bool) -> tuple[Path, Path | None]:
+def check_output(plan: Plan, output: Path, overwrite: bool) -> tuple[Path, Path | None]:
     """The file or folder that will be written, and the .yaml beside it; None where there is none to write or to remove.
 
     Raises:
         OutputError: it cannot be written, or its name would mislead other programs.
     """
     suffix = output.suffix.lower()
-    if file_format == "diffusers":  # the scheduler's config says there what a .yaml would
+    if plan.is_folder:  # the scheduler's config says there what a .yaml would
         if suffix in SUFFIXES:
             raise OutputError(f"the output is a diffusers folder; name it '{output.with_suffix('')}', not '{output.name}'.")
         return check_target(output, overwrite, REPLACEABLE), None
@@ -141,17 +139,22 @@ def _remove_config(target: Path | None) -> None:
 def is_finished(
     plan: Plan, output: Path, source_hashes: bool, threads: int = 1, should_stop: Callable[[], bool] = lambda: False
 ) -> bool:
-    """Whether `output` is there already: its header is, to the byte, the one that this plan would write, and nothing is missing.
+    """Whether `output` is there already: its headers are, to the byte, those that this plan would write, and nothing is missing.
 
-    The header holds recipe, options and sources, and a file gets its name only when it is whole; its tensors are not read.
+    They hold recipe, options and sources, and an output gets its name only when it is whole; its tensors are not read.
     """
-    if not output.is_file() or output.stat().st_size < plan.data_bytes:
-        return False
+    found = {output / name: part.data_bytes for name, (part, _) in plan.files({}).items()}
+    if not all(path.is_file() and path.stat().st_size >= size for path, size in found.items()):
+        return False  # before any source is read for its hash
     hashes = _source_hashes(plan, threads, lambda what, count: None, should_stop) if source_hashes else []
-    header = plan.header(dict(enumerate(hashes)))
-    if output.stat().st_size != len(header) + plan.data_bytes:
+    files = plan.files(dict(enumerate(hashes)))
+    return all(_is_whole(output / name, header, part.data_bytes) for name, (part, header) in files.items())
+
+
+def _is_whole(path: Path, header: bytes, data_bytes: int) -> bool:
+    if path.stat().st_size != len(header) + data_bytes:
         return False
-    with SourceFile(output) as file:
+    with SourceFile(path) as file:
         return file.read(0, len(header)) == header
 
 

@@ -60,6 +60,11 @@ class JobMaker:
         jobs += scale_jobs(jobs, self.architecture)
         return sorted(jobs, key=lambda job: (-job.dtype.size_bytes, job.key))
 
+    def unet_sources(self, jobs: Sequence[KeyJob]) -> set[int]:
+        """Numbers of the sources that the U-Net of the output, or a marker of what it predicts, comes from."""
+        row = self.architecture
+        return {n for job in jobs if row.component_of(job.key) == "unet" or job.key in row.predictions for n in job.reads()}
+
     def is_taken(self, key: str) -> bool:
         """Whether a key comes from the VAE that `save(vae=...)` names."""
         return self.vae is not None and self._is_vae(key)

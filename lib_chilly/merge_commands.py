@@ -14,7 +14,7 @@ from .checkpoint import open_checkpoint
 from .console import Progress, describe_plan, describe_report, show, stop_flag
 from .engine import check_output, merge
 from .errors import CheckpointError, Interrupted, RecipeError
-from .models import ModelLibrary, default_folders
+from .models import SUFFIXES, ModelLibrary, default_folders
 from .notations import read_recipe, recipe_from_metadata
 from .notations.preset_files import read_preset_files, with_presets
 from .plan import MATHS, Plan, make_plan
@@ -40,21 +40,19 @@ class Job:
     Attributes:
         plan: makes its plan, anew each time, so that the plans of many merges need not be kept.
         source_hashes: whether its header has the sources' sha256.
-        file_format: of the output, as `engine.merge` takes it.
     """
 
     output: Path
     plan: Callable[[], Plan]
     source_hashes: bool
-    file_format: str
 
 
 def run_merge(options: argparse.Namespace) -> None:
     """Carry out a recipe, or all variants of it."""
     with stop_flag() as should_stop:
-        jobs = _recorded_jobs(options, should_stop) if options.merged else _recipe_jobs(options)
+        jobs = _jobs(options, should_stop)
         for job in jobs if len(jobs) > 1 else ():  # what would stop a later one is said before the first
-            check_output(job.plan(), job.output, job.file_format, options.overwrite)
+            check_output(job.plan(), job.output, options.overwrite)
         facts = [carry_out(job, options, should_stop) for job in jobs]
     if options.json:
         print_json({"variants": facts} if options.variants else facts[0])
@@ -63,7 +61,9 @@ def run_merge(options: argparse.Namespace) -> None:
 def run_plan(options: argparse.Namespace) -> None:
     """Say what a recipe would do."""
     threads = options.threads or default_threads()
-    plan = plan_for(_read(options), library_of(options), options)
+    with stop_flag() as should_stop:
+        (job,) = _jobs(options, should_stop)
+        plan = job.plan()
     if options.json:
         print_json(plan_facts(plan, threads, options.mmap))
     else:
@@ -84,6 +84,10 @@ def load_recipe(argument: str, draw: Draw | None = None) -> Recipe:
         is_file = is_one_line and Path(argument).is_file()
     except (OSError, ValueError):  # too long for a name
         is_file = False
+    if is_file and argument.lower().endswith(SUFFIXES):
+        raise RecipeError(
+            f"'{argument}' is a model, no recipe; --from '{argument}' takes the recipe that made it from its header."
+        )
     if is_file:
         return read_recipe(read_text(Path(argument), _LARGEST_RECIPE_BYTES, "recipe"), draw)
     if is_one_line and argument.strip().lower().endswith(_RECIPE_SUFFIXES):
@@ -96,22 +100,28 @@ def print_json(facts: object) -> None:
     sys.stdout.write(json.dumps(facts, allow_nan=False) + "\n")
 
 
-def _recipe_jobs(options: argparse.Namespace) -> list[Job]:
-    """The merge of a recipe, or one for each variant."""
+def _jobs(options: argparse.Namespace, should_stop: ShouldStop) -> list[Job]:
+    """The merge of a recipe, or one for each variant, or the one that made a file."""
+    if options.merged:
+        return [_recorded_job(options, should_stop)]
+    if options.accept_other_sources:
+        raise RecipeError(
+            "--accept-other-sources is about the sources that a merged file names; say --from FILE, or leave it out."
+        )
     if options.variants and options.seed is None:
         raise RecipeError("--variants draws random weights; say --seed N too.")
     library, source_hashes = library_of(options), not options.no_source_hashes
 
     def job(output: Path, variant: int) -> Job:
         recipe = _read(options, variant)
-        return Job(output, lambda: plan_for(recipe, library, options), source_hashes, options.format)
+        return Job(output, lambda: plan_for(recipe, library, options), source_hashes)
 
     if not options.variants:
         return [job(options.output, 1)]
     return [job(_variant_of(options.output, variant), variant) for variant in range(1, options.variants + 1)]
 
 
-def _recorded_jobs(options: argparse.Namespace, should_stop: ShouldStop) -> list[Job]:
+def _recorded_job(options: argparse.Namespace, should_stop: ShouldStop) -> Job:
     """The merge that made a file, from the same sources."""
     if options.recipe or options.seed is not None or options.variants or options.presets:
         raise RecipeError(
@@ -133,7 +143,7 @@ def _recorded_jobs(options: argparse.Namespace, should_stop: ShouldStop) -> list
         def imported_plan() -> Plan:
             return plan_for(imported.recipe, others, options)
 
-        return [Job(options.output, imported_plan, not options.no_source_hashes, options.format)]
+        return Job(options.output, imported_plan, not options.no_source_hashes)
     if not options.json:
         show([f"looking for the sources of '{options.merged.name}'"])
     stopper = _stopper(should_stop)
@@ -148,7 +158,7 @@ def _recorded_jobs(options: argparse.Namespace, should_stop: ShouldStop) -> list
             notes.append(f"the file was made with arithmetic {record.maths}, this is {MATHS}: its numbers may differ.")
         return dataclasses.replace(made, notes=(*made.notes, *notes))
 
-    return [Job(options.output, plan, hashed, options.format)]
+    return Job(options.output, plan, hashed)
 
 
 def plan_for(recipe: Recipe, library: ModelLibrary, options: argparse.Namespace) -> Plan:
@@ -169,13 +179,13 @@ def carry_out(job: Job, options: argparse.Namespace, should_stop: ShouldStop) ->
     started = time.perf_counter()
     plan = job.plan()
     planning_seconds = time.perf_counter() - started
+    check_output(plan, job.output, options.overwrite)
     if not options.json:
         show(describe_plan(plan, threads, job.output.parent, options.mmap))
     with Progress(plan, job.source_hashes) as progress:
         report = merge(
             plan,
             job.output,
-            file_format=job.file_format,
             overwrite=options.overwrite,
             threads=threads,
             use_mmap=options.mmap,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from .architecture import Architecture
+from .diffusers_parts import folder_parts
+from .dtypes import DType
 from .jobs import JobMaker
 from .key_job import KeyJob, Row
 from .models import ModelLibrary
-from .plan_options import check_replacements, effective, replacing_source, typed
+from .plan_options import FOLDER, check_replacements, effective, replacing_source, typed
 from .plan_words import notes_of, warnings_of
+from .prediction import UNKNOWN
 from .provenance import provenance
 from .recipe import Recipe
 from .sidecar import Sidecar, find_sidecar
-from .sources import Source, open_sources, title_hashes
+from .sources import Source, open_sources, refuse_mixed_predictions, title_hashes
 from .vae import claimed_hash, take_vae
 from .writer import build_header
 
@@ -31,6 +34,7 @@ class Plan:
         sources: in the order of the sum.
         jobs: in the order of the output.
         rows: label to folded coefficients, floating-point keys only.
+        unet_sources: those that have a part in the output's U-Net, or whose marker of what they predict it has.
         title_claims: number of a source to the hash that a webui title claims.
         on_nan: number of the source that replaces elements which are not finite; None stops.
         sidecar: the .yaml that goes beside the output; None where there is none.
@@ -42,6 +46,7 @@ class Plan:
     sources: tuple[Source, ...]
     jobs: tuple[KeyJob, ...]
     rows: Mapping[str, Row]
+    unet_sources: tuple[Source, ...]
     title_claims: Mapping[int, str]
     on_nan: int | None
     sidecar: Sidecar | None
@@ -68,9 +73,37 @@ class Plan:
         return sum(job.size_bytes for job in self.jobs if job.is_scaled)
 
     @property
+    def is_folder(self) -> bool:
+        """Whether the output is a diffusers folder."""
+        return self.recipe.option("format") == FOLDER
+
+    @property
+    def prediction(self) -> str:
+        """What the output predicts, as far as its markers, the recipe or the sources say: "epsilon", "v", "flow" or "unknown"."""
+        markers = self.architecture.predictions
+        marked = next((markers[job.key] for job in self.jobs if job.key in markers), None)
+        known = {source.prediction for source in self.unet_sources} - {UNKNOWN}
+        return marked or self.recipe.option("prediction") or (known.pop() if len(known) == 1 else UNKNOWN)
+
+    @property
     def writes_bytes(self) -> int:
-        """Size of the output when its header holds the sources' hashes."""
-        return len(self.header({number: f"{number:064x}" for number in range(len(self.sources))})) + self.data_bytes
+        """Size of the output when its headers hold the sources' hashes, without a folder's small files."""
+        files = self.files({number: f"{number:064x}" for number in range(len(self.sources))})
+        return sum(len(header) + part.data_bytes for part, header in files.values())
+
+    def files(self, hashes: Mapping[int, str]) -> dict[str, tuple[Plan, bytes]]:
+        """Name of each weights file below the output to the plan that makes it and its header; "" where the output is one file.
+
+        Args:
+            hashes: as of `header`.
+        """
+        if not self.is_folder:
+            return {"": (self, self.header(hashes))}
+        metadata = self.metadata(hashes)
+        return {
+            file: (replace(self, sources=sources, jobs=jobs), build_header(_entries(jobs), metadata))
+            for file, (sources, jobs) in folder_parts(self.architecture, self.sources, self.jobs).items()
+        }
 
     @property
     def bare_prefix(self) -> str:
@@ -84,12 +117,15 @@ class Plan:
         Args:
             hashes: number of each source to the sha256 of its file; empty leaves all of them out.
         """
-        tensors = ((job.key.removeprefix(self.bare_prefix), job.dtype, job.shape) for job in self.jobs)
-        return build_header(tensors, self.metadata(hashes))
+        return build_header(_entries(self.jobs, self.bare_prefix), self.metadata(hashes))
 
     def metadata(self, hashes: Mapping[int, str]) -> dict[str, str]:
         """What the output says of itself; `hashes` as of `header`."""
         return provenance(self.recipe, self.sources, hashes, MATHS, {job.key for job in self.jobs})
+
+
+def _entries(jobs: Sequence[KeyJob], prefix: str = "") -> Iterator[tuple[str, DType, tuple[int, ...]]]:
+    return ((job.key.removeprefix(prefix), job.dtype, job.shape) for job in jobs)
 
 
 def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> Plan:
@@ -116,17 +152,23 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
         recipe = recipe.with_options(on_nan=f"take:{sources[on_nan].name}")  # however it was spelled
     check_replacements(sources, jobs, on_nan)
     meant = recipe.option("prediction")
-    like_it_first = sorted(maker.merged, key=lambda source: meant is not None and source.prediction != meant)
-    sidecar, passed_over = find_sidecar(recipe.option("yaml"), like_it_first)
-    return Plan(
+    unet_sources = tuple(sources[number] for number in sorted(maker.unet_sources(jobs)))
+    refuse_mixed_predictions(unet_sources, meant)
+    like_it_first = sorted(unet_sources, key=lambda source: meant is not None and source.prediction != meant)
+    sidecar, passed_over = find_sidecar(recipe.option("yaml"), like_it_first or maker.merged, maker.merged)
+    plan = Plan(
         recipe=recipe,
         architecture=sources[0].architecture,
         sources=tuple(sources),
         jobs=tuple(jobs),
         rows=maker.rows,
+        unet_sources=unet_sources,
         title_claims=claims,
         on_nan=on_nan,
         sidecar=sidecar,
         warnings=tuple(warnings_of(recipe, library, maker)),
         notes=(*recipe.notes, *maker.notes(), *notes_of(maker, jobs, sidecar), *passed_over),
     )
+    if plan.is_folder:  # what cannot be one is refused here
+        folder_parts(plan.architecture, plan.sources, plan.jobs)
+    return plan

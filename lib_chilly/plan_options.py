@@ -14,7 +14,10 @@ from .recipe import Recipe
 from .recipe_text import parse_recipe
 from .sources import Source
 
+FOLDER = "diffusers"
+"""What `format` is where the output is a folder."""
 CHOICES = {
+    "format": ("safetensors", FOLDER),
     "dtype": OUTPUT_DTYPES,
     **COMPONENT_OPTIONS,
     "compute": ("float32", "float64"),
@@ -23,7 +26,7 @@ CHOICES = {
     "prediction": (EPSILON, V),
 }
 """Save options that take one of a few words."""
-_DEFAULTS = {"position_ids": "keep", "ema": "drop", "on_nan": "stop", "vae": "keep", "yaml": "copy"}
+_DEFAULTS = {"format": "safetensors", "position_ids": "keep", "ema": "drop", "on_nan": "stop", "vae": "keep", "yaml": "copy"}
 
 
 def typed(options: Mapping[str, str | None]) -> dict[str, str]:

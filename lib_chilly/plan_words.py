@@ -39,6 +39,7 @@ def warnings_of(recipe: Recipe, library: ModelLibrary, maker: JobMaker) -> list[
         if outside:
             found.append(f"{name} of {calls[number].method} is {float(outside[0]):g}, outside {low:g} to {high:g}.")
     found += _differences(maker.merged)
+    found += _untold_vaes(maker.merged)
     for number, source in enumerate(maker.sources):
         extreme = max((abs(row.exact.get(number, Fraction(0))) for row in maker.rows.values()), default=Fraction(0))
         if extreme > 2:
@@ -54,6 +55,17 @@ def _differences(sources: Sequence[Source]) -> list[str]:
         if 0 < len(marked) < len(sources):
             found.append(f"{', '.join(marked)} says '{words}' ('{key}'), the other sources do not: a mix of both seldom works.")
     return found
+
+
+def _untold_vaes(sources: Sequence[Source]) -> list[str]:
+    """VAEs by themselves that are merged with others: their keys and shapes do not tell what kind of latents they make."""
+    untold = [f"'{source.name}'" for source in sources if not is_told_apart(source)]
+    if not untold or len(sources) == 1:
+        return []
+    return [
+        f"nothing in {', '.join(untold)} tells for which models the VAE was made: SD's and SDXL's have the same shapes, and so have "
+        "SD 3's and Flux.1's; a mix of two kinds breaks every picture."
+    ]
 
 
 def _range(call: Call, name: str) -> tuple[float, float]:

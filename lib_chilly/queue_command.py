@@ -12,6 +12,7 @@ from .engine import check_output, is_finished
 from .errors import Interrupted, MergeError, RecipeError
 from .merge_commands import Job, ShouldStop, carry_out, library_of, plan_for, print_json
 from .models import ModelLibrary
+from .plan_options import FOLDER
 from .recipe_queue import QueuedRecipe, read_queue
 from .report import default_threads
 
@@ -39,7 +40,14 @@ def run_queue(options: argparse.Namespace) -> None:
 
 
 def _job(queued: QueuedRecipe, library: ModelLibrary, options: argparse.Namespace) -> Job:
-    return Job(queued.output, lambda: plan_for(queued.read(), library, options), not options.no_source_hashes, "safetensors")
+    """The merge of one recipe; a folder is called as a file would be, without the suffix."""
+    try:
+        recipe = queued.read()
+    except MergeError as error:
+        raise queued.placed(error) from None
+    is_folder = (options.format or recipe.option("format")) == FOLDER
+    output = queued.output.with_suffix("") if is_folder else queued.output
+    return Job(output, lambda: plan_for(recipe, library, options), not options.no_source_hashes)
 
 
 def _waiting(jobs: Jobs, options: argparse.Namespace, should_stop: ShouldStop) -> Collection[QueuedRecipe]:
@@ -55,7 +63,7 @@ def _waiting(jobs: Jobs, options: argparse.Namespace, should_stop: ShouldStop) -
             plan = job.plan()
             if is_finished(plan, job.output, job.source_hashes, threads, should_stop):
                 continue
-            check_output(plan, job.output, job.file_format, options.overwrite)
+            check_output(plan, job.output, options.overwrite)
             if early := next((source for source in plan.sources if source.checkpoint.path.resolve() in waiting), None):
                 raise RecipeError(f"it reads '{early.name}', which this queue is about to make. Make them steps of one recipe.")
         except Interrupted:

@@ -11,7 +11,7 @@ from .errors import RecipeError
 from .expression import Call, Constant, ModelRef, Node, StepRef, spell, spell_name, walk
 
 SAVE_OPTIONS = (
-    *("dtype", "unet_dtype", "text_encoder_dtype", "vae_dtype", "compute"),
+    *("format", "dtype", "unet_dtype", "text_encoder_dtype", "vae_dtype", "compute"),
     *("vae", "position_ids", "ema", "discard", "yaml", "prediction", "title", "step", "on_nan"),
 )
 """What `save(...)` may say, in the order of the canonical text."""

@@ -24,11 +24,13 @@ class Sidecar:
     content: bytes
 
 
-def find_sidecar(choice: str | None, sources: Sequence[Source]) -> tuple[Sidecar | None, list[str]]:
+def find_sidecar(choice: str | None, alike: Sequence[Source], sources: Sequence[Source]) -> tuple[Sidecar | None, list[str]]:
     """The .yaml that is copied, and sentences on those that cannot be.
 
     Args:
-        choice: of the option `yaml`: a source's name; None or "copy" is the first source that has one, "drop" none.
+        choice: of the option `yaml`: a source's name; None or "copy" is the first of `alike` that has one, "drop" none.
+        alike: sources that are sampled as the output is, the likeliest first.
+        sources: of the recipe.
 
     Raises:
         RecipeError: the named source does not exist, or has none.
@@ -37,7 +39,7 @@ def find_sidecar(choice: str | None, sources: Sequence[Source]) -> tuple[Sidecar
     if choice == DROP:
         return None, notes
     if choice in (None, COPY):
-        for source in sources:
+        for source in alike:
             found = _beside(source)
             if found and not found.fault:
                 return Sidecar(source.name, found.path, found.content), notes

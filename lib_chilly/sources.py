@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .architecture import VAE_ALONE, Architecture, detect
@@ -83,7 +83,6 @@ def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], d
         number_of[model.name] = by_file[real]
     sources = _as_sources(opened, recipe.option("ema") == "keep")
     _refuse_mixtures(sources)
-    _refuse_mixed_predictions(sources, recipe.option("prediction"))
     return sources, number_of
 
 
@@ -154,8 +153,16 @@ def _refuse_mixtures(sources: list[Source]) -> None:
         raise ArchitectureError(f"{said}: their extra channels mean different things. Use models of one kind.")
 
 
-def _refuse_mixed_predictions(sources: list[Source], meant: str | None) -> None:
-    """Weights that were trained to predict different things do not add up, unless the user says what comes of it."""
+def refuse_mixed_predictions(sources: Sequence[Source], meant: str | None) -> None:
+    """Weights that were trained to predict different things do not add up, unless the user says what comes of it.
+
+    Args:
+        sources: that the U-Net of the output is made of.
+        meant: what the user says that the output predicts.
+
+    Raises:
+        ArchitectureError: they are known to predict different things, and nothing is said.
+    """
     known: dict[str, str] = {}
     for source in sources:
         if source.prediction != UNKNOWN:

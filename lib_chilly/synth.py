@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from .architecture import architectures, known_keys, load
 from .checkpoint import open_checkpoint
+from .diffusers_folder import REPLACEABLE
 from .dtypes import BY_NAME, BY_TORCH_NAME, DType, torch_dtype
+from .engine import check_output, merge
 from .errors import ArchitectureError, OutputError, RecipeError
 from .fileio import SourceFile
 from .header import Checkpoint
+from .models import ModelLibrary
+from .plan import Plan, make_plan
+from .plan_options import FOLDER
+from .recipe_text import parse_recipe
 from .writer import CheckpointWriter, build_header, check_target
 
-_SMALLEST_REDUCED, _REDUCTION = 128, 80
+_SMALLEST_REDUCED, _REDUCTION = 128, 64
 
 Shapes = Mapping[str, tuple[DType, tuple[int, ...]]]
 
@@ -37,11 +45,11 @@ def synthesise(
 
     Args:
         architecture: one of architecture_names().
-        size: "full" for the true shapes, "tiny" for the same keys with dimensions of 128 and more divided by 80.
+        size: "full" for the true shapes, "tiny" for the same keys with dimensions of 128 and more divided by 64.
         dtype: of floating-point tensors: "fp16", "bf16" or "fp32".
         without: components to leave out.
         inpainting: give the first convolution the input channels of an inpainting model.
-        file_format: "safetensors", or "ckpt" for torch's zip.
+        file_format: "safetensors", "ckpt" for torch's zip, or "diffusers" for a folder.
 
     Raises:
         ArchitectureError: a component, or a kind of model, that this architecture does not have.
@@ -117,6 +125,9 @@ def _without(keys: Mapping[str, object], components: tuple[str, ...], name: str)
 
 
 def _write(shapes: Shapes, make: Callable[[str], torch.Tensor], output: Path, file_format: str) -> None:
+    if file_format == FOLDER:
+        _write_folder(shapes, make, output)
+        return
     target = check_target(output, overwrite=True)
     order = sorted(shapes, key=lambda key: (-shapes[key][0].size_bytes, key))
     tensors = ((key, make(key).to(torch_dtype(shapes[key][0]))) for key in order)
@@ -130,8 +141,7 @@ def _write(shapes: Shapes, make: Callable[[str], torch.Tensor], output: Path, fi
         finally:
             temporary.unlink(missing_ok=True)
         return
-    header = build_header(((key, *shapes[key]) for key in order), {"format": "pt"})
-    size = len(header) + sum(dtype.size_bytes * math.prod(shape) for dtype, shape in shapes.values())
+    header, size = _header_of(shapes, order)
     with CheckpointWriter(target, size, overwrite=True) as writer:
         writer.write_at(header, 0)
         offset = len(header)
@@ -139,6 +149,28 @@ def _write(shapes: Shapes, make: Callable[[str], torch.Tensor], output: Path, fi
             writer.write_at(data, offset)
             offset += len(data)
         writer.commit()
+
+
+def _write_folder(shapes: Shapes, make: Callable[[str], torch.Tensor], output: Path) -> None:
+    """A file, planned while its tensors are a hole, so that what cannot be a folder is said at once; then merged alone."""
+    with tempfile.TemporaryDirectory(prefix=".", dir=check_target(output, True, REPLACEABLE).parent) as folder:
+        file = Path(folder) / "made_up.safetensors"
+
+        def plan() -> Plan:
+            return make_plan(parse_recipe(file.stem), ModelLibrary([file.parent]), format=FOLDER, dtype="source")
+
+        header, size = _header_of(shapes, sorted(shapes))
+        file.write_bytes(header)
+        os.truncate(file, size)
+        check_output(plan(), output, overwrite=True)
+        _write(shapes, make, file, "safetensors")
+        merge(plan(), output, overwrite=True, source_hashes=False)
+
+
+def _header_of(shapes: Shapes, order: Sequence[str]) -> tuple[bytes, int]:
+    """The header of a file, and the size of the whole."""
+    header = build_header(((key, *shapes[key]) for key in order), {"format": "pt"})
+    return header, len(header) + sum(dtype.size_bytes * math.prod(shape) for dtype, shape in shapes.values())
 
 
 def _bytes_of(tensors: Iterator[tuple[str, torch.Tensor]]) -> Iterator[memoryview]:

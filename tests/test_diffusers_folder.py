@@ -46,7 +46,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = tiny(tmp_path_factory, f"{architecture}_{name}", architecture, seed=seed)
             folder = path.with_name(f"{path.stem}_folder")
             if not folder.exists():
-                merge_in(path.parent, path.stem, folder, file_format="diffusers", options={"dtype": "source"})
+                merge_in(path.parent, path.stem, folder, options={"format": "diffusers", "dtype": "source"})
     return tmp_path_factory.getbasetemp() / "tiny-models"
 
 
@@ -151,7 +151,7 @@ def test_keys_without_an_original_name_are_copied_and_come_back(folder: Callable
     rewrite(path / OPEN_CLIP, lambda tensors: tensors | {"text_model.embeddings.position_ids": positions})
     file = tmp_path / "models" / "file.safetensors"
     assert merged_alone(path, file)["text_encoder_2/text_model.embeddings.position_ids"] == positions
-    merge_in(file.parent, "file", tmp_path / "again", file_format="diffusers", options={"dtype": "source"})
+    merge_in(file.parent, "file", tmp_path / "again", options={"format": "diffusers", "dtype": "source"})
     assert data_of(tmp_path / "again" / OPEN_CLIP) == data_of(path / OPEN_CLIP)
 
 

@@ -124,7 +124,7 @@ def test_diffusers_own_conversion_of_a_file_gives_the_tensors_of_our_folder(
     theirs = pytest.importorskip("diffusers.loaders.single_file_utils")
 
     file = tiny(tmp_path_factory, f"{architecture}_one", architecture, seed=0)
-    merge_in(file.parent, file.stem, tmp_path / "m", file_format="diffusers", options={"dtype": "source"})
+    merge_in(file.parent, file.stem, tmp_path / "m", options={"format": "diffusers", "dtype": "source"})
     configs = json.loads(CONFIGS.read_text("utf-8"))[architecture]["files"]
     expected = {
         "unet/diffusion_pytorch_model": theirs.convert_ldm_unet_checkpoint(load_file(file), configs["unet/config.json"]),

@@ -23,6 +23,7 @@ from lib_chilly.writer import TEMPORARY_SUFFIX
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 SOURCE = {"dtype": "source"}
+SOURCE_FOLDER = {"format": "diffusers", "dtype": "source"}
 V_PRED = {"v_pred": stored(np.zeros(0), "fp16"), "ztsnr": stored(np.zeros(0), "fp16")}
 
 
@@ -45,7 +46,7 @@ def data_of(path: Path) -> dict[str, Stored]:
 
 
 def folder_of(models: Path, recipe: str, output: Path, **how: object) -> Path:
-    merge_in(models, recipe, output, file_format="diffusers", options=SOURCE, **how)
+    merge_in(models, recipe, output, options=SOURCE_FOLDER, **how)
     return output
 
 
@@ -99,7 +100,7 @@ def test_folder_is_the_same_for_any_number_of_threads_and_way_of_reading(models:
 
 def test_merge_into_a_folder_has_the_numbers_of_the_merge_into_a_file(models: Path, tmp_path: Path):
     recipe = "M = 0.25 * sd1_one + 0.75 * sd1_paint"
-    report = merge_in(models, recipe, tmp_path / "m", file_format="diffusers")
+    report = merge_in(models, recipe, tmp_path / "m", options={"format": "diffusers"})
     whole = merge_in(models, recipe, tmp_path / "file.safetensors")
     merge_in(tmp_path, "m", tmp_path / "back.safetensors")
     assert data_of(tmp_path / "back.safetensors") == data_of(tmp_path / "file.safetensors")
@@ -153,7 +154,7 @@ def test_scheduler_of_a_source_folder_says_what_it_predicts(models: Path, tmp_pa
     config = folder / "scheduler/scheduler_config.json"
     config.write_text(f'{{"prediction_type": {said}}}')
     assert plan_in(tmp_path, "m").sources[0].prediction == known
-    merge_in(tmp_path, "m", tmp_path / "again", file_format="diffusers")
+    merge_in(tmp_path, "m", tmp_path / "again", options={"format": "diffusers"})
     assert json_of(tmp_path / "again", "scheduler/scheduler_config.json")["prediction_type"] == json.loads(said)
     config.write_text("no json")
     assert plan_in(tmp_path, "m").sources[0].prediction == "unknown"
@@ -176,7 +177,7 @@ def test_small_files_are_those_of_the_first_source_that_has_them(models: Path, t
     (donor / "scheduler/scheduler_config.json").write_text('{"_class_name": "DDIMScheduler"}')
     shutil.copy(models / "sd1_paint.safetensors", tmp_path)
     made = tmp_path / "made"
-    report = merge_in(tmp_path, "M = 0.5 * sd1_paint + 0.5 * donor", made, file_format="diffusers")
+    report = merge_in(tmp_path, "M = 0.5 * sd1_paint + 0.5 * donor", made, options={"format": "diffusers"})
     assert [path.name for path in (made / "tokenizer").iterdir()] == ["vocab.json"]
     assert json_of(made, "vae/config.json") == {"scaling_factor": 0.5}
     assert json_of(made, "model_index.json")["scheduler"] == ["diffusers", "DDIMScheduler"]
@@ -205,7 +206,7 @@ def test_file_outside_a_source_folder_never_comes_into_the_output(models: Path, 
     else:
         (donor / name).parent.rmdir()
         (donor / name).parent.symlink_to(secret.parent)
-    report = merge_in(place.parent, "donor", tmp_path / "made", file_format="diffusers")
+    report = merge_in(place.parent, "donor", tmp_path / "made", options={"format": "diffusers"})
     assert not any(b"secret" in content for content in snapshot(tmp_path / "made").values())
     said = f"'{name}' of 'donor' is left out: it is a link that leads out of the model's folder."
     assert report.notes.count(said) == 1
@@ -220,7 +221,7 @@ def test_files_that_hugging_face_s_cache_links_to_are_the_model_s_own(models: Pa
     blobs.mkdir()
     (blobs / "c0ffee").write_text('{"mine": 1}')
     (donor / "tokenizer/vocab.json").symlink_to("../../../../blobs/c0ffee")
-    merge_in(cached, "donor", tmp_path / "made", file_format="diffusers")
+    merge_in(cached, "donor", tmp_path / "made", options={"format": "diffusers"})
     assert json_of(tmp_path / "made", "tokenizer/vocab.json") == {"mine": 1}
 
 
@@ -230,13 +231,13 @@ def test_tokenizer_s_json_that_is_none_is_left_out_and_said(models: Path, tmp_pa
     (donor / "tokenizer").mkdir()
     (donor / "tokenizer/vocab.json").write_bytes(content)
     (donor / "tokenizer/merges.txt").write_text("a b")
-    report = merge_in(tmp_path, "donor", tmp_path / "made", file_format="diffusers")
+    report = merge_in(tmp_path, "donor", tmp_path / "made", options={"format": "diffusers"})
     assert [path.name for path in (tmp_path / "made/tokenizer").iterdir()] == ["merges.txt"]
     assert "'tokenizer/vocab.json' of 'donor' is left out: it is no text or no JSON, or too large." in report.notes
 
 
 def test_tokenizers_that_no_source_has_are_said(models: Path, tmp_path: Path):
-    report = merge_in(models, "sdxl_one", tmp_path / "m", file_format="diffusers")
+    report = merge_in(models, "sdxl_one", tmp_path / "m", options={"format": "diffusers"})
     assert "no source has the files of tokenizer, tokenizer_2: copy them from another sdxl folder." in report.notes
 
 
@@ -247,28 +248,28 @@ def test_architecture_that_is_not_written_as_a_folder_is_refused(tmp_path: Path,
     folder = write_models(tmp_path / "models", a=model(1))
     monkeypatch.setattr("lib_chilly.diffusers_output.can_be_written", lambda name: name != "sd1")
     with pytest.raises(OutputError, match=r"SD 1.x is not written as a diffusers folder; SD 1.x and SDXL are. Write a file"):
-        merge_in(folder, "a", tmp_path / "m", file_format="diffusers")
+        merge_in(folder, "a", tmp_path / "m", options={"format": "diffusers"})
 
 
 def test_scaled_fp8_is_refused_and_plain_fp8_is_written(models: Path, tmp_path: Path):
     with pytest.raises(OutputError, match="scaled fp8 is not read from diffusers folders"):
-        merge_in(models, "sd1_one", tmp_path / "m", file_format="diffusers", options={"dtype": "fp8_scaled"})
-    merge_in(models, "sd1_one", tmp_path / "m", file_format="diffusers", options={"dtype": "fp8_e4m3fn"})
+        merge_in(models, "sd1_one", tmp_path / "m", options={"format": "diffusers", "dtype": "fp8_scaled"})
+    merge_in(models, "sd1_one", tmp_path / "m", options={"format": "diffusers", "dtype": "fp8_e4m3fn"})
     assert read_file(tmp_path / "m" / UNET)["mid_block.attentions.0.proj_in.weight"].tag == "F8_E4M3"
 
 
 def test_config_beside_a_source_is_not_put_beside_a_folder(models: Path, tmp_path: Path):
     shutil.copy(models / "sd1_one.safetensors", tmp_path / "a.safetensors")
     (tmp_path / "a.yaml").write_text("model: {}")
-    merge_in(tmp_path, "a", tmp_path / "m", file_format="diffusers")
+    merge_in(tmp_path, "a", tmp_path / "m", options={"format": "diffusers"})
     assert not (tmp_path / "m.yaml").exists()
 
 
 def test_result_without_a_unet_is_refused(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch):
-    plan = plan_in(models, "sd1_one")
+    plan = plan_in(models, "sd1_one", format="diffusers")
     plan = dataclasses.replace(plan, jobs=tuple(job for job in plan.jobs if job.lane == "VAE"))
     with pytest.raises(OutputError, match="the result has no U-Net"):
-        merge(plan, tmp_path / "m", file_format="diffusers", source_hashes=False)
+        merge(plan, tmp_path / "m", source_hashes=False)
     assert not list(tmp_path.glob("m*"))
 
 
@@ -276,7 +277,7 @@ def test_two_keys_of_one_name_are_refused(tmp_path: Path):
     twin = {"unet/conv_in.weight": stored(np.zeros(2), "fp16")}
     folder = write_models(tmp_path / "models", a=model(1, extras=twin))
     with pytest.raises(OutputError, match=r"two keys would be 'conv_in.weight' in 'unet/diffusion_pytorch_model.safetensors'"):
-        merge_in(folder, "a", tmp_path / "m", file_format="diffusers")
+        merge_in(folder, "a", tmp_path / "m", options={"format": "diffusers"})
 
 
 def test_keys_of_wrong_shape_are_written_as_they_are(models: Path, tmp_path: Path):
@@ -337,9 +338,9 @@ def test_file_is_never_replaced_by_a_folder_nor_a_folder_by_a_file(models: Path,
 
 
 def stopped(models: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = plan_in(models, "sd1_one")
+    plan = plan_in(models, "sd1_one", format="diffusers")
     count = iter(range(100))
-    merge(plan, target, file_format="diffusers", overwrite=True, source_hashes=False, should_stop=lambda: next(count) > 0)
+    merge(plan, target, overwrite=True, source_hashes=False, should_stop=lambda: next(count) > 0)
 
 
 def broken(models: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:

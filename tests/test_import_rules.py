@@ -22,10 +22,11 @@ LAYERS = {
     " zip_records",
     2: "block_rules blocks methods/* number_lists registry",
     3: "addresses expression notations/* random_weights recipe recipe_check recipe_lines recipe_save recipe_text recipe_tree",
-    4: "claims fold jobs key_job memory modelspec output_dtypes plan plan_options plan_words provenance sidecar sources vae",
-    5: "diffusers_output inspection kernel live measure reading recorded_library report stream synth tally workers",
+    4: "claims diffusers_parts fold jobs key_job memory modelspec output_dtypes plan plan_options plan_words provenance sidecar"
+    " sources vae",
+    5: "diffusers_output inspection kernel live measure reading recorded_library report stream tally workers",
     6: "console engine recipe_queue",
-    7: "arguments cli demo demo_models merge_commands queue_command",
+    7: "arguments cli demo demo_models merge_commands queue_command synth",
 }
 """A file may import from its own layer and from those below: those with smaller numbers."""
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}

@@ -294,7 +294,7 @@ def test_vae_is_taken_whole_from_a_checkpoint_or_a_file_in_either_spelling(with_
 def test_vae_is_taken_from_a_diffusers_folder(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path):
     one, two = (tiny(tmp_path_factory, f"sd1-seed-{seed}", seed=seed) for seed in (5, 6))
     folder = write_models(tmp_path / "models", one=read_file(one), two=read_file(two))
-    merge(plan_in(folder, "M = two"), folder / "parts", file_format="diffusers", source_hashes=False)
+    merge(plan_in(folder, "M = two", format="diffusers"), folder / "parts", source_hashes=False)
     merge_in(folder, 'M = one\nsave(vae="parts/")', tmp_path / "out.tmp")
     vaes = ({k: t for k, t in read_file(path).items() if k.startswith(VAE)} for path in (tmp_path / "out.tmp", two))
     assert next(vaes) == next(vaes)
