@@ -85,9 +85,7 @@ def load_recipe(argument: str, draw: Draw | None = None) -> Recipe:
     except (OSError, ValueError):  # too long for a name
         is_file = False
     if is_file and argument.lower().endswith(SUFFIXES):
-        raise RecipeError(
-            f"'{argument}' is a model, no recipe; --from '{argument}' takes the recipe that made it from its header."
-        )
+        raise RecipeError(f"'{argument}' is a model, no recipe; --from '{argument}' carries out what made it, out of its header.")
     if is_file:
         return read_recipe(read_text(Path(argument), _LARGEST_RECIPE_BYTES, "recipe"), draw)
     if is_one_line and argument.strip().lower().endswith(_RECIPE_SUFFIXES):
@@ -105,9 +103,7 @@ def _jobs(options: argparse.Namespace, should_stop: ShouldStop) -> list[Job]:
     if options.merged:
         return [_recorded_job(options, should_stop)]
     if options.accept_other_sources:
-        raise RecipeError(
-            "--accept-other-sources is about the sources that a merged file names; say --from FILE, or leave it out."
-        )
+        raise RecipeError("--accept-other-sources is about the sources that --from FILE names; add --from, or leave it out.")
     if options.variants and options.seed is None:
         raise RecipeError("--variants draws random weights; say --seed N too.")
     library, source_hashes = library_of(options), not options.no_source_hashes

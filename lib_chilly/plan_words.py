@@ -63,8 +63,8 @@ def _untold_vaes(sources: Sequence[Source]) -> list[str]:
     if not untold or len(sources) == 1:
         return []
     return [
-        f"nothing in {', '.join(untold)} tells for which models the VAE was made: SD's and SDXL's have the same shapes, and so have "
-        "SD 3's and Flux.1's; a mix of two kinds breaks every picture."
+        f"nothing in {', '.join(untold)} tells for which models the VAE was made: SD's and SDXL's have the same shapes, as have "
+        "SD 3's and Flux.1's, and a mix of two kinds breaks every picture."
     ]
 
 

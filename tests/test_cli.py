@@ -753,6 +753,22 @@ def test_synth_without_a_component_and_with_nine_channels(run: Run, tmp_path: Pa
     assert read_file(path)[load("sd1").conv_in.key].shape[1] == 9
 
 
+@pytest.mark.parametrize("architecture", ["sd1", "sd2", "sdxl"])
+def test_synth_writes_a_diffusers_folder_of_the_same_tensors(run: Run, tmp_path: Path, architecture: str):
+    for name, form in (("file.safetensors", "safetensors"), ("folder", "diffusers"), ("folder", "diffusers")):
+        common = ["--arch", architecture, "--seed", "4", "--dtype", "bf16", "--format", form]
+        assert run("synth", *common, "-o", tmp_path / name)[::2] == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file.safetensors", "folder"]
+    assert run("merge", "folder", "--dtype", "source", "--models", tmp_path, "-o", tmp_path / "back")[::2] == (0, "")
+    assert read_file(tmp_path / "back") == read_file(tmp_path / "file.safetensors")
+
+
+def test_synth_of_a_folder_that_cannot_be_leaves_nothing(run: Run, tmp_path: Path):
+    code, out, error = run("synth", "--arch", "flux", "--size", "full", "--format", "diffusers", "-o", tmp_path / "m")
+    assert (code, out) == (2, "") and "Flux.1 is not written as a diffusers folder" in error
+    assert list(tmp_path.glob("*m*")) == list(tmp_path.glob(".*")) == []
+
+
 def test_synth_writes_a_torch_file_that_opens_and_merges(run: Run, tmp_path: Path):
     models = tmp_path / "models"
     models.mkdir()

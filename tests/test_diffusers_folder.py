@@ -14,17 +14,12 @@ from checkpoints import merge_in, plan_in, tiny, write_file
 from reference import Stored, read_file
 
 from lib_chilly import cli
-from lib_chilly.architecture import load
 from lib_chilly.checkpoint import open_checkpoint
-from lib_chilly.diffusers_folder import REST, WEIGHTS
-from lib_chilly.diffusers_keys import key_map
 from lib_chilly.engine import merge
 from lib_chilly.errors import CheckpointError, MergeError, RecipeError
 from lib_chilly.hashes import hash_checkpoints
 from lib_chilly.inspection import inspect_file
 from lib_chilly.models import ModelLibrary
-from lib_chilly.reading import OpenSource, Reader
-from lib_chilly.sources import Source
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"
@@ -42,7 +37,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two made-up models of each architecture, as files and, by the name with `_folder`, as diffusers folders."""
     for seed, name in enumerate(("one", "two")):
-        for architecture in ("sd1", "sdxl"):
+        for architecture in ("sd1", "sd2", "sdxl"):
             path = tiny(tmp_path_factory, f"{architecture}_{name}", architecture, seed=seed)
             folder = path.with_name(f"{path.stem}_folder")
             if not folder.exists():
@@ -81,14 +76,14 @@ def renamed(old: str, new: str) -> Callable[[dict[str, Stored]], dict[str, Store
 # ---- the same model ----
 
 
-@pytest.mark.parametrize("architecture", ["sd1", "sdxl"])
+@pytest.mark.parametrize("architecture", ["sd1", "sd2", "sdxl"])
 def test_folder_is_the_same_model_as_its_file(library: Path, tmp_path: Path, architecture: str):
     given = merged_alone(library / f"{architecture}_one_folder", tmp_path / "out.safetensors")
     assert given == data_of(library / f"{architecture}_one.safetensors")
 
 
 @pytest.mark.parametrize("use_mmap", [False, True])
-@pytest.mark.parametrize("architecture", ["sd1", "sdxl"])
+@pytest.mark.parametrize("architecture", ["sd1", "sd2", "sdxl"])
 def test_merge_with_folders_gives_the_bytes_of_the_merge_with_files(
     library: Path, tmp_path: Path, architecture: str, use_mmap: bool
 ):
@@ -153,32 +148,6 @@ def test_keys_without_an_original_name_are_copied_and_come_back(folder: Callable
     assert merged_alone(path, file)["text_encoder_2/text_model.embeddings.position_ids"] == positions
     merge_in(file.parent, "file", tmp_path / "again", options={"format": "diffusers", "dtype": "source"})
     assert data_of(tmp_path / "again" / OPEN_CLIP) == data_of(path / OPEN_CLIP)
-
-
-def test_folder_of_sd2_holds_the_tensors_of_its_file(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path):
-    """Folders of SD 2.x are read and not written, so this one is cut by hand."""
-    file = tiny(tmp_path_factory, "sd2_one", "sd2")
-    given, places = open_checkpoint(file), key_map("sd2")
-    assert places is not None
-    raw, whole = file.read_bytes(), read_file(file)
-    parts: dict[str, dict[str, Stored]] = {"unet": {}, "vae": {}, "text_encoder": {}, "": {}}
-    for key, info in given.tensors.items():
-        for name, view in places.places(key, info):
-            part, _, inner = name.rpartition("/") if name in given.tensors else name.partition("/")
-            seen = view(info)
-            parts[part][inner] = Stored(seen.dtype.tag, seen.shape, raw[seen.offset :][: seen.size_bytes])
-    for part, tensors in parts.items():
-        (tmp_path / "m" / part).mkdir(parents=True, exist_ok=True)
-        write_file(tmp_path / "m" / part / (f"{WEIGHTS[part]}.safetensors" if part else REST), tensors)
-    index = {part: ["library", "class"] for part in parts if part}
-    (tmp_path / "m/model_index.json").write_text(json.dumps(index))
-    found = open_checkpoint(tmp_path / "m")
-    assert found.tensors.keys() == given.tensors.keys()
-    with OpenSource(Source("m", found, load("sd1"), found.tensors, ()), use_mmap=False) as opened:
-        reader = Reader([opened])
-        for key, info in found.tensors.items():
-            values = reader.read(0, key, 0, info.elements)[0].numpy().tobytes()
-            assert (info.shape, values) == (whole[key].shape, whole[key].data)
 
 
 # ---- names and facts ----

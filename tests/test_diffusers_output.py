@@ -15,6 +15,7 @@ from checkpoints import KEYS, merge_in, model, plan_in, stored, tiny, write_file
 from reference import Stored, read_file
 
 from lib_chilly import cli
+from lib_chilly.architecture import load
 from lib_chilly.diffusers_folder import REST
 from lib_chilly.engine import merge
 from lib_chilly.errors import CheckpointError, Interrupted, MergeError, OutputError
@@ -34,7 +35,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    for architecture in ("sd1", "sdxl"):
+    for architecture in ("sd1", "sd2", "sdxl"):
         tiny(tmp_path_factory, f"{architecture}_one", architecture, seed=0)
     tiny(tmp_path_factory, "sd1_paint", "sd1", seed=5, inpainting=True)
     tiny(tmp_path_factory, "sd1_blind", "sd1", seed=6, without=("vae",))
@@ -72,7 +73,7 @@ def of_many_types(tensors: dict[str, Stored], seed: int) -> dict[str, Stored]:
     return found | V_PRED | {"betas": stored(np.linspace(0, 1, 7), "fp32"), "somebody.s/own key": stored([1, 2], "I32")}
 
 
-@pytest.mark.parametrize("architecture", ["sd1", "sdxl"])
+@pytest.mark.parametrize("architecture", ["sd1", "sd2", "sdxl"])
 def test_file_to_folder_to_file_is_bit_equal_for_every_key(models: Path, tmp_path: Path, architecture: str):
     given = write_file(tmp_path / "given.safetensors", of_many_types(read_file(models / f"{architecture}_one.safetensors"), 3))
     folder = folder_of(tmp_path, "given", tmp_path / "made")
@@ -81,14 +82,14 @@ def test_file_to_folder_to_file_is_bit_equal_for_every_key(models: Path, tmp_pat
     assert {"betas", "v_pred", "ztsnr", "somebody.s/own key"} <= set(read_file(folder / REST))
 
 
-@pytest.mark.parametrize("architecture", ["sd1", "sdxl"])
+@pytest.mark.parametrize("architecture", ["sd1", "sd2", "sdxl"])
 def test_folder_to_file_to_folder_is_bit_equal_for_every_key(models: Path, tmp_path: Path, architecture: str):
     first = folder_of(models, f"{architecture}_one", tmp_path / "first")
     merge_in(tmp_path, "first", tmp_path / "file.safetensors", options=SOURCE)
     second = folder_of(tmp_path, "file", tmp_path / "second")
     third = folder_of(tmp_path, "first", tmp_path / "third")
     names = [path.relative_to(first) for path in first.rglob("*.safetensors")]
-    assert len(names) == (3 if architecture == "sd1" else 5)
+    assert len(names) == {"sd1": 3, "sd2": 4, "sdxl": 5}[architecture]
     for name in names:
         assert data_of(first / name) == data_of(second / name) == data_of(third / name)
 
@@ -125,6 +126,7 @@ def test_every_part_says_what_made_it_and_that_torch_may_read_it(models: Path, t
     [
         ("sd1_one", "StableDiffusionPipeline", 4),
         ("sd1_paint", "StableDiffusionInpaintPipeline", 9),
+        ("sd2_one", "StableDiffusionPipeline", 4),
         ("sdxl_one", "StableDiffusionXLPipeline", 4),
     ],
 )
@@ -142,6 +144,37 @@ def test_markers_stand_in_the_scheduler_too(tmp_path: Path, models: Path):
     write_file(tmp_path / "v.safetensors", read_file(models / "sd1_one.safetensors") | V_PRED)
     scheduler = json_of(folder_of(tmp_path, "v", tmp_path / "m"), "scheduler/scheduler_config.json")
     assert scheduler["prediction_type"] == "v_prediction" and scheduler["rescale_betas_zero_snr"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "prediction", "pixels"),
+    [({}, "epsilon", 512), ({"prediction": "epsilon"}, "epsilon", 512), ({"prediction": "v"}, "v_prediction", 768)],
+)
+def test_folder_of_sd2_is_sampled_as_the_recipe_says_and_where_nothing_says_it_that_is_said(
+    models: Path, tmp_path: Path, options: dict, prediction: str, pixels: int
+):
+    report = merge_in(models, "sd2_one", tmp_path / "m", options=SOURCE_FOLDER | options)
+    assert json_of(tmp_path / "m", "scheduler/scheduler_config.json")["prediction_type"] == prediction
+    assert json_of(tmp_path / "m", "unet/config.json")["sample_size"] * 8 == pixels
+    assert any("nothing says whether the model predicts epsilon or v" in note for note in report.notes) is not bool(options)
+
+
+def test_config_beside_a_source_says_how_the_folder_is_sampled(models: Path, tmp_path: Path):
+    shutil.copy(models / "sd2_one.safetensors", tmp_path / "a.safetensors")
+    (tmp_path / "a.yaml").write_text("model:\n  params:\n    parameterization: v\n")
+    folder_of(tmp_path, "a", tmp_path / "m")
+    assert json_of(tmp_path / "m", "scheduler/scheduler_config.json")["prediction_type"] == "v_prediction"
+
+
+def test_model_that_gives_nothing_to_the_unet_does_not_say_how_the_folder_is_sampled(models: Path, tmp_path: Path):
+    shutil.copy(models / "sd1_one.safetensors", tmp_path / "a.safetensors")
+    donor = folder_of(models, "sd1_one", tmp_path / "donor")
+    (donor / "scheduler/scheduler_config.json").write_text('{"_class_name": "X", "prediction_type": "v_prediction"}')
+    (donor / "tokenizer").mkdir()
+    (donor / "tokenizer/merges.txt").write_text("a b")
+    made = folder_of(tmp_path, "M = weighted_sum(donor, a, alpha={CLIP_L: 0, *: 1})", tmp_path / "made")
+    assert json_of(made, "scheduler/scheduler_config.json")["prediction_type"] == "epsilon"
+    assert (made / "tokenizer/merges.txt").exists()
 
 
 @pytest.mark.parametrize(
@@ -244,11 +277,37 @@ def test_tokenizers_that_no_source_has_are_said(models: Path, tmp_path: Path):
 # ---- refusals ----
 
 
-def test_architecture_that_is_not_written_as_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    folder = write_models(tmp_path / "models", a=model(1))
-    monkeypatch.setattr("lib_chilly.diffusers_output.can_be_written", lambda name: name != "sd1")
-    with pytest.raises(OutputError, match=r"SD 1.x is not written as a diffusers folder; SD 1.x and SDXL are. Write a file"):
-        merge_in(folder, "a", tmp_path / "m", options={"format": "diffusers"})
+@pytest.mark.parametrize("architecture", ["sdxl-refiner", "sd3", "flux", "vae"])
+def test_architecture_that_is_not_written_as_a_folder_is_refused_while_planning(
+    tmp_path_factory: pytest.TempPathFactory, architecture: str
+):
+    path = tiny(tmp_path_factory, f"{architecture}-a", architecture)
+    said = rf"{load(architecture).title} is not written as a diffusers folder; SD 1.x, SD 2.x and SDXL are. Use format=safe"
+    with pytest.raises(OutputError, match=said):
+        plan_in(path.parent, f"M = mean({path.stem})\nsave(format=diffusers)")
+
+
+def test_depth_model_which_no_pipeline_takes_is_refused(models: Path, tmp_path: Path):
+    key = load("sd2").conv_in.key
+    tensors = read_file(models / "sd2_one.safetensors")
+    write_models(tmp_path, a=tensors | {key: stored(np.zeros((5, 5, 3, 3)), "fp16")})
+    with pytest.raises(OutputError, match=r"no pipeline of diffusers is made of SD 2.x with 5 input channels"):
+        plan_in(tmp_path, "a", format="diffusers")
+
+
+def test_command_that_is_refused_says_so_before_it_prints_a_plan(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "q.chilly").write_text("sd1_one")
+    common = ["--models", str(models), "--format", "diffusers", "--dtype", "fp8_scaled"]
+    for command in (["merge", "sd1_one", "-o", str(tmp_path / "m")], ["plan", "sd1_one"], ["queue", str(tmp_path / "q.chilly")]):
+        assert cli.main([*command, *common]) == cli.MISTAKE
+        out, error = capsys.readouterr()
+        assert out == "" and "scaled fp8 is not read from diffusers folders" in error
+    (tmp_path / "m").write_text("mine")
+    assert cli.main(["merge", "sd1_one", "-o", str(tmp_path / "m"), "--models", str(models)]) == cli.MISTAKE
+    out, error = capsys.readouterr()
+    assert out == "" and "exists" in error
 
 
 def test_scaled_fp8_is_refused_and_plain_fp8_is_written(models: Path, tmp_path: Path):

@@ -116,6 +116,19 @@ def test_file_without_opening_lines_is_one_recipe_called_as_it_is(run: Run, mode
     assert list(files(out)) == ["one.safetensors", "two.safetensors"]
 
 
+def test_queue_of_folders_calls_them_without_a_suffix_and_skips_those_that_are_there(
+    run: Run, models: Path, out: Path, tmp_path: Path
+):
+    path = write(tmp_path / "q", "--- one.safetensors\nmean(a, b)\nsave(format=diffusers)\n--- two.safetensors\nmean(a, c)")
+    assert queue(run, models, out, path) == (0, ["done", "done"], "")
+    assert sorted(file.name for file in out.iterdir()) == ["one", "two.safetensors"]
+    assert queue(run, models, out, path, "--format", "diffusers") == (0, ["skipped", "done"], "")
+    assert (out / "two" / "model_index.json").is_file()
+    (out / "one" / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    assert queue(run, models, out, path)[0] == 2
+    assert queue(run, models, out, path, "--overwrite") == (0, ["done", "skipped"], "")
+
+
 def test_people_are_told_the_same(run: Run, models: Path, out: Path, tmp_path: Path):
     path = write(tmp_path / "q")
     code, said, error = run("queue", path, "--models", models, "--out", out)

@@ -67,6 +67,37 @@ def test_file_made_from_a_header_is_the_same_file_and_so_is_the_one_made_from_th
     assert first.read_bytes() == second.read_bytes() == third.read_bytes()
 
 
+def test_folder_made_from_a_folder_s_header_is_the_same_folder(run: Run, models: Path, tmp_path: Path):
+    first = merge(run, models, tmp_path / "1", RECIPE, "--format", "diffusers")
+    assert "format=diffusers" in first["recipe"]
+    again = merge(run, models, tmp_path / "2", "--from", tmp_path / "1")
+    assert again["sha256"] == first["sha256"] and (tmp_path / "2" / "model_index.json").is_file()
+    said = merge(run, models, tmp_path / "3", f"{RECIPE}save(format=diffusers)")
+    assert (said["sha256"], said["recipe"]) == (first["sha256"], first["recipe"])
+    merge(run, models, tmp_path / "4", "--from", tmp_path / "1", "--format", "safetensors")
+    merge(run, models, tmp_path / "5", RECIPE)
+    assert (tmp_path / "4").read_bytes() == (tmp_path / "5").read_bytes()
+
+
+def test_what_made_a_file_can_be_planned(run: Run, models: Path, tmp_path: Path):
+    path = tmp_path / "1.safetensors"
+    made = merge(run, models, path, RECIPE, "--dtype", "bf16")
+    code, out, error = run("plan", "--from", path, "--models", models, "--json")
+    assert (code, error) == (0, "")
+    assert json.loads(out)["recipe"] == made["recipe"]
+    code, out, error = run("plan", path, "--models", models)
+    assert (code, out) == (2, "")
+    assert error == f"chilly: '{path}' is a model, no recipe; --from '{path}' carries out what made it, out of its header.\n"
+
+
+@pytest.mark.parametrize("command", ["merge", "plan"])
+def test_accepting_other_sources_without_from_is_refused(run: Run, models: Path, tmp_path: Path, command: str):
+    output = ["-o", tmp_path / "out"] if command == "merge" else []
+    code, out, error = run(command, RECIPE, *output, "--models", models, "--accept-other-sources")
+    assert (code, out) == (2, "")
+    assert "--accept-other-sources is about the sources that --from FILE names; add --from, or leave it out." in error
+
+
 def test_options_of_save_and_odd_names_are_taken_from_the_header(run: Run, tmp_path: Path):
     models = write_models(tmp_path / "models", **{"my model": model(1), "x": model(2), "été": model(3)})
     recipe = 'M = 0.5 * "my model" + 0.25 * x.safetensors + 0.25 * été\nsave(dtype=fp32, position_ids=rebuild, title="{not JSON")'
