@@ -23,11 +23,16 @@ MIB = 1 << 20
 Tensors = Mapping[str, tuple[DType, tuple[int, ...]]]
 
 
-def write_sparse(path: Path, architecture: str) -> Path:
-    """A full-size fp16 checkpoint with a true header, whose tensors are one hole: zeros that take no room."""
+def write_sparse(path: Path, architecture: str, prefix: str = "") -> Path:
+    """A full-size fp16 checkpoint with a true header, whose tensors are one hole: zeros that take no room.
+
+    Args:
+        prefix: of a component's keys: that component by itself, without the prefix.
+    """
     tensors = {
-        key: (BY_NAME["fp16"] if BY_TORCH_NAME[dtype].is_floating else BY_TORCH_NAME[dtype], shape)
+        key.removeprefix(prefix): (BY_NAME["fp16"] if BY_TORCH_NAME[dtype].is_floating else BY_TORCH_NAME[dtype], shape)
         for key, (dtype, shape) in known_keys(architecture).items()
+        if key.startswith(prefix)
     }
     order = sorted(tensors, key=lambda key: (-tensors[key][0].size_bytes, key))
     header = build_header(((key, *tensors[key]) for key in order), {"format": "pt"})

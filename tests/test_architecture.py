@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import merge_in, model, plan_in, stored, tiny, write_file, write_models
-from reference import read_file, weighted
+from reference import Stored, read_file, weighted
 
 from bench.plans import write_sparse
 from lib_chilly.architecture import FOLDER, architecture_names, architectures, detect, known_keys, load
@@ -316,20 +316,64 @@ def numbered(name: str) -> tuple[str, dict[str, Fraction]]:
     }
 
 
+@pytest.mark.parametrize("inpainting", [False, True], ids=["", "inpainting"])
 @pytest.mark.parametrize("name", RULES)
-def test_merge_of_tiny_checkpoints_equals_the_reference_on_every_element(tmp_path_factory, tmp_path, name):
-    a, b = tiny(tmp_path_factory, f"{name}-a", name), tiny(tmp_path_factory, f"{name}-b", name, seed=1)
+def test_merge_of_tiny_checkpoints_equals_the_reference_on_every_element(tmp_path_factory, tmp_path, name, inpainting):
+    if inpainting and "inpainting" not in load(name).conv_in.extended.values():
+        with pytest.raises(ArchitectureError, match="no inpainting models"):
+            tiny(tmp_path_factory, f"{name}-painting", name, inpainting=True)
+        return
+    kind = "-painting" if inpainting else ""
+    a, b = (tiny(tmp_path_factory, f"{name}{kind}-{seed}", name, seed=seed, inpainting=inpainting) for seed in range(2))
+    merged = merged_by_numbers(name, a, b, tmp_path)
+    assert set(merged) == set(known_keys(name))
+    assert not inpainting or merged[load(name).conv_in.key].shape[1] == 9
+
+
+UNET_PREFIX = "model.diffusion_model."
+PARTS = {
+    **{f"{name} U-Net": (name, UNET_PREFIX) for name in RULES if name != "vae"},
+    **{f"{name} VAE": (name, prefix) for name, prefix in (("sd1", "first_stage_model."), ("sdxl", "first_stage_model."))},
+    **{f"{name} VAE": (name, load(name).components["vae"][0]) for name in ("sd3", "flux")},
+}
+"""What lies in a file by itself to (architecture of the release, prefix of its keys there)."""
+
+
+@pytest.mark.parametrize("strip", [True, False], ids=["without prefix", "with prefix"])
+@pytest.mark.parametrize("part", PARTS)
+def test_merge_of_one_component_by_itself_equals_the_reference_on_every_element(tmp_path_factory, tmp_path, part, strip):
+    name, prefix = PARTS[part]
+    wholes = (tiny(tmp_path_factory, f"{name}-{seed}", name, seed=seed) for seed in range(2))
+    a, b = (part_of(whole, prefix, tmp_path / f"{x}.safetensors", strip) for x, whole in zip("ab", wholes, strict=True))
+    is_vae = prefix != UNET_PREFIX
+    own = "first_stage_model." if is_vae else prefix
+    merged = merged_by_numbers("vae" if is_vae else name, a, b, tmp_path, own if strip else "", prefix if is_vae else "")
+    assert len(merged) == sum(key.startswith(prefix) for key in known_keys(name))
+
+
+def merged_by_numbers(name: str, a: Path, b: Path, folder: Path, lacks: str = "", spelled: str = "") -> dict[str, Stored]:
+    """Merge two files with a number of its own for each slot; each key is what numpy makes of it.
+
+    Args:
+        lacks: prefix that the files' keys lack.
+        spelled: prefix that a VAE's keys have in the place of SD's.
+    """
     text, alphas = numbered(name)
-    merge_in(a.parent, f"M = weighted_sum({a.stem}, {b.stem}, alpha={text})", tmp_path / "out.safetensors")
-    first, second, merged = read_file(a), read_file(b), read_file(tmp_path / "out.safetensors")
-    assert set(merged) == set(first) == set(known_keys(name))
+    merge_in(a.parent, f"M = weighted_sum({a.stem}, {b.stem}, alpha={text})", folder / "out.tmp")
+    first, second, merged = read_file(a), read_file(b), read_file(folder / "out.tmp")
+    if spelled and not lacks:
+        first, second = (
+            {f"first_stage_model.{key.removeprefix(spelled)}": value for key, value in one.items()} for one in (first, second)
+        )
+    assert set(merged) == set(first)
     for key, tensor in merged.items():
-        lane = lane_by_hand(name, key)
+        lane = lane_by_hand(name, lacks + key)
         if lane is None or key.endswith("position_ids"):
             assert tensor.data == first[key].data, key
         else:
             terms = [(1 - alphas[lane], first[key].values), (alphas[lane], second[key].values)]
             assert tensor.data == weighted(terms, "fp16"), key
+    return merged
 
 
 # ---- full size, without the bytes ----
@@ -345,6 +389,20 @@ def test_full_size_files_of_holes_are_detected_and_planned(tmp_path: Path, name)
     assert plan.data_bytes == sum(
         math.prod(shape) * (8 if key.endswith("position_ids") else 2) for key, shape in full(name).items()
     )
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_full_size_component_of_holes_by_itself_is_detected_and_planned(tmp_path: Path, part):
+    name, prefix = PARTS[part]
+    for letter in "ab":
+        write_sparse(tmp_path / f"{letter}.safetensors", name, prefix)
+    plan = plan_in(tmp_path, "M = weighted_sum(a, b, alpha=0.3)")
+    is_vae = prefix != UNET_PREFIX
+    assert plan.architecture.name == ("vae" if is_vae else name)
+    own = "first_stage_model." if is_vae else prefix
+    assert {job.key: job.shape for job in plan.jobs} == {
+        own + key.removeprefix(prefix): shape for key, shape in full(name).items() if key.startswith(prefix)
+    }
 
 
 def test_memory_of_twelve_sources_is_that_of_two(tmp_path: Path):
@@ -364,14 +422,7 @@ def part_of(path: Path, prefix: str, output: Path, strip: bool) -> Path:
     return write_file(output, {key.removeprefix(prefix) if strip else key: tensor for key, tensor in tensors.items()})
 
 
-PARTS = {
-    "Flux U-Net": ("flux", "model.diffusion_model."),
-    "Flux VAE": ("flux", "vae."),
-    "SD 1.x VAE": ("sd1", "first_stage_model."),
-}
-
-
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", ["flux U-Net", "flux VAE", "sd1 VAE"])
 def test_files_of_one_component_without_prefix_give_another_such_file(tmp_path_factory, tmp_path, part):
     name, prefix = PARTS[part]
     for letter, seed in (("a", 0), ("b", 1)):
@@ -432,3 +483,23 @@ def test_key_in_both_spellings_is_refused(tmp_path: Path):
     write_models(tmp_path, a=model(1, only=[], extras=twice), b=model(2, only=[]))
     with pytest.raises(CheckpointError, match=r"'a.safetensors' holds '.*' twice, in an old and in today's spelling"):
         merge_in(tmp_path, "M = mean(a, b)", tmp_path / "out.tmp")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "untold"),
+    [
+        ("M = mean(one, two)", "'one', 'two'"),
+        ("M = weighted_sum(whole, one, alpha={VAE: 0.5})", "'one'"),
+        ("M = mean(one, one)", ""),
+        ("M = mean(whole, whole)", ""),
+    ],
+)
+def test_vae_by_itself_among_others_is_warned_of_since_nothing_tells_what_it_was_made_for(
+    tmp_path_factory, tmp_path, recipe, untold
+):
+    whole = tiny(tmp_path_factory, "sd1-0", "sd1", seed=0)
+    (tmp_path / "whole.safetensors").write_bytes(whole.read_bytes())
+    for name, strip in (("one", True), ("two", False)):
+        part_of(whole, "first_stage_model.", tmp_path / f"{name}.safetensors", strip)
+    warnings = [text for text in plan_in(tmp_path, recipe).warnings if "the VAE was made" in text]
+    assert [text.partition(" tells")[0] for text in warnings] == ([f"nothing in {untold}"] if untold else [])

@@ -275,8 +275,10 @@ def test_recipe_file_that_is_missing_is_not_read_as_text(run: Run, models: Path,
     assert run("plan", recipe, "--models", models) == (2, "", f"chilly: {said}\n")
 
 
-def test_recipe_file_that_is_no_text_is_refused_in_a_sentence(run: Run, models: Path):
-    code, out, error = run("plan", models / "a.safetensors", "--models", models)
+def test_recipe_file_that_is_no_text_is_refused_in_a_sentence(run: Run, models: Path, tmp_path: Path):
+    path = tmp_path / "a.chilly"
+    path.write_bytes(b"M = a\xff")
+    code, out, error = run("plan", path, "--models", models)
     assert (code, out) == (2, "") and error.count("\n") == 1 and "is no UTF-8 text" in error
 
 

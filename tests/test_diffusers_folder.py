@@ -190,7 +190,7 @@ def test_plan_and_inspect_describe_a_folder_as_the_checkpoint_that_it_is(library
     assert (facts["format"], facts["architecture"], facts["missing"], facts["unknown_keys"]) == ("diffusers", "sdxl", [], [])
     assert facts["components"] == inspect_file(library / "sdxl_one.safetensors")["components"]
     assert facts["bytes"] == sum(file.stat().st_size for file in path.rglob("*.safetensors"))
-    assert facts["recipe"] == inspect_file(path / UNET)["recipe"] == "result = sdxl_one\nsave(dtype=source)\n"
+    assert facts["recipe"] == inspect_file(path / UNET)["recipe"] == "result = sdxl_one\nsave(format=diffusers, dtype=source)\n"
     assert plan_in(library, "sdxl_one_folder").architecture.name == "sdxl"
 
 

@@ -123,6 +123,33 @@ def test_unknown_and_equal_predictions_are_merged_without_a_word(tmp_path, recip
     assert not any("predict" in text for text in (*plan.warnings, *plan.notes))
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "M = weighted_sum(e, v, alpha=0)",
+        "M = weighted_sum(v, e, alpha={*: 1, CLIP_L: 0.5, VAE: 0})",
+        "M = e + 0.5 * (v - v)",
+        "M = weighted_sum(e, v, alpha={CLIP_L: 1})",
+    ],
+)
+def test_model_that_gives_nothing_to_the_unet_may_predict_anything_and_its_config_is_not_copied(tmp_path, recipe):
+    plan = plan_in(write_kinds(tmp_path), recipe)
+    assert plan.sidecar is not None and plan.sidecar.source == "e"
+    assert plan.prediction == "epsilon"
+
+
+def test_one_coefficient_in_one_lane_of_the_unet_is_enough_to_refuse(tmp_path):
+    with pytest.raises(ArchitectureError, match="'e' predicts epsilon, 'v' predicts v"):
+        plan_in(write_models(write_kinds(tmp_path), e=model(2), v=model(1)), "M = weighted_sum(e, v, alpha={OUT03: 0.01})")
+
+
+def test_marker_that_the_result_gets_from_a_model_without_a_part_in_it_is_no_way_around(tmp_path):
+    write_models(write_kinds(tmp_path), marked=model(5, only=[], extras=V_MARKER))
+    with pytest.raises(ArchitectureError, match="'e' predicts epsilon, 'marked' predicts v"):
+        plan_in(tmp_path, "M = weighted_sum(e, marked, alpha=0)")
+    assert plan_in(tmp_path, "M = weighted_sum(e, marked, alpha=0)", discard="v_pred").prediction == "epsilon"
+
+
 @pytest.mark.parametrize("kind", ["v", "epsilon"])
 def test_named_prediction_allows_the_mix_and_stands_in_the_header(tmp_path, kind):
     folder, text = write_kinds(tmp_path), "M = mean(v, e)"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkpoints import CLIP, VAE, metadata_of, model, stored, write_file, write_models
+from checkpoints import CLIP, VAE, metadata_of, model, stored, tiny, write_file, write_models
 from reference import read_file
 
 from lib_chilly import hashes
@@ -67,15 +67,19 @@ def test_file_made_from_a_header_is_the_same_file_and_so_is_the_one_made_from_th
     assert first.read_bytes() == second.read_bytes() == third.read_bytes()
 
 
-def test_folder_made_from_a_folder_s_header_is_the_same_folder(run: Run, models: Path, tmp_path: Path):
-    first = merge(run, models, tmp_path / "1", RECIPE, "--format", "diffusers")
+def test_folder_made_from_a_folder_s_header_is_the_same_folder(
+    run: Run, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+):
+    one, two = (tiny(tmp_path_factory, f"sd1-{letter}", "sd1", seed=seed) for letter, seed in (("a", 0), ("b", 1)))
+    models, recipe = one.parent, f"M = 0.25 * {one.stem} + 0.75 * {two.stem}"
+    first = merge(run, models, tmp_path / "1", recipe, "--format", "diffusers")
     assert "format=diffusers" in first["recipe"]
     again = merge(run, models, tmp_path / "2", "--from", tmp_path / "1")
     assert again["sha256"] == first["sha256"] and (tmp_path / "2" / "model_index.json").is_file()
-    said = merge(run, models, tmp_path / "3", f"{RECIPE}save(format=diffusers)")
+    said = merge(run, models, tmp_path / "3", f"{recipe}\nsave(format=diffusers)")
     assert (said["sha256"], said["recipe"]) == (first["sha256"], first["recipe"])
     merge(run, models, tmp_path / "4", "--from", tmp_path / "1", "--format", "safetensors")
-    merge(run, models, tmp_path / "5", RECIPE)
+    merge(run, models, tmp_path / "5", recipe)
     assert (tmp_path / "4").read_bytes() == (tmp_path / "5").read_bytes()
 
 
