@@ -109,12 +109,13 @@ def describe_rows(plan: Plan) -> list[str]:
 
 
 def describe_report(plan: Plan, report: Report) -> list[str]:
-    """What was done, in lines; what `describe_plan` has warned of is not said again."""
+    """What was done, in lines; what `describe_plan` has said is not said again."""
     lines = [f"lane      merged  copied    change (against {plan.sources[0].name})"]
     for lane, counts in report.keys.items():
         change = report.change[lane]
         shown = "-" if change is None else f"{change:.2%}"
         lines.append(f"{lane:<9} {counts['merged']:>6}  {counts['copied']:>6}  {shown:>8}")
+    lines += [f"note: {note}" for note in report.notes if note not in plan.notes]
     lines += [f"warning: {warning}" for warning in report.warnings if warning not in plan.warnings]
     peak = f", peak memory {report.peak_rss_bytes >> 20:,} MiB" if report.peak_rss_bytes else ""
     lines.append(f"read {report.read_bytes:,} bytes, wrote {report.written_bytes:,} bytes in {report.seconds:.2f} s{peak}.")
