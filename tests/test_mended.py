@@ -98,6 +98,9 @@ def test_model_given_as_a_recipe_is_refused_without_reading_it(tmp_path: Path, c
     with (tmp_path / "m.safetensors").open("wb") as file:
         file.truncate(50_000_000)
     assert main(["plan", str(tmp_path / "m.safetensors")]) == 2
+    assert "is a model, no recipe" in capsys.readouterr().err
+    (tmp_path / "m.safetensors").rename(tmp_path / "m.chilly")
+    assert main(["plan", str(tmp_path / "m.chilly")]) == 2
     assert "is it a model?" in capsys.readouterr().err
 
 

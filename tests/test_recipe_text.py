@@ -628,7 +628,7 @@ MISTAKES: dict[str, str | tuple[str, ...]] = {
     "M = A\n‸save()\n": "",
     "M = A\nsave()\n‸save()": "save(...) stands once",
     "M = A\nsave(‸A)": "save(...) takes name=value pairs",
-    "M = A\nsave(\n  dtpe=‸bf16)": ("save has no option 'dtpe'", "Did you mean 'dtype'?", "Known: dtype, unet_dtype, "),
+    "M = A\nsave(\n  dtpe=‸bf16)": ("save has no option 'dtpe'", "Did you mean 'dtype'?", "Known: format, dtype, "),
     "M = A\nsave(dtype=‸1/2)": "save option 'dtype' takes one word or a text in double quotes",
     "M = A\nsave(dtype=‸[1])": "takes one word or a text in double quotes",
     "M = A\nsave(title=a, title=‸b)": "save option 'title' stands twice",
