@@ -103,6 +103,8 @@ class Architecture:
 
     def canonical_key(self, key: str) -> str:
         """`key` in today's spelling, with its component's prefix."""
+        if not key.startswith(self._old_starts):
+            return key
         for prefix, starts in self.bare.items():
             if key.startswith(starts):
                 return prefix + key
@@ -110,6 +112,11 @@ class Architecture:
             if key.startswith(old):
                 return new + key[len(old) :]
         return key
+
+    @functools.cached_property
+    def _old_starts(self) -> tuple[str, ...]:
+        """How keys start that have another spelling today."""
+        return (*self.aliases, *(start for starts in self.bare.values() for start in starts))
 
     def bare_prefix(self, keys: Iterable[str]) -> str:
         """The prefix that all keys of a file lack which holds one component by itself; "" for other files."""

@@ -12,7 +12,7 @@ MAX_DIMENSIONS = 64  # as torch; bounds what one hostile shape can cost
 MAX_SIZE = 2**63 - 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorInfo:
     """Where one tensor lies: in one run of a file's bytes, or as several runs, or turned.
 

@@ -42,7 +42,7 @@ class JobMaker:
         self.weights = self._resolve_weights()
         self.rows: dict[str, Row] = {}
         self.unwanted: list[str] = []
-        self._values: dict[object, Value] = {}
+        self._folded: dict[object, tuple[Value, Row]] = {}
         keeps_ema = recipe.option("ema") == "keep"
         self._live_keys = {ema_key(key): key for source in self.merged for key in source.tensors} if keeps_ema else {}
 
@@ -162,12 +162,12 @@ class JobMaker:
         if missing:
             label += "|-" + ",".join(missing)
         weights = {place: value for place, (value, _) in settings.items()}
-        situation = (tuple(weights.items()), holders)
-        if situation not in self._values:
-            self._values[situation] = self.folder.fold(weights, holders)
-        value = self._values[situation]
-        pick = value.pick if value.pick is not None else min(holders)
-        return value, Row(label, lane, value.form.terms, pick)
+        situation = (label, tuple(weights.items()), holders)
+        if situation not in self._folded:
+            value = self.folder.fold(weights, holders)
+            pick = value.pick if value.pick is not None else min(holders)
+            self._folded[situation] = value, Row(label, lane, value.form.terms, pick)
+        return self._folded[situation]
 
     def _mixes_channels(self, holders: Mapping[int, TensorInfo]) -> bool:
         channels = {info.shape[1] if len(info.shape) == 4 else 0 for info in holders.values()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from .architecture import NO_LANE, Architecture
@@ -31,14 +31,17 @@ class Row:
     lane: str
     exact: Mapping[int, Fraction]
     pick: int
+    _rounded: dict[str, Terms] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def terms(self, compute: str) -> Terms:
-        """The sum with coefficients rounded to "float32" or "float64"."""
-        rounded = to_float32 if compute == "float32" else to_float64
-        try:
-            return tuple((source, rounded(self.exact[source])) for source in sorted(self.exact))
-        except OverflowError:
-            raise RecipeError(f"a coefficient in {self.label} is too large for {compute}: use smaller numbers.") from None
+        """The sum with coefficients rounded to "float32" or "float64"; one tuple for all keys of the row."""
+        if compute not in self._rounded:
+            rounded = to_float32 if compute == "float32" else to_float64
+            try:
+                self._rounded[compute] = tuple((source, rounded(self.exact[source])) for source in sorted(self.exact))
+            except OverflowError:
+                raise RecipeError(f"a coefficient in {self.label} is too large for {compute}: use smaller numbers.") from None
+        return self._rounded[compute]
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class ExtraChannels:
     terms: Terms
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class KeyJob:
     """One tensor of the output.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections import Counter
 from typing import NoReturn, TypeGuard
 
@@ -132,7 +133,9 @@ def _kind(value: object) -> str:
 
 
 def _tensors(header: dict[str, object], name: str, data_start: int, size_bytes: int) -> dict[str, TensorInfo]:
-    found = {key: _place(key, entry, name, data_start) for key, entry in header.items()}
+    # Twelve models have the same keys and shapes: each is kept once.
+    shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
+    found = {sys.intern(key): _place(key, entry, name, data_start, shapes) for key, entry in header.items()}
     # An empty tensor lies at the same byte as the one after it, and goes first.
     tensors = dict(sorted(found.items(), key=lambda item: (item[1].offset, item[1].size_bytes)))
     end, previous = data_start, ""
@@ -156,7 +159,7 @@ def _tensors(header: dict[str, object], name: str, data_start: int, size_bytes: 
     return tensors
 
 
-def _place(key: str, entry: object, name: str, data_start: int) -> TensorInfo:
+def _place(key: str, entry: object, name: str, data_start: int, shapes: dict[tuple[int, ...], tuple[int, ...]]) -> TensorInfo:
     """Check what the header says of one tensor, by itself."""
     subject = f"{name}: {quoted(key)}"
     if not is_text(key):
@@ -182,7 +185,8 @@ def _place(key: str, entry: object, name: str, data_start: int) -> TensorInfo:
         raise CheckpointError(
             f"{subject}: shape {shape} of {tag} takes {takes}, its place has {grouped(end - begin)}. Download it again."
         )
-    return TensorInfo(BY_TAG[tag], tuple(shape), data_start + begin, end - begin)
+    sizes = tuple(shape)
+    return TensorInfo(BY_TAG[tag], shapes.setdefault(sizes, sizes), data_start + begin, end - begin)
 
 
 def _are_sizes(value: object) -> TypeGuard[list[int]]:
