@@ -91,7 +91,7 @@ def model_entry(name: object, legacy_hash: object = None, recipe: object = None)
 
 def parsed(text: str, largest: int = LARGEST_BYTES) -> dict[str, object] | str:
     """The object that a text holds, where it is not too large and can be written again as JSON; else the text itself."""
-    if not text.startswith("{") or len(text) > largest or _depth(text) > _DEEPEST:
+    if not text.lstrip().startswith("{") or len(text) > largest or _depth(text) > _DEEPEST:
         return text
     try:
         value = json.loads(text, parse_constant=_refuse)

@@ -58,7 +58,8 @@ def provenance(
     ]
     claims = [said for source in sources if (said := claims_of(source))]
     record = {"recipe": text, "sources": named, "maths": maths} | ({"claims": claims} if claims else {})
-    found = {"format": "pt", TYPE: _json(record), "sd_merge_recipe": _json({"type": TYPE, "recipe": text, "maths": maths})}
+    # The space before our own record: the webui takes what starts as JSON for an object, which its merger then fails to copy.
+    found = {"format": "pt", TYPE: " " + _json(record), "sd_merge_recipe": _json({"type": TYPE, "recipe": text, "maths": maths})}
     if hashes:
         found["sd_merge_models"] = _json(_models(sources, hashes))
     return found | modelspec(recipe.option("title") or recipe.result, sources, keys, recipe.option("prediction"))

@@ -1,0 +1,46 @@
+"""An extension that tells the tests what the webui holds; it is copied into the booted webui and imported only there."""
+
+from modules import call_queue, extras, script_callbacks, sd_models, shared
+from safetensors.torch import load_file
+
+COMPONENTS = ("model.", "first_stage_model.", "cond_stage_model.")
+
+
+def weights():
+    """What the loaded model has of its file: keys that the file lacks, keys that nothing took, keys with other values."""
+    with call_queue.queue_lock:
+        model = shared.sd_model
+        live = {key.replace(".wrapped", ""): tensor for key, tensor in model.state_dict().items()}
+        stored = load_file(model.sd_checkpoint_info.filename)
+        taken = [key for key in stored if key in live]
+        return {
+            "title": model.sd_checkpoint_info.title,
+            "missing": sorted(key for key in live if key.startswith(COMPONENTS) and key not in stored),
+            "unused": sorted(set(stored) - set(live)),
+            "other": [key for key in taken if not (live[key].float() == stored[key].float()).all()],
+            "taken": len(taken),
+        }
+
+
+def metadata(title: str):
+    """What the merger tab's "Read metadata" shows."""
+    return {"text": extras.read_metadata(title, "", "")}
+
+
+def merge(primary: str, secondary: str, multiplier: float, name: str):
+    """The merger tab's weighted sum in fp16, with its metadata; what it says."""
+    with call_queue.queue_lock:
+        method, vae, discard = "Weighted sum", "None", ""
+        files = [primary, secondary, ""]
+        result = extras.run_modelmerger(
+            "probe", *files, method, multiplier, True, name, "safetensors", 0, vae, discard, True, True, True, "{}"
+        )
+        return {"said": result[-1], "titles": list(sd_models.checkpoints_list)}
+
+
+def add_routes(_, app):
+    for function in (weights, metadata, merge):
+        app.add_api_route(f"/probe/{function.__name__}", function, methods=["GET"])
+
+
+script_callbacks.on_app_started(add_routes)
