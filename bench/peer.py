@@ -1,6 +1,6 @@
 """One merge of two files by another program, in a process of its own: 0.7 A + 0.3 B in fp16.
 
-Prints one JSON object: wall and CPU seconds without the imports, memory above a Python that has imported torch, bytes written.
+Prints one JSON object: wall and CPU seconds and bytes without the imports, memory above a Python that has imported torch.
 No code of these programs stands here; they are called as their own pages say.
 """
 
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
+import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+from bench.counters import counters, since
 
 ALPHA = 0.3
 Merge = Callable[[Path, Path, Path], None]
@@ -64,13 +67,32 @@ def mergekit() -> Merge:
     return merge
 
 
-PEERS: dict[str, Callable[[], Merge]] = {"plain": plain, "sd-mecha": sd_mecha, "mergekit": mergekit}
+def webui() -> Merge:
+    """The merger tab of the webui whose checkout CHILLY_WEBUI names, without its page; without the recipe that hashes sources."""
+    checkout = os.environ["CHILLY_WEBUI"]
+    os.chdir(checkout)
+    sys.path.insert(0, checkout)
+    data = tempfile.TemporaryDirectory()
+    sys.argv = ["launch.py", "--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--data-dir", data.name]
+    from modules import initialize
+
+    initialize.imports()
+    from modules import extras, sd_models, shared
+
+    def merge(first: Path, second: Path, output: Path) -> None:
+        shared.cmd_opts.ckpt_dir = str(output.parent)
+        sd_models.list_models()
+        models = [first.name, second.name, ""]
+        method, recipe = ("Weighted sum", ALPHA, True, output.stem, "safetensors", 0, "None", ""), (True, False, True, "{}")
+        said = extras.run_modelmerger("bench", *models, *method, *recipe)[-1]
+        data.cleanup()
+        if not output.exists():
+            raise RuntimeError(said)
+
+    return merge
 
 
-def _written_bytes() -> int:
-    """Bytes that this process has handed to the system; what these programs read is mapped and cannot be counted so."""
-    lines = Path("/proc/self/io").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("wchar:"))
+PEERS: dict[str, Callable[[], Merge]] = {"plain": plain, "sd-mecha": sd_mecha, "mergekit": mergekit, "webui": webui}
 
 
 def main() -> None:
@@ -82,14 +104,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.zeros(1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    paths = [path.resolve() for path in (options.first, options.second, options.output)]
     merge = PEERS[options.peer]()
-    started, cpu, written = time.perf_counter(), time.process_time(), _written_bytes()
-    merge(options.first.resolve(), options.second.resolve(), options.output.resolve())
-    wall, cpu = time.perf_counter() - started, time.process_time() - cpu
-    written = _written_bytes() - written
+    started = counters()
+    merge(*paths)
+    taken = since(started)
     above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    options.output.unlink(missing_ok=True)
-    print(json.dumps({"wall": wall, "cpu": cpu, "rss_above_torch": above, "written_bytes": written}))
+    paths[-1].unlink(missing_ok=True)
+    print(json.dumps({**taken, "rss_above_torch": above}))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 
 BLOCKS = (1 * MIB, 4 * MIB, 16 * MIB)
+_BYTES = " GB read by calls | GB from the disk, cold | GB written |"
 SLABS = (1 << 14, 1 << 15, 1 << 16, 1 << 17, 1 << 18)
 
 
@@ -85,21 +86,22 @@ def _measure_slabs(case: Case, folder: Path, rounds: int) -> dict:
 
 def _table(result: dict) -> str:
     """Medians, and their ratios to the best floor at the same number of threads."""
-    runs = result["runs"]
+    runs, cold_runs = result["runs"], result.get("cold_runs", {})
     lines = [
         f"## {result['case']}{', cold' if result['cold'] else ''}",
         "",
-        "| run | wall s | CPU s | wall / floor | CPU / floor | MiB above torch |",
+        "| run | wall s | CPU s | wall / floor | CPU / floor | MiB above torch |" + (_BYTES if cold_runs else ""),
     ]
-    lines.append("|---|---|---|---|---|---|")
+    lines.append("|---|---|---|---|---|---|" + ("---|---|---|" if cold_runs else ""))
     for name, measured in runs.items():
         wall, cpu = (_median(measured, key) for key in ("wall", "cpu"))
         ratios = _ratios(runs, name)
         memory = max((run.get("rss_above_torch", 0) for run in measured), default=0)
         shown = " | ".join(f"{ratio:.2f}" if ratio else "-" for ratio in ratios)
-        lines.append(f"| {name} | {wall:.2f} | {cpu:.2f} | {shown} | {memory // MIB or '-'} |")
+        more = _bytes(measured[0], cold_runs.get(name)) if cold_runs else ""
+        lines.append(f"| {name} | {wall:.2f} | {cpu:.2f} | {shown} | {memory // MIB or '-'} |{more}")
     if result.get("absent"):
-        lines += ["", f"Not installed: {', '.join(result['absent'])}. See requirements-peers.txt and CHILLY_PEERS."]
+        lines += ["", f"Not there: {', '.join(result['absent'])}. See requirements-peers.txt, CHILLY_PEERS and CHILLY_WEBUI."]
     if "bytes" in result:
         best = min(
             statistics.median(run["wall"] for run in measured) for name, measured in runs.items() if name.startswith("floor")
@@ -112,6 +114,14 @@ def _table(result: dict) -> str:
             f"{facts['share_off_float64']:.3%} from float64 rounded once."
         )
     return "\n".join(lines)
+
+
+def _bytes(measured: dict, cold: dict | None) -> str:
+    """Three columns: read by calls, fetched from the disk by the run on cold files, written."""
+    if cold is None:
+        return " - | - | - |"
+    found = (measured["read_bytes"], cold["fetched_bytes"], measured["written_bytes"])
+    return "".join(f" {count / 1e9:.2f} |" for count in found)
 
 
 def _ratios(runs: dict[str, list[dict]], name: str) -> tuple[float | None, float | None]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import time
 from pathlib import Path
 
 import torch
 
 import lib_chilly.memory
+from bench.counters import counters, since
 
 
 def main() -> None:
@@ -35,25 +35,14 @@ def main() -> None:
     from lib_chilly.plan import make_plan
     from lib_chilly.recipe_text import parse_recipe
 
-    started, cpu = time.perf_counter(), time.process_time()
+    started = counters()
     plan = make_plan(parse_recipe(options.recipe), ModelLibrary([options.models]))
     report = merge(plan, options.output, overwrite=True, threads=options.threads, source_hashes=options.hashes)
-    wall, cpu = time.perf_counter() - started, time.process_time() - cpu
+    taken = since(started)
     above = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before.ru_maxrss
     if not options.keep:
         options.output.unlink()
-    print(
-        json.dumps(
-            {
-                "wall": wall,
-                "cpu": cpu,
-                "rss_above_torch": above * 1024,
-                "read_bytes": report.read_bytes,
-                "written_bytes": report.written_bytes,
-                "sha256": report.sha256,
-            }
-        )
-    )
+    print(json.dumps({**taken, "rss_above_torch": above * 1024, "sha256": report.sha256}))
 
 
 if __name__ == "__main__":

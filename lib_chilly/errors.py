@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
+from collections.abc import Mapping
+
 _EXCERPT_WIDTH = 160
 
 
@@ -25,11 +28,31 @@ class Interrupted(MergeError):
     """The user stopped the merge; nothing was left behind."""
 
 
+class UnseenText(str):
+    """A recipe's text that was made from something else: its lines and columns would tell the user nothing.
+
+    Args:
+        places: offset to what stands from there on, in words of what the user knows.
+    """
+
+    places: tuple[tuple[int, str], ...]
+
+    def __new__(cls, text: str, places: Mapping[int, str]) -> UnseenText:
+        made = super().__new__(cls, text)
+        made.places = tuple(sorted(places.items()))
+        return made
+
+    def words_at(self, position: int) -> str:
+        """What stands at an offset."""
+        index = bisect.bisect_right(self.places, position, key=lambda place: place[0])
+        return self.places[max(0, index - 1)][1] if self.places else ""
+
+
 class RecipeError(MergeError):
     """A recipe says something that cannot be done.
 
     With `text` and `position` (an offset into it) the message names line and column and shows the place
-    with a caret.
+    with a caret; in an UnseenText it names what the place was made from.
     """
 
     def __init__(self, message: str, text: str | None = None, position: int | None = None):
@@ -44,6 +67,8 @@ class RecipeError(MergeError):
 
     def _with_excerpt(self) -> str:
         assert self.text is not None and self.position is not None
+        if isinstance(self.text, UnseenText):
+            return f"{self.text.words_at(self.position)}: {self.message}"
         position = min(self.position, len(self.text))
         start = self.text.rfind("\n", 0, position) + 1
         end = self.text.find("\n", position)

@@ -101,3 +101,42 @@ def test_file_of_another_merger_is_made_again_as_a_diffusers_folder(tmp_path: Pa
     assert (tmp_path / "folder" / "model_index.json").is_file()
     assert main(["merge", '1 * "folder/"', "--models", str(tmp_path), "-o", str(tmp_path / "back.safetensors")]) == 0
     assert read_file(tmp_path / "back.safetensors").items() == read_file(tmp_path / "file.safetensors").items()
+
+
+SUPERMERGER = {"type": "sd-webui-supermerger", "mode": "Weight sum", "calcmode": "normal", "base_alpha": 0.5, "model_a": "A"}
+WEBUI = {"type": "webui", "interp_method": "Weighted sum", "multiplier": 0.3, "primary_model_hash": "A"}
+MIXER = "ModelMixer model a: A, ModelMixer use model b: True, ModelMixer merge mode b: Sum, ModelMixer alpha b: 0.5, "
+MECHA = 'version 0.1.0\nmodel "A" "sd1" "base"\nmodel "Q" "sd1" "base"\nmerge "weighted_sum" &0 &{}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (json.dumps({**SUPERMERGER, "model_b": "Q"}), "SuperMerger's metadata, model B: there is no model 'Q' in"),
+        (
+            json.dumps({**SUPERMERGER, "model_b": "B", "mbw": True, "weights_alpha": [0.5] * 6}),
+            "SuperMerger's metadata, weights_alpha: a list for SD 1.x has 26 numbers",
+        ),
+        (
+            "1,2024.03.01 12.30.45,A x 0.5 + Q x 0.5,,,,,,0.5,0.25,Weight sum,False",
+            "a row of SuperMerger's history, model B: there is no model 'Q'",
+        ),
+        (json.dumps({**WEBUI, "secondary_model_hash": "Q"}), "the webui's metadata, the secondary model: there is no model 'Q'"),
+        (MIXER + "ModelMixer model b: Q", "model-mixer's infotext, model b: there is no model 'Q'"),
+        (
+            MIXER
+            + 'ModelMixer model b: B, ModelMixer mbw mode b: True, ModelMixer mbw b: BASE, ModelMixer mbw weights b: "1,2,3"',
+            None,
+        ),
+        (MECHA.format(1), "sd-mecha's recipe, the model of line 3: there is no model 'Q'"),
+        (MECHA.format('0 0.5\nmerge "subtract" &0 &1'), "this was taken for sd-mecha's recipe: line 5: the result"),
+    ],
+)
+def test_mistake_in_another_merger_s_recipe_names_its_field_and_no_text_that_nobody_saw(
+    text: str, said: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    write_models(tmp_path, A=model(1), B=model(2))
+    assert main(["plan", text, "--models", str(tmp_path)]) == 2
+    message = capsys.readouterr().err
+    assert said is None or said in message
+    assert "column" not in message and "^" not in message and "STEP" not in message

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from ..errors import RecipeError
-from ..expression import number_node, shortened, spell, spell_name
+from ..errors import RecipeError, UnseenText
+from ..expression import Call, ModelRef, number_node, shortened, spell, spell_name, walk
 from ..models import split_title
 from ..recipe import Recipe
 from ..recipe_text import parse_recipe
@@ -45,8 +45,9 @@ class Draft:
     def __init__(self, notation: str):
         self.notation = notation
         self._notes = [f"The recipe was read from {notation}."]
-        self._models: set[str] = set()
+        self._models: dict[str, str] = {}
         self._lines: list[tuple[str, str]] = []
+        self._fields: list[dict[str, str]] = []
         self._options: dict[str, str] = {}
 
     def error(self, message: str) -> RecipeError:
@@ -72,7 +73,7 @@ class Draft:
             )
         if isinstance(sha256, str) and re.fullmatch(r"[0-9a-fA-F]{10,64}", sha256) and split_title(name)[1] is None:
             name = f"{name} [{sha256[:10].lower()}]"
-        self._models.add(name)
+        self._models.setdefault(name, what.partition(" (")[0])
         return spell_name(name)
 
     def number(self, value: object, what: str) -> Fraction:
@@ -104,13 +105,18 @@ class Draft:
             raise self.error(f"{what} is no list of numbers.")
         return tuple(self.number(item, f"number {index} of {what}") for index, item in enumerate(items, 1))
 
-    def step(self, expression: str) -> str:
-        """Add a step; the name that later steps call it by."""
+    def step(self, expression: str, **fields: str) -> str:
+        """Add a step; the name that later steps call it by.
+
+        Args:
+            fields: name of a parameter to the field of the user's text that it comes from; the first stands for the whole step.
+        """
         if len(self._lines) == MOST_STEPS:
             raise self.error(f"it has more than {MOST_STEPS} steps.")
         number = len(self._lines) + 1
         name = next(f"STEP{number}{tail}" for tail in _TAILS if f"STEP{number}{tail}" not in self._models)
         self._lines.append((name, expression))
+        self._fields.append(fields)
         return name
 
     def option(self, name: str, value: str) -> None:
@@ -118,7 +124,7 @@ class Draft:
         self._options[name] = value
 
     def finish(self) -> Imported:
-        """The recipe; its positions belong to its canonical text.
+        """The recipe; its text is one that nobody has seen, so errors name the field that is meant.
 
         Raises:
             RecipeError: our own notation's reader finds a mistake in what was written.
@@ -133,8 +139,23 @@ class Draft:
             canonical = parse_recipe(text).canonical()
             recipe = parse_recipe(canonical)
         except RecipeError as error:
-            raise self.error(error.message).at(error.text or text, error.position) from None
-        return Imported(self.notation, replace(recipe, notes=(*self._notes, *recipe.notes)))
+            number = text.count("\n", 0, error.position or 0)
+            field = next(iter(self._fields[number].values()), "") if number < len(self._fields) else ""
+            raise self.error(f"{field}: {error.message}" if field else error.message) from None
+        text = UnseenText(canonical, self._places(recipe))
+        return Imported(self.notation, replace(recipe, text=text, notes=(*self._notes, *recipe.notes)))
+
+    def _places(self, recipe: Recipe) -> dict[int, str]:
+        """Offset in the canonical text to the notation, with the field that what stands there comes from."""
+        places: dict[int, str] = {}
+        for line, fields in zip(recipe.lines, self._fields, strict=True):
+            places[line.position] = next(iter(fields.values()), "")
+            for node in walk(line.expression):
+                if isinstance(node, ModelRef):
+                    places[node.position] = self._models.get(node.name, "")
+                elif isinstance(node, Call):
+                    places |= {value.position: fields.get(name, name) for name, value in node.parameters}
+        return {position: f"{self.notation}, {field}" if field else self.notation for position, field in places.items()}
 
 
 _TAILS = ("", *(f"_{number}" for number in range(2, MOST_STEPS)))

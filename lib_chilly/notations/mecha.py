@@ -188,9 +188,10 @@ def _write(values: list[_Value], draft: Draft) -> None:
     names: dict[int, str] = {}
     for index in sorted(needed):
         value = values[index]
-        names[index] = value.model or (
-            names[value.operands[0]] if value.method == "fallback" else draft.step(_expression(values, index, names, draft))
-        )
+        if value.model or value.method == "fallback":
+            names[index] = value.model or names[value.operands[0]]
+        else:
+            names[index] = draft.step(_expression(values, index, names, draft), alpha=f"line {value.line}")
 
 
 def _sources(values: list[_Value], index: int) -> Sequence[int]:

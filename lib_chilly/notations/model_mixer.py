@@ -24,8 +24,12 @@ LONGEST_INFOTEXT = 1 << 20
 
 @dataclass(frozen=True)
 class Mixed:
-    """One model that is mixed in; `numbers` are its blocks' weights, BASE's first, or None where `alpha` holds for all."""
+    """One model that is mixed in; `numbers` are its blocks' weights, BASE's first, or None where `alpha` holds for all.
 
+    `field` is the user's word for where these stand.
+    """
+
+    field: str
     model: str
     mode: str
     calcmode: str
@@ -83,16 +87,14 @@ def read_metadata(recipe: Mapping[str, object], models: Mapping[str, object]) ->
     mixed = []
     for index, letter in zip(range(len(modes)), _LETTERS, strict=False):
         uses_blocks = _at(recipe, uses, index, draft) in (True, "True")
-        numbers = (
-            draft.numbers(_at(recipe, "weights_alpha", index, draft), f"weights_alpha of model_{letter}") if uses_blocks else None
-        )
-        alpha = Fraction(0) if uses_blocks else draft.number(_at(recipe, "alpha", index, draft), f"alpha of model_{letter}")
+        field = f"{'weights_alpha' if uses_blocks else 'alpha'} of model_{letter}"
+        numbers = draft.numbers(_at(recipe, "weights_alpha", index, draft), field) if uses_blocks else None
+        alpha = Fraction(0) if uses_blocks else draft.number(_at(recipe, "alpha", index, draft), field)
         uses_elements = uses_blocks and _at(recipe, "use_elemental", index, draft) in (True, "True")
         elements = split_lines(_at(recipe, "elemental", index, draft), draft) if uses_elements else []
         calcmode = str(_at(recipe, "calcmode", index, draft))
-        mixed.append(
-            Mixed(model(recipe.get(f"model_{letter}"), f"model_{letter}"), str(modes[index]), calcmode, alpha, numbers, elements)
-        )
+        name = model(recipe.get(f"model_{letter}"), f"model_{letter}")
+        mixed.append(Mixed(field, name, str(modes[index]), calcmode, alpha, numbers, elements))
     _write(first, mixed, base, recipe.get("adjust") or "", draft)
     return draft.finish()
 
@@ -123,6 +125,7 @@ def _mixed(fields: Mapping[str, str], letter: str, draft: Draft) -> Mixed:
         numbers = block_numbers(draft.numbers(written, f"mbw weights {letter}"), names, letter, draft)
     uses_elements = numbers is not None and fields.get(f"use elemental {letter}") == "True"
     return Mixed(
+        f"alpha {letter}" if numbers is None else f"mbw weights {letter}",
         draft.model(fields.get(f"model {letter}"), f"model {letter}"),
         fields.get(f"merge mode {letter}", "Sum"),
         fields.get(f"calcmode {letter}", "Normal"),
@@ -155,13 +158,14 @@ def _write(first: str, mixed: Sequence[Mixed], base: str | None, adjust: object,
         if each.calcmode != "Normal":
             raise draft.error(f"there is no method here yet for model-mixer's calculation '{shortened(each.calcmode)}'.")
         if mode == "Sum":
-            before = draft.step(f"weighted_sum({before}, {each.model}, alpha={_alpha(each, draft)})")
+            before = draft.step(f"weighted_sum({before}, {each.model}, alpha={_alpha(each, draft)})", alpha=each.field)
         elif mode == "Add-Diff":
             if base is None:
                 raise draft.error(
                     "Add-Diff needs the base model's name; model-mixer finds one by itself and does not write it down."
                 )
-            before = draft.step(f"add_difference({before}, {each.model}, {base}, alpha={_alpha(each, draft)})")
+            expression = f"add_difference({before}, {each.model}, {base}, alpha={_alpha(each, draft)})"
+            before = draft.step(expression, alpha=each.field)
         else:
             raise draft.error(f"there is no method here yet for model-mixer's mode '{shortened(mode)}'.")
     draft.note(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from ..expression import shortened
@@ -46,6 +46,7 @@ class Merge:
         elements: `Blocks:Elements:Ratio` lines.
         choice, chosen: "Off", "Include" or "Exclude", and the blocks and elements that it is about.
         is_converted: whether SDXL's numbers are 20; the history has them as they were typed, perhaps 26.
+        fields: parameter to the field that its weights come from.
     """
 
     models: Sequence[tuple[object, object]]
@@ -56,6 +57,7 @@ class Merge:
     choice: str = "Off"
     chosen: Sequence[str] = ()
     is_converted: bool = True
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_metadata(recipe: Mapping[str, object], models: Mapping[str, object]) -> Imported:
@@ -86,6 +88,7 @@ def read_metadata(recipe: Mapping[str, object], models: Mapping[str, object]) ->
         split_lines(recipe.get("elemental_merge"), draft),
         choice,
         split_lines(recipe.get(choice), draft),
+        fields={name: f"base_{name}" if isinstance(value, Fraction) else f"weights_{name}" for name, value in weights.items()},
     )
     write(merge, draft)
     draft.note(
@@ -121,12 +124,13 @@ def write(merge: Merge, draft: Draft) -> None:
         draft.model(name, f"model {letter} (SuperMerger's recipe has its hash; sd_merge_models has the name)", sha256)
         for letter, (name, sha256) in zip(_LETTERS[:count], merge.models, strict=False)
     ]
-    values = []
+    values, fields = [], {}
     for name in parameters:
         if name not in merge.weights:
             raise draft.error(f"it does not say {name}, which the mode '{merge.mode}' needs.")
         values.append(f"{name}={_value(merge, name, draft)}")
-    draft.step(f"{method}({', '.join(models + values)})")
+        fields[name] = merge.fields.get(name, name) + (" and the element lines" if merge.elements and name == "alpha" else "")
+    draft.step(f"{method}({', '.join(models + values)})", **fields)
     _note_differences(merge, draft)
 
 

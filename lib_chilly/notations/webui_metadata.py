@@ -32,7 +32,7 @@ def read_metadata(recipe: Mapping[str, object], models: Mapping[str, object]) ->
         draft.step(spelled_models[0])
     else:
         alpha = spelled(draft.number(recipe.get("multiplier"), "the multiplier"))
-        draft.step(f"{function}({', '.join(spelled_models)}, alpha={alpha})")
+        draft.step(f"{function}({', '.join(spelled_models)}, alpha={alpha})", alpha="multiplier")
     _options(recipe, draft)
     _note_differences(function, draft)
     return draft.finish()
