@@ -70,6 +70,7 @@ def mergekit() -> Merge:
 def webui() -> Merge:
     """The merger tab of the webui whose checkout CHILLY_WEBUI names, without its page; without the recipe that hashes sources."""
     checkout = os.environ["CHILLY_WEBUI"]
+    os.environ["COMMANDLINE_ARGS"] = ""  # the user's own start would change what is measured
     os.chdir(checkout)
     sys.path.insert(0, checkout)
     data = tempfile.TemporaryDirectory()

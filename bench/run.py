@@ -96,10 +96,10 @@ def _table(result: dict) -> str:
     for name, measured in runs.items():
         wall, cpu = (_median(measured, key) for key in ("wall", "cpu"))
         ratios = _ratios(runs, name)
-        memory = max((run.get("rss_above_torch", 0) for run in measured), default=0)
+        memory = max((run["rss_above_torch"] // MIB for run in measured if "rss_above_torch" in run), default="-")
         shown = " | ".join(f"{ratio:.2f}" if ratio else "-" for ratio in ratios)
         more = _bytes(measured[0], cold_runs.get(name)) if cold_runs else ""
-        lines.append(f"| {name} | {wall:.2f} | {cpu:.2f} | {shown} | {memory // MIB or '-'} |{more}")
+        lines.append(f"| {name} | {wall:.2f} | {cpu:.2f} | {shown} | {memory} |{more}")
     if result.get("absent"):
         lines += ["", f"Not there: {', '.join(result['absent'])}. See requirements-peers.txt, CHILLY_PEERS and CHILLY_WEBUI."]
     if "bytes" in result:

@@ -61,11 +61,15 @@ class Recipe:
 
     def option(self, name: str) -> str | None:
         """The text that `save(...)` gives to an option."""
-        return dict(self.save).get(name)
+        return self._options.get(name)
+
+    @cached_property
+    def _options(self) -> Mapping[str, str]:
+        return dict(self.save)
 
     def with_options(self, **options: str | None) -> Recipe:
         """The same recipe with other save options; None takes one out."""
-        merged = {**dict(self.save), **options}
+        merged = {**self._options, **options}
         return replace(self, save=tuple((name, value) for name in SAVE_OPTIONS if (value := merged.get(name)) is not None))
 
     def used_lines(self) -> tuple[Line, ...]:

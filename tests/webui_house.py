@@ -48,13 +48,22 @@ class Webui:
         self.port = _free_port()
         flags = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--api"]
         flags += ["--no-download-sd-model", "--do-not-download-clip", "--disable-console-progressbars"]
-        flags += ["--port", str(self.port), "--ckpt-dir", str(self.models), "--data-dir", str(folder / "data")]
-        offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
+        flags += [
+            "--server-name",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--ckpt-dir",
+            str(self.models),
+            "--data-dir",
+            str(folder / "data"),
+        ]
+        alone = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "COMMANDLINE_ARGS": ""}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [python, "launch.py", *flags],
                 cwd=checkout,
-                env={**os.environ, **offline},
+                env={**os.environ, **alone},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
