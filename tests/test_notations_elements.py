@@ -14,6 +14,7 @@ from lib_chilly.architecture import Architecture, known_keys, load
 from lib_chilly.blocks import KeyWeights, resolve
 from lib_chilly.notations import recipe_from_metadata
 from lib_chilly.recipe_check import Checker
+from lib_chilly.recipe_text import parse_recipe
 
 
 def supermerger_block(key: str, architecture: Architecture) -> str:
@@ -43,8 +44,10 @@ def supermerger_number(key: str, block: str, numbers: dict[str, Fraction], lines
 def weights_of(recipe: dict, architecture: Architecture) -> KeyWeights:
     imported = recipe_from_metadata({"sd_merge_recipe": json.dumps(recipe)})
     assert imported is not None
-    (call,) = imported.recipe.calls()
-    return resolve(Checker.of(imported.recipe).weights(call.parameters[0][1]), architecture, Fraction(0))
+    again = parse_recipe(imported.recipe.canonical())
+    assert again == imported.recipe
+    (call,) = again.calls()
+    return resolve(Checker.of(again).weights(call.parameters[0][1]), architecture, Fraction(0))
 
 
 WORDS = ["attn", "attn1", "attn2", "attn2.to_k", "norm", "bias", "ff", "proj", "0", "time_embed", "to_out.0 in_layers", "none"]
