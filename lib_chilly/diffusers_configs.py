@@ -24,6 +24,11 @@ def pipeline_of(architecture: str, channels: int = 4) -> str | None:
     return _facts().get(architecture, {"pipelines": {}})["pipelines"].get(str(channels))
 
 
+def known_configs(architecture: str) -> dict[str, dict]:
+    """Name below the folder to what stands in it for everybody's models of the architecture."""
+    return _facts()[architecture]["files"]
+
+
 def small_files(
     architecture: str,
     donors: Sequence[Path],

@@ -125,7 +125,8 @@ class LiveWeights:
             self._changed.add(key)
             held = self._tensors.get(key)
             if held is None or held.shape != job.shape or held.dtype != dtype:
-                self._tensors[key] = torch.empty(job.shape, dtype=dtype)
+                with torch.inference_mode(False):  # a caller's would forbid our threads to write
+                    self._tensors[key] = torch.empty(job.shape, dtype=dtype)
 
     def _open(self, plan: Plan) -> list[OpenSource]:
         """The plan's sources, those of the last plan as they are; what is no longer needed is closed."""

@@ -25,7 +25,7 @@ LAYERS = {
     4: "claims diffusers_parts fold jobs key_job memory modelspec output_dtypes plan plan_options plan_words provenance sidecar"
     " sources vae",
     5: "diffusers_output inspection kernel live measure reading recorded_library report stream tally workers",
-    6: "console engine recipe_queue",
+    6: "console engine host/* recipe_queue",
     7: "arguments cli demo demo_models merge_commands queue_command synth",
 }
 """A file may import from its own layer and from those below: those with smaller numbers."""

@@ -1,0 +1,1 @@
+"""Where ChillyMerge runs: `base` is what it asks of a host, `standalone` is the host without a webui."""

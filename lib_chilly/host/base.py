@@ -1,0 +1,173 @@
+"""What the page and its commands ask of the program that they run in; a host answers with models, pictures and settings.
+
+A picture is always that of a plan: a recipe with several sources, or the name of one file.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..models import ModelLibrary
+from ..plan import Plan
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+DEFAULT_SAMPLER = "Euler a"
+MOST_PIXELS_ON_A_SIDE = 2048
+
+
+@dataclass(frozen=True)
+class CheckpointRef:
+    """One checkpoint that the host has.
+
+    Attributes:
+        title: as the user picks it; recipes take it as a name.
+        name: without suffix and hash.
+        path: the file, or the diffusers folder.
+        sha256: where the host knows it already; else None.
+    """
+
+    title: str
+    name: str
+    path: Path
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class GenParams:
+    """What picture is wanted.
+
+    Attributes:
+        seed: the same seed and parameters give the same picture.
+        cfg: weight of the prompt against the negative prompt; at 1 the negative prompt counts for nothing.
+        width, height: in pixels, multiples of 8.
+        sampler: one of the host's `samplers()`.
+        clip_skip: 1 for the text encoder's last layer, 2 for the one before it (SD 1.x; others are always 2).
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    seed: int = 0
+    steps: int = 20
+    cfg: float = 7.0
+    width: int = 512
+    height: int = 512
+    sampler: str = DEFAULT_SAMPLER
+    clip_skip: int = 1
+
+
+@dataclass(frozen=True)
+class GenResult:
+    """A picture and what is to be said of it.
+
+    Attributes:
+        infotext: the parameters as the webui writes them below a picture.
+        notes: sentences for the user: a prompt that was cut, values that overflowed.
+        merge_seconds, seconds: what merging took, and all together.
+    """
+
+    image: Image
+    infotext: str
+    seed: int
+    notes: tuple[str, ...] = ()
+    merge_seconds: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass
+class Progress:
+    """How far something is; a page reads it while another thread writes.
+
+    Attributes:
+        text: what is being done.
+        share: 0 to 1.
+        cancelled: set it to stop at the next step.
+        on_change: called after each step, from the working thread.
+    """
+
+    text: str = ""
+    share: float = 0.0
+    cancelled: bool = False
+    on_change: Callable[[Progress], None] = field(default=lambda progress: None, repr=False)
+
+    def at(self, share: float, text: str | None = None) -> None:
+        """Say how far it is, and what is being done now."""
+        self.share = min(1.0, max(0.0, share))
+        self.text = self.text if text is None else text
+        self.on_change(self)
+
+    def is_cancelled(self) -> bool:
+        return self.cancelled
+
+
+class Host(ABC):
+    """One program to run in."""
+
+    kind: str
+    """"standalone", or the webui's name."""
+
+    @abstractmethod
+    def checkpoints(self) -> Sequence[CheckpointRef]:
+        """What there is, in the order of the names, as of the last `refresh_checkpoints`."""
+
+    @abstractmethod
+    def refresh_checkpoints(self) -> None:
+        """Look for checkpoints again."""
+
+    @abstractmethod
+    def find_checkpoint(self, text: str) -> CheckpointRef | None:
+        """The one that a title or a name means; None where none or several fit."""
+
+    @abstractmethod
+    def checkpoint_sha256(self, checkpoint: CheckpointRef) -> str | None:
+        """Its sha256, hashed where it is not known; None where the host is told not to hash."""
+
+    @abstractmethod
+    def library(self) -> ModelLibrary:
+        """Where the planner finds models."""
+
+    @abstractmethod
+    def output_folder(self) -> Path:
+        """Where results are saved unless the user says otherwise."""
+
+    @abstractmethod
+    def register_saved(self, path: Path, sha256: str) -> None:
+        """A result was saved: list it, and keep its hash."""
+
+    @abstractmethod
+    def samplers(self) -> Sequence[str]:
+        """The names that `GenParams.sampler` may have."""
+
+    @abstractmethod
+    def exclusive(self) -> AbstractContextManager[None]:
+        """One thread at a time merges or makes pictures; a second waits here. Not to be entered twice by one thread."""
+
+    @abstractmethod
+    def preview(self, plan: Plan, params: GenParams, progress: Progress | None = None) -> GenResult:
+        """The picture of a plan's result, merged in memory; enters `exclusive` itself.
+
+        Raises:
+            MergeError: it cannot be made, in one sentence; Interrupted where `progress` was cancelled.
+        """
+
+    @abstractmethod
+    def estimate(self, plan: Plan, params: GenParams) -> tuple[float, str]:
+        """How many seconds a preview will take, and a sentence that says so honestly."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Free the memory that previews hold, or give the user's own model back."""
+
+    @abstractmethod
+    def option(self, name: str, default: Any) -> Any:
+        """A setting of the user's."""
+
+    @abstractmethod
+    def set_option(self, name: str, value: Any) -> None:
+        """Keep a setting; JSON values."""

@@ -1,0 +1,203 @@
+"""The host without a webui: model folders, a few settings in a file, and pictures made with diffusers on the processor."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..checkpoint import open_checkpoint
+from ..errors import Interrupted, OutputError, RecipeError
+from ..hashes import hash_checkpoints, user_folder
+from ..header import counted
+from ..live import LiveWeights
+from ..models import ModelLibrary, default_folders, without_suffix
+from ..plan import Plan
+from ..report import default_threads
+from ..tally import Tally
+from ..workers import single_threaded_torch
+from .base import CheckpointRef, GenParams, GenResult, Host, Progress
+from .configs import configs_of
+from .parts import Parts, shapes_of
+from .sampling import check_params, decode, encode, sample
+from .schedulers import SAMPLERS, make_scheduler
+from .timing import Clock, in_words, is_small
+
+_OPTIONS = "options.json"
+_MERGE_SHARE = 0.3
+"""Of a progress bar."""
+
+
+class StandaloneHost(Host):
+    """Models in folders, pictures on the processor; the last picture's model is kept in memory.
+
+    Args:
+        folders: with models; None for the usual ones.
+        output: where results are saved; None for the first folder.
+        threads: workers of a merge; None for all cores.
+    """
+
+    kind = "standalone"
+
+    def __init__(self, folders: Sequence[Path] | None = None, output: Path | None = None, threads: int | None = None):
+        self.folders = tuple(folders or default_folders())
+        self._output = output
+        self._library = ModelLibrary(self.folders)
+        self._lock = threading.Lock()
+        self._weights = LiveWeights(threads or default_threads())
+        self._parts: Parts | None = None
+        self._clock = Clock()
+        self._hashes: dict[Path, str] = {}
+
+    # ---- models ----
+
+    def library(self) -> ModelLibrary:
+        return self._library
+
+    def refresh_checkpoints(self) -> None:
+        self._library = ModelLibrary(self.folders)
+
+    def checkpoints(self) -> Sequence[CheckpointRef]:
+        return [self._reference(name, path) for name, path in sorted(self._library.files)]
+
+    def find_checkpoint(self, text: str) -> CheckpointRef | None:
+        try:
+            path = self._library.find(text)
+        except RecipeError:
+            return None
+        return next(reference for reference in self.checkpoints() if reference.path.resolve() == path.resolve())
+
+    def checkpoint_sha256(self, checkpoint: CheckpointRef) -> str | None:
+        (sha256,) = hash_checkpoints([open_checkpoint(checkpoint.path)], 1, lambda count: None)
+        return sha256
+
+    def _reference(self, name: str, path: Path) -> CheckpointRef:
+        return CheckpointRef(name, without_suffix(name), path, self._hashes.get(path.resolve()))
+
+    def output_folder(self) -> Path:
+        return self._output or self.folders[0]
+
+    def register_saved(self, path: Path, sha256: str) -> None:
+        self._hashes[path.resolve()] = sha256
+        self.refresh_checkpoints()
+
+    # ---- pictures ----
+
+    def samplers(self) -> Sequence[str]:
+        return SAMPLERS
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        with self._lock:
+            yield
+
+    def estimate(self, plan: Plan, params: GenParams) -> tuple[float, str]:
+        check_params(params)
+        shapes = shapes_of(plan)
+        configs_of(plan.architecture.name, plan.architecture.title, shapes)
+        step, rest = self._clock.estimate(shapes, params)
+        return step * params.steps + rest, in_words(step, rest, params)
+
+    def preview(self, plan: Plan, params: GenParams, progress: Progress | None = None) -> GenResult:
+        progress = progress or Progress()
+        words, shapes = self.estimate(plan, params)[1], shapes_of(plan)
+        scheduler = make_scheduler(params.sampler, *_noise_of(plan))
+
+        def on_step(done: int) -> None:
+            if progress.cancelled:
+                raise Interrupted("stopped. There is no picture; the models are as they were.")
+            said = f"step {done} of {params.steps}" if done else f"the picture takes {words}"
+            progress.at(_MERGE_SHARE + (1 - _MERGE_SHARE) * done / (params.steps + 1), said)
+
+        with self.exclusive():
+            started = time.perf_counter()
+            parts, tally = self._merged(plan, progress)
+            merged = time.perf_counter()
+            alone = single_threaded_torch() if is_small(shapes, params) else contextlib.nullcontext()
+            with torch.inference_mode(), alone:
+                conditioning = encode(parts, params)
+                sampling = time.perf_counter()
+                latents = sample(parts, params, scheduler, conditioning, on_step)
+                self._clock.learn(shapes, params, (time.perf_counter() - sampling) / params.steps)
+                image = decode(parts, latents)
+        progress.at(1.0, "done")
+        notes = tuple(_notes(conditioning.lost, tally))
+        return GenResult(image, _infotext(params), params.seed, notes, merged - started, time.perf_counter() - started)
+
+    def release(self) -> None:
+        with self.exclusive():
+            self._weights.close()
+            self._parts = None
+
+    def _merged(self, plan: Plan, progress: Progress) -> tuple[Parts, Tally]:
+        """The modules with the plan's result in them."""
+        done, total = 0, max(1, plan.data_bytes)
+
+        def on_bytes(count: int) -> None:
+            nonlocal done
+            done += count
+            progress.share = _MERGE_SHARE * done / total
+
+        progress.at(0.0, "merging")
+        change = self._weights.update(plan, on_bytes=on_bytes, should_stop=progress.is_cancelled)
+        parts, self._parts = self._parts, None  # where they cannot follow, they are built anew the next time
+        tensors = self._weights.tensors
+        if parts is not None and parts.fits(plan.architecture, tensors):
+            parts.follow(tensors, change.keys)
+        else:
+            parts = Parts(plan.architecture, tensors)
+        self._parts = parts
+        return parts, change.tally
+
+    # ---- settings ----
+
+    def option(self, name: str, default: Any) -> Any:
+        return self._options().get(name, default)
+
+    def set_option(self, name: str, value: Any) -> None:
+        path = user_folder() / _OPTIONS
+        text = json.dumps(self._options() | {name: value}, indent=2)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            temporary.write_text(text, "utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            raise OutputError(f"the setting cannot be kept: '{path}': {error.strerror}.") from None
+
+    def _options(self) -> dict[str, Any]:
+        found: Any = None
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            found = json.loads((user_folder() / _OPTIONS).read_text("utf-8"))
+        return found if isinstance(found, dict) else {}
+
+
+def _noise_of(plan: Plan) -> tuple[bool, bool]:
+    """Whether the result predicts v, and whether it was trained down to no signal."""
+    keys = {job.key for job in plan.jobs}
+    said = plan.recipe.option("prediction") or next(
+        (source.prediction for source in plan.sources if source.prediction != "unknown"), "epsilon"
+    )
+    return said == "v", "ztsnr" in keys
+
+
+def _infotext(params: GenParams) -> str:
+    lines = [params.prompt, *([f"Negative prompt: {params.negative_prompt}"] if params.negative_prompt else [])]
+    facts = {"Steps": params.steps, "Sampler": params.sampler, "CFG scale": f"{params.cfg:g}", "Seed": params.seed}
+    facts |= {"Size": f"{params.width}x{params.height}"} | ({"Clip skip": params.clip_skip} if params.clip_skip > 1 else {})
+    return "\n".join([*lines, ", ".join(f"{name}: {value}" for name, value in facts.items())])
+
+
+def _notes(lost: int, tally: Tally) -> Iterator[str]:
+    if lost:
+        yield f"the prompt is {counted(lost, 'token')} too long; its end was left out."
+    if tally.overflow:
+        yield f"{counted(sum(tally.overflow.values()), 'value')} were too large for the output's dtype."
