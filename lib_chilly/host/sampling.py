@@ -137,5 +137,5 @@ def decode(parts: Parts, latents: torch.Tensor) -> Image:
         raise CheckpointError(
             "the picture is not finite: the model's weights are broken or too large for float32. Look at them with inspect."
         )
-    values = pixels.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    values = (pixels / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
     return Image.fromarray(values.permute(1, 2, 0).contiguous().numpy())
