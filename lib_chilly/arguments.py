@@ -165,6 +165,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     what.add_argument(
         "--memory", dest="what", action="store_const", const="memory", help="compare two and twelve SDXL sources instead (7 GB)"
     )
+    what.add_argument("--previews", dest="what", action="store_const", const="previews", help="time pictures instead")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(command="bench", what="floor")
 

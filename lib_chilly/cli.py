@@ -93,6 +93,10 @@ def _bench(options: argparse.Namespace) -> None:
 
     if options.what == "plans":
         run_plans(options.rounds, options.json)
+    elif options.what == "previews":
+        from bench.previews import run_previews
+
+        run_previews(options.rounds, options.json)
     elif options.what == "memory":
         run_memory(options.dir, options.rounds, options.json)
     else:

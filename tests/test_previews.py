@@ -428,6 +428,15 @@ def test_settings_are_kept_and_a_spoilt_file_is_no_setting(host, tmp_path, monke
         host.set_option("steps", 12)
 
 
+def test_snippet_of_the_docs_runs(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").symlink_to(folder)
+    text = (ROOT / "docs" / "previews.md").read_text("utf-8")
+    exec(compile(text.partition("```python\n")[2].partition("```")[0], "docs/previews.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("about ")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
 OFFLINE = """
 import socket, sys
 def refuse(*_, **__): raise AssertionError("a socket was opened")
