@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,14 +13,13 @@ from lib_chilly.host.standalone import StandaloneHost
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 
+from .picturable import picturable
+
 STEPS, PIXELS = 10, 64
 
 
 def run_previews(rounds: int, as_json: bool) -> None:
     """Measure with two small SD 1.x models; the first picture counts the import of diffusers and the building of its modules."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from pictures import picturable
-
     with tempfile.TemporaryDirectory() as name:
         for seed, model in enumerate("ab"):
             picturable(Path(name) / f"{model}.safetensors", "sd1", seed)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import merge_in, tiny
-from pictures import SMALL, family_pair, picturable, picture, plan_on, shown
+from pictures import SMALL, family_pair, picture, plan_on, shown
 
+from bench.picturable import picturable
 from bench.plans import write_sparse
 from lib_chilly.errors import ArchitectureError, CheckpointError, Interrupted, MergeError, RecipeError
 from lib_chilly.host.base import GenParams, Progress
