@@ -150,10 +150,11 @@ class StandaloneHost(Host):
         change = self._weights.update(plan, on_bytes=on_bytes, should_stop=progress.is_cancelled)
         parts, self._parts = self._parts, None  # where they cannot follow, they are built anew the next time
         tensors = self._weights.tensors
-        if parts is not None and parts.fits(plan.architecture, tensors):
-            parts.follow(tensors, change.keys)
-        else:
-            parts = Parts(plan.architecture, tensors)
+        with single_threaded_torch():  # copying waits for memory; threads would wait for each other besides
+            if parts is not None and parts.fits(plan.architecture, tensors):
+                parts.follow(tensors, change.keys)
+            else:
+                parts = Parts(plan.architecture, tensors)
         self._parts = parts
         return parts, change.tally
 
