@@ -7,16 +7,17 @@ import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from .diffusers_folder import INDEX, SCHEDULER, read_json
+from .diffusers_folder import INDEX, SCHEDULER, TOKENIZER_FILES, TOKENIZERS, read_json
 from .diffusers_keys import COMPONENTS
 from .header import quoted
 from .own_files import is_own
 
 _FACTS = Path(__file__).with_suffix(".json")
-_TOKENIZERS = ("tokenizer", "tokenizer_2")
 _PREDICTIONS = {"v": "v_prediction", "epsilon": "epsilon"}
+_VOCABULARIES = (("vocab.json", "merges.txt"), ("tokenizer.json",))
+"""Any of these makes a tokenizer; the other files only tell how it is used."""
 _LARGEST_BYTES = 16 << 20
-_MOST_FILES = 20
+_MOST_NOTES = 20
 
 
 def pipeline_of(architecture: str, channels: int = 4) -> str | None:
@@ -77,14 +78,14 @@ def small_files(
     index["_class_name"] = pipeline_of(architecture, channels)
     index["scheduler"] = ["diffusers", found[SCHEDULER].get("_class_name", index["scheduler"][1])]
     index |= {component: [None, None] for component in COMPONENTS if component in index and component not in components}
-    tokenizers = {folder: _tokenizer(folder, donors, left_out) for folder in _TOKENIZERS if folder in index}
+    tokenizers = {folder: _tokenizer(folder, donors, left_out) for folder in TOKENIZERS if folder in index}
     missing = [folder for folder, files in tokenizers.items() if not files]
     raw = {name: (json.dumps(value, indent=2) + "\n").encode() for name, value in found.items()}
     for files in tokenizers.values():
         raw |= files
     if missing:
         notes.append(f"no source has the files of {', '.join(missing)}: copy them from another {architecture} folder.")
-    return raw, notes + left_out[:_MOST_FILES]
+    return raw, notes + left_out[:_MOST_NOTES]
 
 
 def _is_given(donor: Path, name: str, left_out: list[str]) -> bool:
@@ -98,18 +99,26 @@ def _is_given(donor: Path, name: str, left_out: list[str]) -> bool:
 
 
 def _tokenizer(folder: str, donors: Sequence[Path], left_out: list[str]) -> dict[str, bytes]:
-    """The files of the first donor that has any: texts and JSON, nothing large."""
+    """The files of the first donor that has what makes a tokenizer: texts and JSON, nothing large."""
     for donor in donors:
-        names = [f"{folder}/{path.name}" for path in sorted((donor / folder).glob("*")) if path.suffix in (".json", ".txt")]
         found = {}
-        for name in [name for name in names if _is_given(donor, name, left_out)][:_MOST_FILES]:
-            content = _content(donor / name)
-            if content is None:
-                left_out.append(f"{quoted(name)} of {quoted(donor.name)} is left out: it is no text or no JSON, or too large.")
-            else:
+        for name in sorted(f"{folder}/{path.name}" for path in (donor / folder).glob("*")):
+            is_known = name.removeprefix(f"{folder}/") in TOKENIZER_FILES
+            if is_known and not _is_given(donor, name, left_out):
+                continue
+            content = _content(donor / name) if is_known else None
+            if content is not None:
                 found[name] = content
-        if found:
+                continue
+            why = "no text or no JSON, or too large" if is_known else "no file of a tokenizer"
+            left_out.append(f"{quoted(name)} of {quoted(donor.name)} is left out: it is {why}.")
+        if any(all(f"{folder}/{name}" in found for name in needed) for needed in _VOCABULARIES):
             return found
+        if found:
+            left_out.append(
+                f"{quoted(folder)} of {quoted(donor.name)} is left out: a tokenizer has vocab.json and merges.txt, or "
+                "tokenizer.json."
+            )
     return {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,11 +26,21 @@ WEIGHTS = {
     "text_encoder_2": "model",
 }
 """Folder to the name of its weights, without a suffix."""
-REPLACEABLE = frozenset(
-    (INDEX, REST, *WEIGHTS, "scheduler", "tokenizer", "tokenizer_2", "safety_checker", "feature_extractor", "image_encoder")
+TOKENIZERS = ("tokenizer", "tokenizer_2")
+TOKENIZER_FILES = (
+    *("vocab.json", "merges.txt", "tokenizer.json"),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
 )
-"""What a folder may hold that is replaced by another model's."""
+"""What CLIP's tokenizers consist of."""
 
+_CONFIGS = {INDEX, SCHEDULER, REST, *(f"{part}/config.json" for part in WEIGHTS)}
+_TOKENIZERS = {f"{folder}/{name}" for folder in TOKENIZERS for name in TOKENIZER_FILES}
+_PARTS = "|".join(f"{part}/{stem}" for part, stem in WEIGHTS.items())
+_SHARD = r"-\d{5}-of-\d{5}"
+_WEIGHTS = re.compile(
+    rf"({_PARTS})((\.fp16)?({_SHARD})?(\.fp16)?\.safetensors|\.safetensors\.index(\.fp16)?\.json)|"
+    rf"({'|'.join((*WEIGHTS, *TOKENIZERS, 'scheduler'))})/",
+)
 _LARGEST_JSON_BYTES = 16 << 20
 _OTHER_WEIGHTS = (".bin", ".msgpack", ".h5", ".onnx", ".ckpt", ".pt", ".pth", ".gguf")
 
@@ -37,6 +48,14 @@ _OTHER_WEIGHTS = (".bin", ".msgpack", ".h5", ".onnx", ".ckpt", ".pt", ".pth", ".
 def is_diffusers_folder(path: Path) -> bool:
     """Whether `path` is a folder that holds a diffusers model."""
     return (path / INDEX).is_file()
+
+
+def is_replaceable(name: str) -> bool:
+    """Whether what has this name below a model's folder (a folder's ends with a slash) is such as a merge writes or reads.
+
+    Everything else would be lost where another model's folder takes the place of this one.
+    """
+    return name in _CONFIGS or name in _TOKENIZERS or _WEIGHTS.fullmatch(name) is not None
 
 
 def weight_files(folder: Path) -> dict[str, list[Path]]:
@@ -56,7 +75,12 @@ def weight_files(folder: Path) -> dict[str, list[Path]]:
     found = {}
     for component in COMPONENTS:
         entry = index.get(component)
-        if isinstance(entry, list) and any(part is not None for part in entry):
+        if entry is not None and not isinstance(entry, list):
+            raise CheckpointError(
+                f"{name}: {quoted(INDEX)} has no list for {quoted(component)}, such as [null, null] or the names of a library "
+                "and a class. Download it again."
+            )
+        if entry and any(part is not None for part in entry):
             found[component] = _files_of(folder / component, WEIGHTS[component], f"{name}: its {component}")
     if (folder / REST).is_file():
         found[""] = [folder / REST]

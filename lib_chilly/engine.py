@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .diffusers_folder import REPLACEABLE
+from .diffusers_folder import is_replaceable
 from .errors import Interrupted, OutputError, RecipeError
 from .fileio import SourceFile
 from .hashes import hash_checkpoints
@@ -93,7 +93,7 @@ def check_output(plan: Plan, output: Path, overwrite: bool) -> tuple[Path, Path 
     if plan.is_folder:  # the scheduler's config says there what a .yaml would
         if suffix in SUFFIXES:
             raise OutputError(f"the output is a diffusers folder; name it '{output.with_suffix('')}', not '{output.name}'.")
-        return check_target(output, overwrite, REPLACEABLE), None
+        return check_target(output, overwrite, is_replaceable), None
     if suffix in (".ckpt", ".pt", ".pth", ".bin", ".yaml"):  # they would take it for a pickle, or a config
         raise OutputError(
             f"the output is a safetensors file; name it '{output.with_suffix('.safetensors')}', not '{output.name}'."

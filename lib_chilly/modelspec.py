@@ -52,10 +52,12 @@ def modelspec(title: str, sources: Sequence[Source], keys: Container[str], predi
 
 
 def _prediction(sources: Sequence[Source], keys: Container[str], meant: str | None) -> str:
-    """What a marker among the keys says, else the recipe, else what all sources claim alike; empty where nothing is known."""
+    """What the recipe says, else a marker among the keys, else what all sources claim alike; empty where nothing is known."""
+    if meant:
+        return meant
     for key, said in sources[0].architecture.predictions.items():
         if key in keys:
             return said
     claimed = {source.checkpoint.metadata.get("modelspec.prediction_type") for source in sources}
     said_alike = claimed.pop() if len(claimed) == 1 else None
-    return meant or (said_alike if said_alike in (EPSILON, V) else "")
+    return said_alike if said_alike in (EPSILON, V) else ""

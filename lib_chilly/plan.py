@@ -17,7 +17,7 @@ from .prediction import UNKNOWN
 from .provenance import provenance
 from .recipe import Recipe
 from .sidecar import Sidecar, find_sidecar
-from .sources import Source, open_sources, refuse_mixed_predictions, title_hashes
+from .sources import Source, check_predictions, open_sources, title_hashes
 from .vae import claimed_hash, take_vae
 from .writer import build_header
 
@@ -79,11 +79,11 @@ class Plan:
 
     @property
     def prediction(self) -> str:
-        """What the output predicts, as far as its markers, the recipe or the sources say: "epsilon", "v", "flow" or "unknown"."""
+        """What the output predicts, as far as the recipe, its markers or the sources say: "epsilon", "v", "flow" or "unknown"."""
         markers = self.architecture.predictions
         marked = next((markers[job.key] for job in self.jobs if job.key in markers), None)
         known = {source.prediction for source in self.unet_sources} - {UNKNOWN}
-        return marked or self.recipe.option("prediction") or (known.pop() if len(known) == 1 else UNKNOWN)
+        return self.recipe.option("prediction") or marked or (known.pop() if len(known) == 1 else UNKNOWN)
 
     @property
     def writes_bytes(self) -> int:
@@ -153,9 +153,9 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
     check_replacements(sources, jobs, on_nan)
     meant = recipe.option("prediction")
     unet_sources = tuple(sources[number] for number in sorted(maker.unet_sources(jobs)))
-    refuse_mixed_predictions(unet_sources, meant)
+    contradictions = check_predictions(unet_sources, sources[0].architecture, {job.key for job in jobs}, meant)
     like_it_first = sorted(unet_sources, key=lambda source: meant is not None and source.prediction != meant)
-    sidecar, passed_over = find_sidecar(recipe.option("yaml"), like_it_first or maker.merged, maker.merged)
+    sidecar, passed_over = find_sidecar(recipe.option("yaml"), like_it_first or maker.merged, maker.merged, meant)
     plan = Plan(
         recipe=recipe,
         architecture=sources[0].architecture,
@@ -166,7 +166,7 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
         title_claims=claims,
         on_nan=on_nan,
         sidecar=sidecar,
-        warnings=tuple(warnings_of(recipe, library, maker)),
+        warnings=(*warnings_of(recipe, library, maker), *contradictions),
         notes=(*recipe.notes, *maker.notes(), *notes_of(maker, jobs, sidecar), *passed_over),
     )
     if plan.is_folder:  # what cannot be one is refused here

@@ -31,7 +31,17 @@ def prediction_of(checkpoint: Checkpoint, architecture: Architecture) -> str:
             return said
     if checkpoint.parts:
         return _scheduled(checkpoint.path)
-    return _configured(checkpoint.path)
+    found = config_beside(checkpoint.path)
+    return predicted_by(found.content) if found else UNKNOWN
+
+
+def predicted_by(config: bytes) -> str:
+    """What `model.params.parameterization` of a .yaml is; its default where a model of latent diffusion does not say it."""
+    values = _read_config(config.decode())
+    said = values.get(_PARAMETERIZATION)
+    if said is None and values.get(_TARGET, "").startswith("ldm.models.diffusion."):
+        return EPSILON
+    return _SPELLINGS.get(said or "", UNKNOWN)
 
 
 def _scheduled(folder: Path) -> str:
@@ -41,16 +51,6 @@ def _scheduled(folder: Path) -> str:
     except CheckpointError:  # the weights can be merged all the same
         return UNKNOWN
     return _SPELLINGS.get(said, UNKNOWN) if isinstance(said, str) else UNKNOWN
-
-
-def _configured(checkpoint: Path) -> str:
-    """What `model.params.parameterization` of a config is; its default where a model of latent diffusion does not say it."""
-    found = config_beside(checkpoint)
-    values = _read_config(found.content.decode()) if found else {}
-    said = values.get(_PARAMETERIZATION)
-    if said is None and values.get(_TARGET, "").startswith("ldm.models.diffusion."):
-        return EPSILON
-    return _SPELLINGS.get(said or "", UNKNOWN)
 
 
 def _read_config(text: str) -> dict[tuple[str, ...], str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .errors import OutputError, RecipeError
 from .header import quoted
 from .models import without_suffix
 from .own_files import Config, config_beside
+from .prediction import UNKNOWN, predicted_by
 from .sources import Source
 
 COPY, DROP = "copy", "drop"
@@ -24,23 +25,26 @@ class Sidecar:
     content: bytes
 
 
-def find_sidecar(choice: str | None, alike: Sequence[Source], sources: Sequence[Source]) -> tuple[Sidecar | None, list[str]]:
+def find_sidecar(
+    choice: str | None, alike: Sequence[Source], sources: Sequence[Source], meant: str | None
+) -> tuple[Sidecar | None, list[str]]:
     """The .yaml that is copied, and sentences on those that cannot be.
 
     Args:
         choice: of the option `yaml`: a source's name; None or "copy" is the first of `alike` that has one, "drop" none.
         alike: sources that are sampled as the output is, the likeliest first.
         sources: of the recipe.
+        meant: what the recipe says that the output predicts; a .yaml that says otherwise is not copied.
 
     Raises:
-        RecipeError: the named source does not exist, or has none.
+        RecipeError: the named source does not exist, or has none that can be copied.
     """
     notes: list[str] = []
     if choice == DROP:
         return None, notes
     if choice in (None, COPY):
         for source in alike:
-            found = _beside(source)
+            found = _beside(source, meant)
             if found and not found.fault:
                 return Sidecar(source.name, found.path, found.content), notes
             if found:
@@ -50,7 +54,7 @@ def find_sidecar(choice: str | None, alike: Sequence[Source], sources: Sequence[
     if named is None:
         names = ", ".join(source.name for source in sources)
         raise RecipeError(f"save option 'yaml' is copy, drop or a model of this recipe ({names}); here it is '{choice}'.")
-    found = _beside(named)
+    found = _beside(named, meant)
     if found is None or found.fault:
         expected = quoted(named.checkpoint.path.with_suffix(".yaml").name)
         why = f" beside '{named.name}' cannot be copied: {found.fault}" if found else f" is not beside '{named.name}'"
@@ -83,6 +87,10 @@ def sidecar_target(sidecar: Sidecar | None, output: Path, overwrite: bool) -> Pa
     return target
 
 
-def _beside(source: Source) -> Config | None:
+def _beside(source: Source, meant: str | None) -> Config | None:
     """A diffusers folder has its configs inside."""
-    return None if source.checkpoint.parts else config_beside(source.checkpoint.path)
+    found = None if source.checkpoint.parts else config_beside(source.checkpoint.path)
+    said = predicted_by(found.content) if found else UNKNOWN
+    if found and meant and said not in (UNKNOWN, meant):
+        return replace(found, fault=f"it says that the model predicts {said}, not {meant}")
+    return found

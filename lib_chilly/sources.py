@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from .architecture import VAE_ALONE, Architecture, detect
@@ -153,26 +153,48 @@ def _refuse_mixtures(sources: list[Source]) -> None:
         raise ArchitectureError(f"{said}: their extra channels mean different things. Use models of one kind.")
 
 
-def refuse_mixed_predictions(sources: Sequence[Source], meant: str | None) -> None:
+def check_predictions(
+    sources: Sequence[Source], architecture: Architecture, keys: Container[str], meant: str | None
+) -> list[str]:
     """Weights that were trained to predict different things do not add up, unless the user says what comes of it.
 
     Args:
         sources: that the U-Net of the output is made of.
+        keys: of the output; markers among them say what it predicts.
         meant: what the user says that the output predicts.
+
+    Returns:
+        Sentences on what contradicts the user.
 
     Raises:
         ArchitectureError: they are known to predict different things, and nothing is said.
+        RecipeError: the user says what models of this architecture never predict.
     """
+    if meant and architecture.prediction not in (None, meant):
+        raise RecipeError(f"{architecture.title} predicts {architecture.prediction}; leave prediction out.")
     known: dict[str, str] = {}
     for source in sources:
         if source.prediction != UNKNOWN:
             known.setdefault(source.prediction, source.name)
-    if len(known) > 1 and meant is None:
+    if meant is None and len(known) > 1:
         said = ", ".join(f"'{name}' predicts {prediction}" for prediction, name in known.items())
         raise ArchitectureError(
             f"{said}: a mix of both seldom works. Use models of one kind, or name the kind that the result is meant to have, "
             f"such as save(prediction={next(iter(known))})."
         )
+    if meant is None:
+        return []
+    found = [
+        f"'{name}' predicts {said} and no source is known to predict {meant}: prediction={meant} is written all the same, and "
+        "changes no number."
+        for said, name in known.items()
+        if meant not in known
+    ]
+    return found + [
+        f"the result keeps '{key}', by which programs take it to predict {said}, not {meant}; discard={key} takes it out."
+        for key, said in architecture.predictions.items()
+        if key in keys and said != meant
+    ]
 
 
 def _refuse_hidden_minus(model: ModelRef, recipe: Recipe, library: ModelLibrary) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from .architecture import architectures, known_keys, load
 from .checkpoint import open_checkpoint
-from .diffusers_folder import REPLACEABLE
+from .diffusers_folder import is_replaceable
 from .dtypes import BY_NAME, BY_TORCH_NAME, DType, torch_dtype
 from .engine import check_output, merge
 from .errors import ArchitectureError, OutputError, RecipeError
@@ -153,7 +153,7 @@ def _write(shapes: Shapes, make: Callable[[str], torch.Tensor], output: Path, fi
 
 def _write_folder(shapes: Shapes, make: Callable[[str], torch.Tensor], output: Path) -> None:
     """A file, planned while its tensors are a hole, so that what cannot be a folder is said at once; then merged alone."""
-    with tempfile.TemporaryDirectory(prefix=".", dir=check_target(output, True, REPLACEABLE).parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=".", dir=check_target(output, True, is_replaceable).parent) as folder:
         file = Path(folder) / "made_up.safetensors"
 
         def plan() -> Plan:

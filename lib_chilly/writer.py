@@ -9,12 +9,13 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from .dtypes import DType
 from .errors import OutputError
 from .fileio import TargetFile, remove_if_abandoned, sync_folder
+from .header import quoted
 
 TEMPORARY_SUFFIX = ".chilly-tmp"
 FOLDER_SUFFIX = ".folder"
@@ -39,26 +40,40 @@ def build_header(tensors: Iterable[tuple[str, DType, tuple[int, ...]]], metadata
     return (len(text) + padding).to_bytes(8, "little") + text + b" " * padding
 
 
-def check_target(output: Path, overwrite: bool, replaceable: Collection[str] | None = None) -> Path:
+def check_target(output: Path, overwrite: bool, is_replaceable: Callable[[str], bool] | None = None) -> Path:
     """The file or folder that will be written, symlinks resolved.
 
     Args:
-        replaceable: for a folder, the names of all that one which is replaced may hold; None for a file.
+        is_replaceable: for a folder, whether one that is replaced may hold what has this name in it, such as "part/file", or
+            "part/" for a folder; None for a file.
 
     Raises:
         OutputError: it exists and may not be overwritten, or its folder does not exist or cannot be written to.
     """
     target = Path(os.path.realpath(output))
     try:
-        _check_place(output, target, overwrite, replaceable is not None)
-        strangers = sorted({path.name for path in target.iterdir()} - set(replaceable)) if replaceable and target.is_dir() else []
+        _check_place(output, target, overwrite, is_replaceable is not None)
+        held = _names_in(target) if is_replaceable and target.is_dir() else []
     except OSError as error:  # a name that is too long
         raise output_error(target, error) from error
-    if strangers:
+    stranger = next((name for name in held if is_replaceable and not is_replaceable(name)), None)
+    if stranger:
         raise OutputError(
-            f"the folder '{output}' holds '{strangers[0]}', which is no part of a model: it is not replaced. Choose another name."
+            f"the folder '{output}' holds {quoted(stranger)}, which no merge writes and which would be lost: the folder is not "
+            "replaced. Move that away, or choose another name."
         )
     return target
+
+
+def _names_in(folder: Path) -> list[str]:
+    """What a folder and the folders in it hold; the names of folders end with a slash, those of links to folders do not."""
+    names = []
+    for path in sorted(folder.iterdir()):
+        is_folder = path.is_dir() and not path.is_symlink()
+        inside = sorted(path.iterdir()) if is_folder else []
+        names.append(f"{path.name}/" if is_folder else path.name)
+        names += [f"{path.name}/{held.name}{'/' if held.is_dir() and not held.is_symlink() else ''}" for held in inside]
+    return names
 
 
 def _check_place(output: Path, target: Path, overwrite: bool, is_folder: bool) -> None:

@@ -261,6 +261,11 @@ def no_json(path: Path) -> None:
     (path / "model_index.json").write_text("[" * 100_000)
 
 
+def entry_that_is_no_list(path: Path) -> None:
+    index = json.loads((path / "model_index.json").read_text())
+    (path / "model_index.json").write_text(json.dumps(index | {"vae": "AutoencoderKL"}))
+
+
 def index_that_leads_out(path: Path) -> None:
     missing(path)
     (path / "unet/diffusion_pytorch_model.safetensors.index.json").write_text('{"weight_map": {"a": "../../secret.safetensors"}}')
@@ -311,6 +316,7 @@ def cut_short(path: Path) -> None:
         (missing, r"its unet has no weights: '.*unet/diffusion_pytorch_model.safetensors' is missing"),
         (other_pipeline, r"'m' is a diffusers folder of 'FluxPipeline' without a unet.*single-file release"),
         (no_json, r"'m/model_index.json' is no JSON object"),
+        (entry_that_is_no_list, r"'m': 'model_index.json' has no list for 'vae'.*Download it again"),
         (index_that_leads_out, r"its unet has an index that lists '../../secret.safetensors', which is no file beside it"),
         (index_without_its_shard, r"its unet lacks 'b.safetensors', which its index lists"),
         (index_of_numbers, r"its unet has an index, .* that does not list files"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from lib_chilly.diffusers_folder import REST
 from lib_chilly.engine import merge
 from lib_chilly.errors import CheckpointError, Interrupted, MergeError, OutputError
 from lib_chilly.folder_writer import FolderWriter
+from lib_chilly.synth import synthesise
 from lib_chilly.writer import TEMPORARY_SUFFIX
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -203,18 +205,49 @@ def test_part_that_the_result_lacks_is_null_in_the_index(models: Path, tmp_path:
 
 def test_small_files_are_those_of_the_first_source_that_has_them(models: Path, tmp_path: Path):
     donor = folder_of(models, "sd1_one", tmp_path / "donor")
-    (donor / "tokenizer").mkdir()
-    (donor / "tokenizer/vocab.json").write_text('{"a": 0}')
+    give_tokenizer(donor)
     (donor / "tokenizer/weights.bin").write_bytes(b"no text")
     (donor / "vae/config.json").write_text('{"scaling_factor": 0.5}')
     (donor / "scheduler/scheduler_config.json").write_text('{"_class_name": "DDIMScheduler"}')
     shutil.copy(models / "sd1_paint.safetensors", tmp_path)
     made = tmp_path / "made"
     report = merge_in(tmp_path, "M = 0.5 * sd1_paint + 0.5 * donor", made, options={"format": "diffusers"})
-    assert [path.name for path in (made / "tokenizer").iterdir()] == ["vocab.json"]
+    assert sorted(path.name for path in (made / "tokenizer").iterdir()) == ["merges.txt", "vocab.json"]
     assert json_of(made, "vae/config.json") == {"scaling_factor": 0.5}
     assert json_of(made, "model_index.json")["scheduler"] == ["diffusers", "DDIMScheduler"]
     assert json_of(made, "unet/config.json")["in_channels"] == 9
+    assert [note for note in report.notes if "tokenizer" in note] == [
+        "'tokenizer/weights.bin' of 'donor' is left out: it is no file of a tokenizer."
+    ]
+
+
+def give_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer").mkdir()
+    (folder / "tokenizer/vocab.json").write_text('{"a": 0}')
+    (folder / "tokenizer/merges.txt").write_text("a b")
+
+
+@pytest.mark.parametrize("lone", ["tokenizer_config.json", "vocab.json", "merges.txt"])
+def test_folder_without_a_vocabulary_is_no_tokenizer_and_the_next_source_gives_one(models: Path, tmp_path: Path, lone: str):
+    half, whole = (folder_of(models, "sd1_one", tmp_path / name) for name in ("half", "whole"))
+    (half / "tokenizer").mkdir()
+    (half / "tokenizer" / lone).write_text('{"half": 1}')
+    alone = merge_in(tmp_path, "half", tmp_path / "alone", options={"format": "diffusers"})
+    said = "'tokenizer' of 'half' is left out: a tokenizer has vocab.json and merges.txt, or tokenizer.json."
+    assert said in alone.notes
+    assert any("no source has the files of tokenizer:" in note for note in alone.notes)
+    assert not (tmp_path / "alone/tokenizer").exists()
+    give_tokenizer(whole)
+    merge_in(tmp_path, "M = mean(half, whole)", tmp_path / "made", options={"format": "diffusers"})
+    assert sorted(path.name for path in (tmp_path / "made/tokenizer").iterdir()) == ["merges.txt", "vocab.json"]
+
+
+def test_fast_tokenizer_by_itself_is_a_tokenizer(models: Path, tmp_path: Path):
+    donor = folder_of(models, "sd1_one", tmp_path / "donor")
+    (donor / "tokenizer").mkdir()
+    (donor / "tokenizer/tokenizer.json").write_text('{"version": "1.0"}')
+    report = merge_in(tmp_path, "donor", tmp_path / "made", options={"format": "diffusers"})
+    assert json_of(tmp_path / "made", "tokenizer/tokenizer.json") == {"version": "1.0"}
     assert not any("tokenizer" in note for note in report.notes)
 
 
@@ -249,7 +282,8 @@ def test_files_that_hugging_face_s_cache_links_to_are_the_model_s_own(models: Pa
     cached = tmp_path / "models--x" / "snapshots" / "0"
     cached.mkdir(parents=True)
     donor = folder_of(models, "sd1_one", cached / "donor")
-    (donor / "tokenizer").mkdir()
+    give_tokenizer(donor)
+    (donor / "tokenizer/vocab.json").unlink()
     blobs = tmp_path / "models--x" / "blobs"
     blobs.mkdir()
     (blobs / "c0ffee").write_text('{"mine": 1}')
@@ -261,11 +295,10 @@ def test_files_that_hugging_face_s_cache_links_to_are_the_model_s_own(models: Pa
 @pytest.mark.parametrize("content", [b"root:x:0:0", b"[" * 200_000, b"\xff\xff"])
 def test_tokenizer_s_json_that_is_none_is_left_out_and_said(models: Path, tmp_path: Path, content: bytes):
     donor = folder_of(models, "sd1_one", tmp_path / "donor")
-    (donor / "tokenizer").mkdir()
+    give_tokenizer(donor)
     (donor / "tokenizer/vocab.json").write_bytes(content)
-    (donor / "tokenizer/merges.txt").write_text("a b")
     report = merge_in(tmp_path, "donor", tmp_path / "made", options={"format": "diffusers"})
-    assert [path.name for path in (tmp_path / "made/tokenizer").iterdir()] == ["merges.txt"]
+    assert not (tmp_path / "made/tokenizer").exists()
     assert "'tokenizer/vocab.json' of 'donor' is left out: it is no text or no JSON, or too large." in report.notes
 
 
@@ -383,12 +416,64 @@ def test_source_folder_can_be_overwritten_by_its_own_merge(models: Path, tmp_pat
     assert data_of(target / UNET) == before
 
 
-def test_folder_that_holds_other_things_is_never_replaced(models: Path, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("thesis.doc", ""),
+        ("unet/my_notes.md", ""),
+        ("unet/diffusion_pytorch_model.bin", ""),
+        ("unet/diffusion_pytorch_model.safetensors.bak", ""),
+        ("text_encoder/diffusion_pytorch_model.safetensors", ""),
+        ("tokenizer/mine.py", ""),
+        ("tokenizer/notes.txt", ""),
+        ("scheduler/old.json", ""),
+        ("safety_checker/config.json", "safety_checker/"),
+        ("feature_extractor/preprocessor_config.json", "feature_extractor/"),
+        ("image_encoder/config.json", "image_encoder/"),
+        ("vae/old/config.json", "vae/old/"),
+        (".git/HEAD", ".git/"),
+    ],
+)
+def test_folder_that_holds_other_things_is_never_replaced(models: Path, tmp_path: Path, name: str, said: str):
     target = folder_of(models, "sd1_one", tmp_path / "m")
-    (target / "thesis.doc").write_text("mine")
-    with pytest.raises(OutputError, match=r"holds 'thesis.doc', which is no part of a model"):
+    (target / Path(name).parent).mkdir(parents=True, exist_ok=True)
+    (target / name).write_text("mine")
+    before = snapshot(target)
+    with pytest.raises(OutputError) as refused:
         folder_of(models, "sd1_one", target)
-    assert (target / "thesis.doc").read_text() == "mine"
+    assert str(refused.value) == (
+        f"the folder '{target}' holds '{said or name}', which no merge writes and which would be lost: the folder is not "
+        "replaced. Move that away, or choose another name."
+    )
+    with pytest.raises(OutputError, match=re.escape(f"holds '{said or name}'")):
+        synthesise("sd1", "tiny", target, file_format="diffusers")
+    assert snapshot(target) == before
+
+
+def test_folder_in_a_part_is_never_replaced_even_when_it_is_a_link_or_empty(models: Path, tmp_path: Path):
+    target = folder_of(models, "sd1_one", tmp_path / "m")
+    (target / "unet/runs").mkdir()
+    with pytest.raises(OutputError, match="holds 'unet/runs/', which"):
+        folder_of(models, "sd1_one", target)
+    (target / "unet/runs").rmdir()
+    (target / "vae").rename(tmp_path / "elsewhere")
+    (target / "vae").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="holds 'vae', which"):
+        folder_of(models, "sd1_one", target)
+
+
+def test_folder_of_everything_that_is_read_is_replaced(models: Path, tmp_path: Path):
+    target = folder_of(models, "sd1_one", tmp_path / "m")
+    give_tokenizer(target)
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        (target / "tokenizer" / name).write_text("{}")
+    for stem in ("vae/diffusion_pytorch_model", "text_encoder/model"):
+        for end in ("-00001-of-00002", ".fp16", ".fp16-00001-of-00002", "-00001-of-00002.fp16"):
+            (target / f"{stem}{end}.safetensors").write_bytes(b"")
+        for end in ("", ".fp16"):
+            (target / f"{stem}.safetensors.index{end}.json").write_text("{}")
+    folder_of(models, "sd1_one", target)
+    assert snapshot(target) == snapshot(folder_of(models, "sd1_one", tmp_path / "other"))
 
 
 def test_file_is_never_replaced_by_a_folder_nor_a_folder_by_a_file(models: Path, tmp_path: Path):

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from checkpoints import merge_in, model, plan_in, stored, write_file, write_models
+from checkpoints import merge_in, model, plan_in, stored, tiny, write_file, write_models
 from reference import read_file
 
+from lib_chilly.architecture import load
 from lib_chilly.checkpoint import open_checkpoint
 from lib_chilly.cli import main
 from lib_chilly.errors import ArchitectureError, RecipeError
@@ -171,6 +172,52 @@ def test_config_beside_the_result_is_that_of_a_model_of_the_named_kind(tmp_path,
 def test_unknown_kind_of_prediction_is_refused_with_the_kinds_there_are(tmp_path):
     with pytest.raises(RecipeError, match="save option 'prediction' is one of epsilon, v; here it is 'x0'"):
         plan_in(write_kinds(tmp_path), "M = mean(v, e)\nsave(prediction=x0)")
+
+
+@pytest.mark.parametrize("name", ["sd3", "flux"])
+@pytest.mark.parametrize("kind", ["v", "epsilon"])
+def test_prediction_of_an_architecture_that_has_one_is_not_renamed(tmp_path_factory, name, kind):
+    path = tiny(tmp_path_factory, f"{name}-a", name)
+    with pytest.raises(RecipeError) as caught:
+        plan_in(path.parent, path.stem, prediction=kind)
+    assert str(caught.value) == f"{load(name).title} predicts flow; leave prediction out."
+
+
+@pytest.mark.parametrize(("kind", "other", "recipe"), [("v", "epsilon", "M = mean(e, u)"), ("epsilon", "v", "M = mean(v, v2)")])
+def test_prediction_that_no_source_is_known_to_have_is_warned_of_and_no_config_denies_it(tmp_path, kind, other, recipe):
+    plan = plan_in(write_kinds(tmp_path), recipe, prediction=kind)
+    name = recipe[9]
+    assert (
+        f"'{name}' predicts {other} and no source is known to predict {kind}: prediction={kind} is written all the same, and "
+        "changes no number."
+    ) in plan.warnings
+    assert plan.sidecar is None
+    said = f"'{name}.yaml', which lies beside '{name}', is passed over: it says that the model predicts {other}, not {kind}."
+    assert said in plan.notes
+
+
+def test_config_that_is_named_and_denies_the_prediction_is_refused(tmp_path):
+    with pytest.raises(
+        RecipeError, match=r"'e\.yaml' beside 'e' cannot be copied: it says that the model predicts epsilon, not v"
+    ):
+        plan_in(write_kinds(tmp_path), "M = mean(v, e)", prediction="v", yaml="e")
+
+
+def test_mix_of_which_one_source_has_the_named_prediction_is_not_warned_of(tmp_path):
+    assert not any("predict" in text for text in plan_in(write_kinds(tmp_path), "M = mean(v, e)", prediction="v").warnings)
+
+
+def test_marker_that_denies_the_named_prediction_is_warned_of_and_header_and_recipe_agree(tmp_path):
+    folder = write_models(tmp_path / "models", m=model(1, only=[], extras=V_MARKER))
+    said = "the result keeps 'v_pred', by which programs take it to predict v, not epsilon; discard=v_pred takes it out."
+    assert said in plan_in(folder, "m", prediction="epsilon").warnings
+    assert plan_in(folder, "m", prediction="epsilon").prediction == "epsilon"
+    without = plan_in(folder, "m", prediction="epsilon", discard="v_pred")
+    assert not any("v_pred" in text for text in without.warnings)
+    merge_in(folder, "m", tmp_path / "out.safetensors", options={"prediction": "epsilon"})
+    metadata = open_checkpoint(tmp_path / "out.safetensors").metadata
+    assert "prediction=epsilon" in metadata["chillymerge"]
+    assert metadata["modelspec.prediction_type"] == "epsilon"
 
 
 def test_command_line_says_and_takes_predictions(tmp_path, capsys):
