@@ -88,6 +88,7 @@ def describe_plan(plan: Plan, threads: int, folder: Path, use_mmap: bool = False
     memory = peak_memory_bytes(plan, threads, use_mmap)
     dtype, *others = (f"{name.removesuffix('_dtype')} {value}" for name, value in wanted_dtypes(plan.recipe).items())
     dtypes = dtype.removeprefix("dtype ") + (f" ({', '.join(others).replace('_', ' ')})" if others else "")
+    dtypes += " and small configs" if plan.is_folder else ""
     lines.append(
         f"reads {plan.reads_bytes:,} bytes, writes {plan.writes_bytes:,} bytes of {dtypes}, "
         f"needs about {memory >> 20:,} MiB of memory with {threads} threads; {free_bytes(folder):,} bytes are free in '{folder}'."

@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from .architecture import Architecture
 from .diffusers_folder import INDEX, SCHEDULER, TOKENIZER_FILES, TOKENIZERS, read_json
 from .diffusers_keys import COMPONENTS
 from .header import quoted
@@ -31,7 +32,7 @@ def known_configs(architecture: str) -> dict[str, dict]:
 
 
 def small_files(
-    architecture: str,
+    architecture: Architecture,
     donors: Sequence[Path],
     *,
     schedulers: Collection[Path],
@@ -56,7 +57,7 @@ def small_files(
     Raises:
         CheckpointError: a source's config is no JSON.
     """
-    facts = _facts()[architecture]
+    facts = _facts()[architecture.name]
     notes: list[str] = []
     left_out: list[str] = []
     found: dict[str, dict] = {}
@@ -75,7 +76,7 @@ def small_files(
     found[SCHEDULER] |= {"prediction_type": _PREDICTIONS[prediction]} if prediction in _PREDICTIONS else {}
     found[SCHEDULER] |= {"rescale_betas_zero_snr": True} if has_zero_snr else {}
     index = found[INDEX]
-    index["_class_name"] = pipeline_of(architecture, channels)
+    index["_class_name"] = pipeline_of(architecture.name, channels)
     index["scheduler"] = ["diffusers", found[SCHEDULER].get("_class_name", index["scheduler"][1])]
     index |= {component: [None, None] for component in COMPONENTS if component in index and component not in components}
     tokenizers = {folder: _tokenizer(folder, donors, left_out) for folder in TOKENIZERS if folder in index}
@@ -84,7 +85,7 @@ def small_files(
     for files in tokenizers.values():
         raw |= files
     if missing:
-        notes.append(f"no source has the files of {', '.join(missing)}: copy them from another {architecture} folder.")
+        notes.append(f"no source has the files of {', '.join(missing)}: copy them from another {architecture.title} folder.")
     return raw, notes + left_out[:_MOST_NOTES]
 
 

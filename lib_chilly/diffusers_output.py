@@ -60,7 +60,7 @@ def _small_files(plan: Plan, parts: Collection[str]) -> tuple[dict[str, bytes], 
     alike = [source.checkpoint.path for source in plan.unet_sources if source.checkpoint.parts]
     others = [source.checkpoint.path for source in plan.sources if source.checkpoint.parts]
     return small_files(
-        plan.architecture.name,
+        plan.architecture,
         list(dict.fromkeys([*alike, *others])),
         schedulers=alike,
         components={name.partition("/")[0] for name in parts},

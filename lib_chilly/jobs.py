@@ -54,7 +54,10 @@ class JobMaker:
             keys |= {key for key in self.sources[self.vae].tensors if self._is_vae(key)}
         unwanted |= self._discards(keys - unwanted)
         if unwanted == keys:
-            raise RecipeError("save(...) leaves nothing of the output. Take 'vae=drop' or a glob of 'discard' out of it.")
+            said = ["'vae=drop'"] * (self.recipe.option("vae") == DROP) + ["a glob of 'discard'"] * bool(
+                self.recipe.option("discard")
+            )
+            raise RecipeError(f"save(...) leaves nothing of the output. Take {' or '.join(said)} out of it.")
         self.unwanted = sorted(unwanted)
         jobs = [self._job(key) for key in sorted(keys - unwanted)]
         jobs += scale_jobs(jobs, self.architecture)

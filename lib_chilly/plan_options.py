@@ -68,7 +68,8 @@ def effective(recipe: Recipe) -> Recipe:
         silent.add("compute")
     if "discard" in given:
         given["discard"] = ",".join(filter(None, (glob.strip() for glob in given["discard"].split(","))))
-        silent |= set() if given["discard"] else {"discard"}
+        if not given["discard"]:
+            raise RecipeError("the option discard is empty. Give it globs of keys, or leave it out.")
     return recipe.with_options(**{**given, **dict.fromkeys(silent), "dtype": dtype, "step": None if is_last else step})
 
 

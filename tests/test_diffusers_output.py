@@ -304,11 +304,13 @@ def test_tokenizer_s_json_that_is_none_is_left_out_and_said(models: Path, tmp_pa
 
 def test_tokenizers_that_no_source_has_are_said(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     report = merge_in(models, "sdxl_one", tmp_path / "m", options={"format": "diffusers"})
-    said = "no source has the files of tokenizer, tokenizer_2: copy them from another sdxl folder."
+    said = "no source has the files of tokenizer, tokenizer_2: copy them from another SDXL folder."
     assert said in report.notes
     arguments = ["merge", "sdxl_one", "--models", models, "--format", "diffusers", "-o", tmp_path / "n"]
     assert cli.main([str(argument) for argument in arguments]) == cli.DONE
-    assert capsys.readouterr().out.count(f"note: {said}") == 1
+    printed = capsys.readouterr().out
+    assert printed.count(f"note: {said}") == 1
+    assert "bytes of fp16 and small configs, needs about" in printed
 
 
 # ---- refusals ----

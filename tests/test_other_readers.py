@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import merge_in, metadata_of, stored, tiny, write_file
+from checkpoints import draw, merge_in, metadata_of, stored, tiny, write_file
 from reference import read_file
 from safetensors.torch import load_file
 
@@ -103,6 +103,7 @@ def test_written_file_opens_in_safetensors_with_every_byte_and_all_metadata(
 
 # ---- diffusers ----
 
+UNET = "model.diffusion_model."
 WIDTHS = {
     *("block_out_channels", "cross_attention_dim", "projection_class_embeddings_input_dim"),
     *("hidden_size", "intermediate_size", "projection_dim", "vocab_size"),
@@ -155,8 +156,9 @@ def diffusers(monkeypatch: pytest.MonkeyPatch):
         ("sd1", {"inpainting": True}, 3),
         ("sd2", {}, 3),
         ("sdxl", {}, 4),
+        ("sdxl", {"inpainting": True}, 4),
     ],
-    ids=["SD 1.x", "SD 1.x inpainting", "SD 2.x", "SDXL"],
+    ids=["SD 1.x", "SD 1.x inpainting", "SD 2.x", "SDXL", "SDXL inpainting"],
 )
 def test_written_file_and_folder_load_in_diffusers_offline_with_equal_tensors(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, diffusers, name: str, options: dict, parts: int
@@ -177,3 +179,34 @@ def test_written_file_and_folder_load_in_diffusers_offline_with_equal_tensors(
         assert loaded.keys() == written.keys()
         assert len({key.partition("/")[0] for key in loaded}) == parts
         assert [key for key, tensor in loaded.items() if not torch.equal(tensor, written[key])] == []
+
+
+SD3 = {
+    **{"patch_size": 2, "in_channels": 16, "out_channels": 16, "num_layers": 24, "num_attention_heads": 1},
+    **{"attention_head_dim": 24, "caption_projection_dim": 24, "joint_attention_dim": 64, "pooled_projection_dim": 32},
+    **{"sample_size": 128, "pos_embed_max_size": 24},
+}
+"""The transformer of SD 3, with the widths of tiny models."""
+
+
+def test_written_sd3_transformer_loads_in_diffusers_offline_with_equal_values(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, diffusers
+):
+    time = f"{UNET}t_embedder.mlp.0.weight"  # diffusers knows one width of its input alone
+    for name, seed in (("a", 0), ("b", 1)):
+        tensors = read_file(tiny(tmp_path_factory, f"sd3-{name}", "sd3", seed=seed))
+        write_file(tmp_path / f"{name}.safetensors", tensors | {time: stored(draw(seed, time, (24, 256)), "fp16")})
+    merge_in(tmp_path, "M = 0.3 * a + 0.7 * b", tmp_path / "file.safetensors")
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.json").write_text(json.dumps({"_class_name": "SD3Transformer2DModel", **SD3}))
+    loaded = diffusers.SD3Transformer2DModel.from_single_file(
+        str(tmp_path / "file.safetensors"), config=str(tmp_path / "config"), local_files_only=True, torch_dtype=torch.float16
+    ).state_dict()
+    written = {key: tensor for key, tensor in load_file(tmp_path / "file.safetensors").items() if key.startswith(UNET)}
+    assert len(written) == 491 and len(loaded) > len(written)  # matrices of queries, keys and values are three there
+    assert torch.equal(values_of(loaded), values_of(written))
+
+
+def values_of(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """All values in order of size; names and the order of parts differ between readers."""
+    return torch.cat([tensor.flatten() for tensor in tensors.values()]).sort().values

@@ -419,7 +419,8 @@ def test_discarded_weight_takes_its_scale_with_it(pair, tmp_path: Path):
         ("VAE", "'VAE' fits no key of the output. Globs fit whole keys, such as 'cond_stage_model."),
         (f"*.attn1.*,{MATRIX}s", f"fits no key of the output. Did you mean '{MATRIX}'?"),
         ("[a-z]*", "'[a-z]*' fits no key"),
-        ("*", "save(...) leaves nothing of the output."),
+        ("*", "save(...) leaves nothing of the output. Take a glob of 'discard' out of it."),
+        (" , ,", "the option discard is empty. Give it globs of keys, or leave it out."),
     ],
 )
 def test_discard_that_fits_nothing_or_everything_is_refused(pair, glob: str, said: str):
