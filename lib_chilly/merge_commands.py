@@ -13,7 +13,7 @@ from pathlib import Path
 from .checkpoint import open_checkpoint
 from .console import Progress, describe_plan, describe_report, show, stop_flag
 from .engine import check_output, merge
-from .errors import CheckpointError, Interrupted, RecipeError
+from .errors import CheckpointError, Interrupted, OutputError, RecipeError
 from .models import SUFFIXES, ModelLibrary, default_folders
 from .notations import read_recipe, recipe_from_metadata
 from .notations.preset_files import read_preset_files, with_presets
@@ -52,7 +52,7 @@ def run_merge(options: argparse.Namespace) -> None:
     with stop_flag() as should_stop:
         jobs = _jobs(options, should_stop)
         for job in jobs if len(jobs) > 1 else ():  # what would stop a later one is said before the first
-            check_output(job.plan(), job.output, options.overwrite)
+            check_named_output(job.plan(), job.output, options.overwrite)
         facts = [carry_out(job, options, should_stop) for job in jobs]
     if options.json:
         print_json({"variants": facts} if options.variants else facts[0])
@@ -175,7 +175,7 @@ def carry_out(job: Job, options: argparse.Namespace, should_stop: ShouldStop) ->
     started = time.perf_counter()
     plan = job.plan()
     planning_seconds = time.perf_counter() - started
-    check_output(plan, job.output, options.overwrite)
+    check_named_output(plan, job.output, options.overwrite)
     if not options.json:
         show(describe_plan(plan, threads, job.output.parent, options.mmap))
     with Progress(plan, job.source_hashes) as progress:
@@ -194,6 +194,13 @@ def carry_out(job: Job, options: argparse.Namespace, should_stop: ShouldStop) ->
     if not options.json:
         show(describe_report(plan, report))
     return {**plan_facts(plan, threads, options.mmap), **report.facts()}
+
+
+def check_named_output(plan: Plan, output: Path, overwrite: bool) -> None:
+    """`engine.check_output`, and a file is called what it is: by another name no program would find it."""
+    check_output(plan, output, overwrite)
+    if not plan.is_folder and output.suffix.lower() != SUFFIX:
+        raise OutputError(f"the output is a safetensors file; name it '{output}{SUFFIX}', not '{output.name}'.")
 
 
 def _read(options: argparse.Namespace, variant: int = 1) -> Recipe:

@@ -139,8 +139,8 @@ def test_merge_prints_one_object_with_the_plan_s_names_and_its_own(run: Run, mod
 
 
 def test_plan_of_bytes_without_hashes_is_not_smaller_than_the_file(run: Run, models: Path, tmp_path: Path):
-    facts = merged(run, models, tmp_path / "mix", RECIPE, "--no-source-hashes")
-    assert facts["written_bytes"] == (tmp_path / "mix").stat().st_size <= facts["writes_bytes"]
+    facts = merged(run, models, tmp_path / "mix.safetensors", RECIPE, "--no-source-hashes")
+    assert facts["written_bytes"] == (tmp_path / "mix.safetensors").stat().st_size <= facts["writes_bytes"]
 
 
 CARD_TABLE = {
@@ -203,7 +203,9 @@ def test_keys_and_change_of_each_lane_are_those_of_a_case_worked_out_by_hand(run
     models = write_models(tmp_path / "models", a=a, b=b)
     alpha = {"IN01": 0.25, "M00": 1, "OUT05": 0}
     rules = ", ".join(f"{lane}: {value}" for lane, value in alpha.items())
-    facts = merged(run, models, tmp_path / "mix", f"MIX = weighted_sum(a, b, alpha={{{rules}, *: 0.5}})", "--dtype", "fp32")
+    facts = merged(
+        run, models, tmp_path / "mix.safetensors", f"MIX = weighted_sum(a, b, alpha={{{rules}, *: 0.5}})", "--dtype", "fp32"
+    )
     for lane in dict.fromkeys(LANE_OF.values()):
         keys = [key for key in KEYS if LANE_OF[key] == lane]
         share = alpha.get(lane, 0.5)
@@ -226,15 +228,15 @@ def test_change_against_nothing_but_zeros_is_null_and_no_infinity(run: Run, tmp_
     keys = [key for key in KEYS if LANE_OF[key] == "TIME"]
     zeros = {key: stored(np.zeros(model(1)[key].shape), "fp16") for key in keys}
     models = write_models(tmp_path / "models", a=model(1, extras=zeros), b=model(2))
-    assert merged(run, models, tmp_path / "mix")["change"]["TIME"] is None
-    assert merged(run, models, tmp_path / "mix", "MIX = a + 0 * b")["change"]["TIME"] == 0
+    assert merged(run, models, tmp_path / "mix.safetensors")["change"]["TIME"] is None
+    assert merged(run, models, tmp_path / "mix.safetensors", "MIX = a + 0 * b")["change"]["TIME"] == 0
 
 
 def test_change_of_a_sum_that_overflows_is_null_and_no_infinity(run: Run, tmp_path: Path):
     keys = [key for key in KEYS if LANE_OF[key] == "TIME"]
     huge = {key: stored(np.full(model(1)[key].shape, 3e38), "fp32") for key in keys}
     models = write_models(tmp_path / "models", a=model(1), b=model(2, extras=huge))
-    facts = merged(run, models, tmp_path / "mix", "free_sum(a, b, beta=2)", "--compute", "float32")
+    facts = merged(run, models, tmp_path / "mix.safetensors", "free_sum(a, b, beta=2)", "--compute", "float32")
     assert facts["change"]["TIME"] is None
     assert facts["overflow"] == {key: math.prod(model(1)[key].shape) for key in keys}
     assert any("too large for fp16, became Inf" in warning for warning in facts["warnings"])
@@ -260,7 +262,7 @@ def test_merge_without_json_tells_people_the_same(run: Run, models: Path, tmp_pa
 def test_recipe_in_a_file_is_the_recipe_in_the_text(run: Run, models: Path, tmp_path: Path, content: str, encoding: str):
     path = tmp_path / "mix.chilly"
     path.write_bytes(content.encode(encoding))
-    by_text, by_file = (merged(run, models, tmp_path / "mix", recipe) for recipe in (RECIPE, path))
+    by_text, by_file = (merged(run, models, tmp_path / "mix.safetensors", recipe) for recipe in (RECIPE, path))
     assert by_text["sha256"] == by_file["sha256"]
 
 
@@ -289,13 +291,13 @@ def test_text_of_several_lines_may_end_like_a_file_s_name(run: Run, models: Path
 
 def test_step_saves_an_earlier_line_and_stands_in_the_recipe(run: Run, models: Path, tmp_path: Path):
     recipe = "FIRST = 0.3 * a + 0.7 * b\nMIX = 0.5 * FIRST + 0.5 * c"
-    by_option = merged(run, models, tmp_path / "1", recipe, "--step", "FIRST")
-    by_save = merged(run, models, tmp_path / "2", f"{recipe}\nsave(step=FIRST)")
-    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+    by_option = merged(run, models, tmp_path / "1.safetensors", recipe, "--step", "FIRST")
+    by_save = merged(run, models, tmp_path / "2.safetensors", f"{recipe}\nsave(step=FIRST)")
+    assert (tmp_path / "1.safetensors").read_bytes() == (tmp_path / "2.safetensors").read_bytes()
     assert "step=FIRST" in by_option["recipe"] and by_option["recipe"] == by_save["recipe"]
-    assert by_option["data_sha256"] == merged(run, models, tmp_path / "3", RECIPE)["data_sha256"]
-    last = merged(run, models, tmp_path / "4", recipe, "--step", "MIX")
-    assert last["sha256"] == merged(run, models, tmp_path / "5", recipe)["sha256"] != by_option["sha256"]
+    assert by_option["data_sha256"] == merged(run, models, tmp_path / "3.safetensors", RECIPE)["data_sha256"]
+    last = merged(run, models, tmp_path / "4.safetensors", recipe, "--step", "MIX")
+    assert last["sha256"] == merged(run, models, tmp_path / "5.safetensors", recipe)["sha256"] != by_option["sha256"]
 
 
 @pytest.mark.parametrize(
@@ -320,22 +322,22 @@ def test_step_saves_an_earlier_line_and_stands_in_the_recipe(run: Run, models: P
 def test_option_gives_the_same_file_as_the_same_words_in_save(
     run: Run, models: Path, tmp_path: Path, options: list[str], saved: str
 ):
-    merged(run, models, tmp_path / "1", RECIPE, *options)
-    merged(run, models, tmp_path / "2", f"{RECIPE}\nsave({saved})" if saved else RECIPE)
-    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+    merged(run, models, tmp_path / "1.safetensors", RECIPE, *options)
+    merged(run, models, tmp_path / "2.safetensors", f"{RECIPE}\nsave({saved})" if saved else RECIPE)
+    assert (tmp_path / "1.safetensors").read_bytes() == (tmp_path / "2.safetensors").read_bytes()
 
 
 def test_option_wins_over_save(run: Run, models: Path, tmp_path: Path):
-    facts = merged(run, models, tmp_path / "1", f"{RECIPE}\nsave(dtype=fp32, title=Mine)", "--dtype", "bf16")
+    facts = merged(run, models, tmp_path / "1.safetensors", f"{RECIPE}\nsave(dtype=fp32, title=Mine)", "--dtype", "bf16")
     assert facts["recipe"].endswith("save(dtype=bf16, title=Mine)\n")
-    assert {tensor.tag for tensor in read_file(tmp_path / "1").values()} == {"BF16"}
+    assert {tensor.tag for tensor in read_file(tmp_path / "1.safetensors").values()} == {"BF16"}
 
 
 def test_file_and_header_are_the_same_for_any_threads_and_way_of_reading(run: Run, models: Path, tmp_path: Path):
     ways = [["--threads", "1"], ["--threads", "4"], ["--mmap"], ["--threads", "3", "--mmap"], []]
     for number, way in enumerate(ways):
-        merged(run, models, tmp_path / str(number), RECIPE, *way)
-    assert len({(tmp_path / str(number)).read_bytes() for number in range(len(ways))}) == 1
+        merged(run, models, tmp_path / f"{number}.safetensors", RECIPE, *way)
+    assert len({(tmp_path / f"{number}.safetensors").read_bytes() for number in range(len(ways))}) == 1
 
 
 def test_header_holds_recipe_sources_and_maths_and_nothing_else(run: Run, models: Path, tmp_path: Path):
@@ -364,8 +366,8 @@ def test_header_holds_recipe_sources_and_maths_and_nothing_else(run: Run, models
 
 def test_no_source_hashes_leaves_out_all_of_them(run: Run, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(hashes, "hash_file", lambda *_: pytest.fail("a source was hashed"))
-    merged(run, models, tmp_path / "mix", RECIPE, "--no-source-hashes")
-    sources = json.loads(header_of(tmp_path / "mix")["__metadata__"]["chillymerge"])["sources"]
+    merged(run, models, tmp_path / "mix.safetensors", RECIPE, "--no-source-hashes")
+    sources = json.loads(header_of(tmp_path / "mix.safetensors")["__metadata__"]["chillymerge"])["sources"]
     assert [sorted(source) for source in sources] == [["name", "size"]] * 2
 
 
@@ -393,7 +395,7 @@ def hashes_in(path: Path) -> list[str]:
 def test_source_is_read_for_its_hash_once_and_again_only_when_it_changed(run: Run, tmp_path: Path, hashed: list[str]):
     models = write_models(tmp_path / "models", a=model(1), b=model(2))
     a, b = models / "a.safetensors", models / "b.safetensors"
-    output = tmp_path / "mix"
+    output = tmp_path / "mix.safetensors"
 
     def check(expected: list[str]) -> None:
         hashed.clear()
@@ -453,9 +455,9 @@ def test_merge_works_without_a_home_that_can_be_used(
     spoil(home)
     for _ in range(2):
         hashed.clear()
-        merged(run, models, tmp_path / "mix")
+        merged(run, models, tmp_path / "mix.safetensors")
         assert sorted(hashed) == ["a.safetensors", "b.safetensors"]
-    assert all(hashes_in(tmp_path / "mix"))
+    assert all(hashes_in(tmp_path / "mix.safetensors"))
     if spoil is newer:
         with closing(sqlite3.connect(home / "hashes.sqlite")) as database:
             assert database.execute("PRAGMA user_version").fetchone() == (99,)
@@ -469,7 +471,7 @@ def test_merge_works_for_a_user_without_a_home(
 
     monkeypatch.delenv("CHILLY_HOME")
     monkeypatch.setattr(Path, "home", no_home)
-    merged(run, models, tmp_path / "mix")
+    merged(run, models, tmp_path / "mix.safetensors")
     assert sorted(hashed) == ["a.safetensors", "b.safetensors"]
 
 
@@ -590,7 +592,7 @@ def test_memory_that_the_plan_says_is_what_the_merge_takes(models: Path, tmp_pat
         "merge",
         RECIPE,
         "-o",
-        tmp_path / "mix",
+        tmp_path / "mix.safetensors",
         "--models",
         models,
         "--json",
@@ -686,8 +688,8 @@ def test_inspect_shows_a_damaged_record_shortened_and_escaped(run: Run, tmp_path
 
 
 def test_inspect_does_not_call_a_record_of_ours_damaged(run: Run, models: Path, tmp_path: Path):
-    merged(run, models, tmp_path / "mix")
-    assert "damaged" not in run("inspect", tmp_path / "mix")[1]
+    merged(run, models, tmp_path / "mix.safetensors")
+    assert "damaged" not in run("inspect", tmp_path / "mix.safetensors")[1]
 
 
 @pytest.mark.parametrize("title", ["", "  "])
@@ -761,8 +763,8 @@ def test_synth_writes_a_diffusers_folder_of_the_same_tensors(run: Run, tmp_path:
         common = ["--arch", architecture, "--seed", "4", "--dtype", "bf16", "--format", form]
         assert run("synth", *common, "-o", tmp_path / name)[::2] == (0, "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file.safetensors", "folder"]
-    assert run("merge", "folder", "--dtype", "source", "--models", tmp_path, "-o", tmp_path / "back")[::2] == (0, "")
-    assert read_file(tmp_path / "back") == read_file(tmp_path / "file.safetensors")
+    assert run("merge", "folder", "--dtype", "source", "--models", tmp_path, "-o", tmp_path / "back.safetensors")[::2] == (0, "")
+    assert read_file(tmp_path / "back.safetensors") == read_file(tmp_path / "file.safetensors")
 
 
 def test_synth_of_a_folder_that_cannot_be_leaves_nothing(run: Run, tmp_path: Path):
@@ -780,8 +782,8 @@ def test_synth_writes_a_torch_file_that_opens_and_merges(run: Run, tmp_path: Pat
     weights = torch.load(models / "a.ckpt", weights_only=True)["state_dict"]
     same = read_file(models / "b.safetensors")
     assert {key: tuple(tensor.shape) for key, tensor in weights.items()} == {key: tensor.shape for key, tensor in same.items()}
-    facts = merged(run, models, tmp_path / "mix", RECIPE)
-    assert facts["data_sha256"] == merged(run, models, tmp_path / "mix", "1 * a + 0 * b")["data_sha256"]
+    facts = merged(run, models, tmp_path / "mix.safetensors", RECIPE)
+    assert facts["data_sha256"] == merged(run, models, tmp_path / "mix.safetensors", "1 * a + 0 * b")["data_sha256"]
     assert sorted(path.name for path in models.iterdir()) == ["a.ckpt", "b.safetensors"]
 
 
@@ -887,7 +889,7 @@ def test_control_characters_from_files_never_reach_the_terminal(run: Run, tmp_pa
     recipe = f'MIX = 0.5 * a + 0.5 * "{name}"'
     for arguments in (
         ["plan", recipe, "--models", models],
-        ["merge", recipe, "--models", models, "-o", tmp_path / f"out{HOSTILE}"],
+        ["merge", recipe, "--models", models, "-o", tmp_path / f"out{HOSTILE}.safetensors"],
         ["plan", f'MIX = 0.5 * a + 0.5 * "bad{HOSTILE}"', "--models", models],
         ["plan", f'MIX = 0.5 * a + 0.5 * "nobody{HOSTILE}"', "--models", models],
         ["plan", f"MIX = {HOSTILE}", "--models", models],
@@ -905,7 +907,18 @@ def test_control_characters_from_files_never_reach_the_terminal(run: Run, tmp_pa
 
 def test_progress_is_shown_where_stderr_is_a_terminal(models: Path, tmp_path: Path):
     """Everywhere else in this file it is none, and stays empty."""
-    command = [sys.executable, "-m", "lib_chilly.cli", "merge", RECIPE, "--models", models, "--json", "-o", tmp_path / "mix"]
+    command = [
+        sys.executable,
+        "-m",
+        "lib_chilly.cli",
+        "merge",
+        RECIPE,
+        "--models",
+        models,
+        "--json",
+        "-o",
+        tmp_path / "mix.safetensors",
+    ]
     controller, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     done = subprocess.run(list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=terminal, timeout=60, check=True)
@@ -913,7 +926,7 @@ def test_progress_is_shown_where_stderr_is_a_terminal(models: Path, tmp_path: Pa
     os.close(controller)
     os.close(terminal)
     assert b"hashing sources:" in shown and b"merging:" in shown
-    assert json.loads(done.stdout)["output"] == str(tmp_path / "mix")
+    assert json.loads(done.stdout)["output"] == str(tmp_path / "mix.safetensors")
 
 
 def test_name_of_a_temporary_is_what_git_ignores():

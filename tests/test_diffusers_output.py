@@ -57,6 +57,12 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def give_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer").mkdir()
+    (folder / "tokenizer/vocab.json").write_text('{"a": 0}')
+    (folder / "tokenizer/merges.txt").write_text("a b")
+
+
 def json_of(folder: Path, name: str) -> dict:
     return json.loads((folder / name).read_text())
 
@@ -172,8 +178,7 @@ def test_model_that_gives_nothing_to_the_unet_does_not_say_how_the_folder_is_sam
     shutil.copy(models / "sd1_one.safetensors", tmp_path / "a.safetensors")
     donor = folder_of(models, "sd1_one", tmp_path / "donor")
     (donor / "scheduler/scheduler_config.json").write_text('{"_class_name": "X", "prediction_type": "v_prediction"}')
-    (donor / "tokenizer").mkdir()
-    (donor / "tokenizer/merges.txt").write_text("a b")
+    give_tokenizer(donor)
     made = folder_of(tmp_path, "M = weighted_sum(donor, a, alpha={CLIP_L: 0, *: 1})", tmp_path / "made")
     assert json_of(made, "scheduler/scheduler_config.json")["prediction_type"] == "epsilon"
     assert (made / "tokenizer/merges.txt").exists()
@@ -219,12 +224,6 @@ def test_small_files_are_those_of_the_first_source_that_has_them(models: Path, t
     assert [note for note in report.notes if "tokenizer" in note] == [
         "'tokenizer/weights.bin' of 'donor' is left out: it is no file of a tokenizer."
     ]
-
-
-def give_tokenizer(folder: Path) -> None:
-    (folder / "tokenizer").mkdir()
-    (folder / "tokenizer/vocab.json").write_text('{"a": 0}')
-    (folder / "tokenizer/merges.txt").write_text("a b")
 
 
 @pytest.mark.parametrize("lone", ["tokenizer_config.json", "vocab.json", "merges.txt"])

@@ -84,6 +84,18 @@ def test_output_named_as_a_pickle_is_refused(models: Path, tmp_path: Path, capsy
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["bar", "q1.txt", "v1.5-mix", "x.yml"])
+def test_output_that_is_not_named_as_safetensors_is_refused_with_the_name_to_write(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+):
+    common = ["weighted_sum(a, b)", "--models", str(models)]
+    assert main(["merge", *common, "-o", str(tmp_path / name)]) == 2
+    said = f"the output is a safetensors file; name it '{tmp_path / name}.safetensors', not '{name}'."
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert main(["merge", *common, "-o", str(tmp_path / f"{name}.SAFETENSORS")]) == 0
+
+
 def test_wrong_sum_with_a_minus_in_a_name_says_that_spaces_are_needed():
     with pytest.raises(RecipeError, match="'b-c' is one name here"):
         parse_recipe("a + 0.5 * (b-c)")

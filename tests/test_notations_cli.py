@@ -86,10 +86,18 @@ def test_file_of_another_merger_with_an_unknown_method_is_refused(tmp_path: Path
 
 def test_file_of_another_merger_is_not_made_of_sources_that_it_does_not_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     write_models(tmp_path, A=model(1), B=model(2))
-    command = ["merge", "--from", str(merged_elsewhere(tmp_path)), "--models", str(tmp_path), "-o", str(tmp_path / "out")]
+    command = [
+        "merge",
+        "--from",
+        str(merged_elsewhere(tmp_path)),
+        "--models",
+        str(tmp_path),
+        "-o",
+        str(tmp_path / "o.safetensors"),
+    ]
     assert main([*command, "--accept-other-sources"]) == 2
     assert "--accept-other-sources is for files that were made here" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "o.safetensors").exists()
 
 
 def test_file_of_another_merger_is_made_again_as_a_diffusers_folder(tmp_path: Path):

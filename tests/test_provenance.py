@@ -42,7 +42,7 @@ def sha256(path: Path) -> str:
 
 def test_every_value_is_text_and_no_value_that_starts_as_json_is_none(run: Run, tmp_path: Path):
     models = write_models(tmp_path / "models", a=model(1), b=model(2))
-    found = merged(run, models, tmp_path / "mix", f'{RECIPE}\nsave(title="{{x")')
+    found = merged(run, models, tmp_path / "mix.safetensors", f'{RECIPE}\nsave(title="{{x")')
     assert all(isinstance(value, str) for value in found.values())
     braced = {name: value for name, value in found.items() if value.startswith("{")}
     assert set(braced) == {
@@ -54,7 +54,7 @@ def test_every_value_is_text_and_no_value_that_starts_as_json_is_none(run: Run, 
 
 def test_nothing_is_dated_and_no_hash_of_the_file_itself_is_claimed(run: Run, tmp_path: Path):
     models = write_models(tmp_path / "models", a=model(1), b=model(2))
-    found = merged(run, models, tmp_path / "mix")
+    found = merged(run, models, tmp_path / "mix.safetensors")
     assert not {"modelspec.date", "modelspec.hash_sha256", "modelspec.implementation_version"} & set(found)
     assert set(re.findall(r"[0-9a-f]{64}", json.dumps(found))) == {sha256(path) for path in models.iterdir()}
 
@@ -64,7 +64,7 @@ def test_nothing_is_dated_and_no_hash_of_the_file_itself_is_claimed(run: Run, tm
 
 def test_webui_s_keys_name_our_type_and_every_source_by_its_hash(run: Run, tmp_path: Path):
     models = write_models(tmp_path / "models", a=model(1), b=model(2))
-    found = merged(run, models, tmp_path / "mix")
+    found = merged(run, models, tmp_path / "mix.safetensors")
     assert json.loads(found["sd_merge_recipe"]) == {"type": "chillymerge", "recipe": f"{RECIPE}\nsave(dtype=fp16)\n", "maths": 1}
     assert json.loads(found["sd_merge_models"]) == {
         sha256(models / f"{name}.safetensors"): {"name": name, "legacy_hash": None, "sd_merge_recipe": None} for name in "ab"
@@ -77,7 +77,7 @@ def test_webui_s_keys_carry_the_recipe_of_a_source_and_its_ancestors(run: Run, t
     tables = {"1" * 64: ancestor, "2" * 64: {"name": "older", "legacy_hash": None, "sd_merge_recipe": webui}}
     said = {"sd_merge_recipe": json.dumps(webui), "sd_merge_models": json.dumps(tables)}
     models = pair(tmp_path / "models", said)
-    table = json.loads(merged(run, models, tmp_path / "mix")["sd_merge_models"])
+    table = json.loads(merged(run, models, tmp_path / "mix.safetensors")["sd_merge_models"])
     assert table.pop(sha256(models / "a.safetensors")) == {"name": "a", "legacy_hash": None, "sd_merge_recipe": webui}
     assert table.pop(sha256(models / "b.safetensors"))["name"] == "b"
     assert table == tables
@@ -87,13 +87,13 @@ def test_source_cannot_speak_for_another_source(run: Run, tmp_path: Path):
     write_file(tmp_path / "b", model(2))
     lie = {sha256(tmp_path / "b"): {"name": "stolen", "legacy_hash": "00000000", "sd_merge_recipe": {"type": "lie"}}}
     models = pair(tmp_path / "models", {"sd_merge_models": json.dumps(lie)})
-    table = json.loads(merged(run, models, tmp_path / "mix")["sd_merge_models"])
+    table = json.loads(merged(run, models, tmp_path / "mix.safetensors")["sd_merge_models"])
     assert table[sha256(models / "b.safetensors")] == {"name": "b", "legacy_hash": None, "sd_merge_recipe": None}
 
 
 def test_without_source_hashes_no_hash_and_no_table_of_models_stands_anywhere(run: Run, tmp_path: Path):
     models = write_models(tmp_path / "models", a=model(1), b=model(2))
-    found = merged(run, models, tmp_path / "mix", RECIPE, "--no-source-hashes")
+    found = merged(run, models, tmp_path / "mix.safetensors", RECIPE, "--no-source-hashes")
     assert "sd_merge_models" not in found and "sd_merge_recipe" in found
     assert not re.search(r"[0-9a-f]{64}", json.dumps(found))
 
@@ -103,7 +103,7 @@ def test_without_source_hashes_no_hash_and_no_table_of_models_stands_anywhere(ru
 
 def test_modelspec_says_what_is_known(run: Run, tmp_path: Path):
     models = write_models(tmp_path / "models", a=model(1), b=model(2))
-    found = merged(run, models, tmp_path / "mix", f'{RECIPE}\nsave(title="My mix")')
+    found = merged(run, models, tmp_path / "mix.safetensors", f'{RECIPE}\nsave(title="My mix")')
     assert {name: value for name, value in found.items() if name.startswith("modelspec.")} == {
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": "stable-diffusion-v1",
@@ -112,15 +112,15 @@ def test_modelspec_says_what_is_known(run: Run, tmp_path: Path):
         "modelspec.resolution": "512x512",
         "modelspec.merged_from": "a, b",
     }
-    assert merged(run, models, tmp_path / "mix")["modelspec.title"] == "MIX"
+    assert merged(run, models, tmp_path / "mix.safetensors")["modelspec.title"] == "MIX"
 
 
 def test_modelspec_knows_inpainting_and_sdxl(run: Run, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory):
     models = write_models(tmp_path / "models", a=model(1, channels=9), b=model(2))
     assert metadata_of(models / "a.safetensors") == {}
-    assert merged(run, models, tmp_path / "mix")["modelspec.architecture"] == "stable-diffusion-v1-inpainting"
+    assert merged(run, models, tmp_path / "mix.safetensors")["modelspec.architecture"] == "stable-diffusion-v1-inpainting"
     path = tiny(tmp_path_factory, "xl", "sdxl")
-    found = merged(run, path.parent, tmp_path / "xl", "0.5 * xl + 0.5 * xl")
+    found = merged(run, path.parent, tmp_path / "xl.safetensors", "0.5 * xl + 0.5 * xl")
     assert found["modelspec.architecture"] == "stable-diffusion-xl-v1-base" and found["modelspec.resolution"] == "1024x1024"
 
 
@@ -190,7 +190,7 @@ def test_what_a_source_says_is_carried_as_its_claim_and_nowhere_as_a_fact(tmp_pa
 def test_own_record_of_a_source_is_carried_with_its_own_claims(run: Run, tmp_path: Path):
     models = pair(tmp_path / "models", {"license": "CC0"})
     first = merged(run, models, models / "first.safetensors")
-    second = merged(run, models, tmp_path / "second", "0.5 * first + 0.5 * b")
+    second = merged(run, models, tmp_path / "second.safetensors", "0.5 * first + 0.5 * b")
     (claims,) = claims_in(second)
     assert claims["model"] == "first" and claims["says"]["chillymerge"] == json.loads(first["chillymerge"])
     assert claims["says"]["chillymerge"]["claims"] == [{"model": "a", "says": {"license": "CC0"}}]
@@ -289,10 +289,10 @@ def test_generations_of_merges_do_not_grow_beyond_bounds(run: Run, tmp_path: Pat
 
 
 def test_inspect_shows_claims_as_claims(run: Run, tmp_path: Path):
-    merged(run, pair(tmp_path / "models", {"license": "MIT\x1b[31m"}), tmp_path / "mix")
-    facts = json.loads(run("inspect", tmp_path / "mix", "--json")[1])
+    merged(run, pair(tmp_path / "models", {"license": "MIT\x1b[31m"}), tmp_path / "mix.safetensors")
+    facts = json.loads(run("inspect", tmp_path / "mix.safetensors", "--json")[1])
     assert facts["claims"] == [{"model": "a", "says": {"license": "MIT\x1b[31m"}}]
-    said = run("inspect", tmp_path / "mix")[1]
+    said = run("inspect", tmp_path / "mix.safetensors")[1]
     assert '  claimed by a source, not checked: {"model": "a", "says": {"license": "MIT' in said and "\x1b" not in said
 
 
@@ -301,7 +301,7 @@ def test_inspect_shows_claims_as_claims(run: Run, tmp_path: Path):
 
 def test_record_reads_back_as_it_was_written(run: Run, tmp_path: Path):
     models = write_models(tmp_path / "models", a=model(1), b=model(2))
-    record = read_record(merged(run, models, tmp_path / "mix"), "mix")
+    record = read_record(merged(run, models, tmp_path / "mix.safetensors"), "mix")
     assert record is not None and record.recipe == f"{RECIPE}\nsave(dtype=fp16)\n" and record.maths == 1
     assert [(source.name, source.sha256) for source in record.sources] == [
         (name, sha256(models / f"{name}.safetensors")) for name in "ab"

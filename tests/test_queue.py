@@ -64,8 +64,8 @@ def test_each_recipe_of_a_queue_makes_the_file_that_a_merge_makes(run: Run, mode
     assert list(files(out)) == NAMES
     recipes = ("weighted_sum(a, b, alpha=0.3)", "M = a + 1 * (b - c)\nsave(dtype=bf16)", "mean(a, b, c)")
     for name, recipe in zip(NAMES, recipes, strict=True):
-        assert run("merge", recipe, "-o", tmp_path / "alone", "--models", models, "--overwrite")[0] == 0
-        assert (tmp_path / "alone").read_bytes() == (out / name).read_bytes()
+        assert run("merge", recipe, "-o", tmp_path / "alone.safetensors", "--models", models, "--overwrite")[0] == 0
+        assert (tmp_path / "alone.safetensors").read_bytes() == (out / name).read_bytes()
 
 
 def test_second_run_of_a_queue_writes_nothing(run: Run, models: Path, out: Path, tmp_path: Path):

@@ -183,31 +183,31 @@ def test_variants_are_files_of_their_own_each_with_its_numbers_and_each_can_be_r
         drawn(f"{RECIPE}\nsave(dtype=fp16)", 7, variant, limits).canonical() for variant in (1, 2, 3)
     ]
     for path in paths:
-        assert run("merge", recorded(path), "-o", tmp_path / "again", "--models", models, "--overwrite")[0] == 0
-        assert (tmp_path / "again").read_bytes() == path.read_bytes()
+        assert run("merge", recorded(path), "-o", tmp_path / "again.safetensors", "--models", models, "--overwrite")[0] == 0
+        assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
 def test_without_variants_the_file_is_that_of_variant_1(run: Run, models: Path, tmp_path: Path):
     options = ["--models", models, "--seed", "7", "--limits=-0.5,0.5"]
-    assert run("merge", RECIPE, "-o", tmp_path / "one", *options)[0] == 0
-    assert run("merge", RECIPE, "-o", tmp_path / "{variant}.of 1", "--variants", "1", *options)[0] == 0
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "1.of 1").read_bytes()
+    assert run("merge", RECIPE, "-o", tmp_path / "one.safetensors", *options)[0] == 0
+    assert run("merge", RECIPE, "-o", tmp_path / "{variant}.of 1.safetensors", "--variants", "1", *options)[0] == 0
+    assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "1.of 1.safetensors").read_bytes()
 
 
 def test_plan_shows_the_numbers_that_a_merge_of_that_seed_takes(run: Run, models: Path, tmp_path: Path):
     options = ["--models", models, "--seed", "7", "--limits", "0,1", "--json"]
     plan = json.loads(run("plan", RECIPE, *options)[1])
-    both = json.loads(run("merge", RECIPE, "-o", tmp_path / "mix", "--variants", "2", *options)[1])["variants"]
+    both = json.loads(run("merge", RECIPE, "-o", tmp_path / "mix.safetensors", "--variants", "2", *options)[1])["variants"]
     assert [facts["recipe"] == plan["recipe"] for facts in both] == [True, False]
-    assert [Path(facts["output"]).name for facts in both] == ["mix-v1", "mix-v2"]
+    assert [Path(facts["output"]).name for facts in both] == ["mix-v1.safetensors", "mix-v2.safetensors"]
 
 
 def test_variant_that_cannot_be_written_is_said_before_the_first_is(run: Run, models: Path, tmp_path: Path):
-    (tmp_path / "mix-v3").write_text("mine")
+    (tmp_path / "mix-v3.safetensors").write_text("mine")
     options = ["--models", models, "--seed", "7", "--limits", "0,1", "--variants", "3"]
-    code, out, error = run("merge", RECIPE, "-o", tmp_path / "mix", *options)
-    assert (code, out) == (2, "") and "mix-v3' exists" in error
-    assert not (tmp_path / "mix-v1").exists() and (tmp_path / "mix-v3").read_text() == "mine"
+    code, out, error = run("merge", RECIPE, "-o", tmp_path / "mix.safetensors", *options)
+    assert (code, out) == (2, "") and "mix-v3.safetensors' exists" in error
+    assert not (tmp_path / "mix-v1.safetensors").exists() and (tmp_path / "mix-v3.safetensors").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -227,6 +227,6 @@ def test_variant_that_cannot_be_written_is_said_before_the_first_is(run: Run, mo
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_mistakes_with_seeds_are_said(run: Run, models: Path, tmp_path: Path, recipe: str, options: list[str], said: str):
-    code, out, error = run("merge", recipe, "-o", tmp_path / "mix", "--models", models, *options)
+    code, out, error = run("merge", recipe, "-o", tmp_path / "mix.safetensors", "--models", models, *options)
     assert (code, out) == (2, "") and said in error
-    assert not (tmp_path / "mix").exists()
+    assert not (tmp_path / "mix.safetensors").exists()

@@ -86,8 +86,8 @@ def test_what_plan_and_merge_print_and_write_has_its_schema_s_form(
     run: Run, models: Path, tmp_path: Path, recipe: str, options: list[str]
 ):
     plan = json.loads(run("plan", recipe, "--models", models, "--json")[1])
-    merge = json.loads(run("merge", recipe, "--models", models, "-o", tmp_path / "mix", "--json", *options)[1])
-    record = json.loads(metadata_of(tmp_path / "mix")["chillymerge"])
+    merge = json.loads(run("merge", recipe, "--models", models, "-o", tmp_path / "mix.safetensors", "--json", *options)[1])
+    record = json.loads(metadata_of(tmp_path / "mix.safetensors")["chillymerge"])
     assert list(faults(plan, schema("plan"))) == []
     assert list(faults(merge, schema("merge"))) == []
     assert list(faults(record, schema("chillymerge"))) == []
@@ -104,8 +104,8 @@ def test_what_queue_prints_has_its_schema_s_form(run: Run, models: Path, tmp_pat
 
 
 def test_schemas_refuse_what_has_not_their_form(run: Run, models: Path, tmp_path: Path):
-    run("merge", RECIPES[1], "--models", models, "-o", tmp_path / "mix")
-    record = json.loads(metadata_of(tmp_path / "mix")["chillymerge"])
+    run("merge", RECIPES[1], "--models", models, "-o", tmp_path / "mix.safetensors")
+    record = json.loads(metadata_of(tmp_path / "mix.safetensors")["chillymerge"])
 
     def faults_with(change: Callable[[dict], object]) -> list[str]:
         changed = copy.deepcopy(record)
