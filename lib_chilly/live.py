@@ -6,13 +6,12 @@ The next plan is merged into the same tensors, and only those keys are merged ag
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from .dtypes import torch_dtype
-from .errors import Interrupted
 from .kernel import Kernel
 from .key_job import KeyJob, Terms
 from .measure import measure_scales
@@ -94,8 +93,9 @@ class LiveWeights:
         with single_threaded_torch():
             part = dataclasses.replace(plan, jobs=tuple(stale))
             scales, _ = measure_scales(part, files, self.threads, lambda count: None, should_stop)
-            run = _Update(part, files, scales, self._tensors, on_bytes, should_stop)
-            work_together(self.threads, run.work, run.failures)
+            run = _Update(part, files, scales, self._tensors, on_bytes)
+            stopped = "stopped. The weights are as far as they came; the next update finishes them."
+            work_together(self.threads, blocks_of(part.jobs), run.work, run.failures, should_stop, stopped)
         for file in files:
             file.check_unchanged()
         self._origins.update((job.key, origins[job.key]) for job in stale)
@@ -189,39 +189,21 @@ class _Update:
         scales: Mapping[str, float],
         tensors: Mapping[str, torch.Tensor],
         on_bytes: Callable[[int], None],
-        should_stop: Callable[[], bool],
     ):
-        self.plan, self.files, self.scales = plan, files, scales
-        self.on_bytes, self.should_stop = on_bytes, should_stop
+        self.plan, self.files, self.scales, self.on_bytes = plan, files, scales, on_bytes
         self.flat = {job.key: tensors[job.key.removeprefix(plan.bare_prefix)].view(-1) for job in plan.jobs}
-        self.blocks = blocks_of(plan.jobs)
-        self.next_block = 0
         self.failures = Failures()
         self.tally = Tally()
 
-    def work(self) -> None:
-        """Take blocks until there are none, or one fails."""
-        number = -1
-        try:
-            torch.set_num_threads(1)
-            kernel = Kernel(Reader(self.files).read, self.plan.on_nan, self.scales)
-            while (block := self._take()) is not None:
-                number = block.number
-                for slab in block.slabs:
+    def work(self, blocks: Iterator[Block]) -> None:
+        """Merge some of the blocks."""
+        kernel = Kernel(Reader(self.files).read, self.plan.on_nan, self.scales)
+        for block in blocks:
+            for slab in block.slabs:
+                try:
                     kernel.run(slab.job, slab.start, self.flat[slab.job.key][slab.start : slab.start + slab.count])
-                self.on_bytes(block.size_bytes)
-            with self.failures.turn:
-                self.tally.merge(kernel.tally)
-        except NotFinite as error:
-            self.failures.add(number, not_finite(self.files[error.source], error.key))
-        except BaseException as error:
-            self.failures.add(number, error)
-
-    def _take(self) -> Block | None:
-        if self.should_stop():
-            raise Interrupted("stopped. The weights are as far as they came; the next update finishes them.")
+                except NotFinite as error:
+                    raise not_finite(self.files[error.source], error.key) from None
+            self.on_bytes(block.size_bytes)
         with self.failures.turn:
-            if self.failures or self.next_block == len(self.blocks):
-                return None
-            self.next_block += 1
-            return self.blocks[self.next_block - 1]
+            self.tally.merge(kernel.tally)

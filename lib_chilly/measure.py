@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 import torch
 
-from .errors import Interrupted
 from .kernel import Kernel
 from .key_job import KeyJob
 from .memory import SLAB_ELEMENTS
@@ -38,9 +37,10 @@ def measure_scales(
     Returns:
         Scaled key to its scale, and how many bytes were read.
     """
-    run = _Measuring(plan, files, on_bytes, should_stop)
-    if run.tasks:
-        work_together(threads, run.work, run.failures)
+    run = _Measuring(plan, files, on_bytes)
+    tasks = [(job, start) for job in plan.jobs if job.is_scaled for start in range(0, job.elements, SLAB_ELEMENTS)]
+    if tasks:
+        work_together(threads, tasks, run.work, run.failures, should_stop)
     return {key: scale_of(largest) for key, largest in run.largest.items()}, run.read_bytes
 
 
@@ -53,46 +53,23 @@ def scale_of(largest: float) -> float:
 class _Measuring:
     """The state that the worker threads share."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        files: Sequence[OpenSource],
-        on_bytes: Callable[[int], None],
-        should_stop: Callable[[], bool],
-    ):
-        self.plan, self.files, self.on_bytes, self.should_stop = plan, files, on_bytes, should_stop
-        self.tasks: list[tuple[KeyJob, int]] = [
-            (job, start) for job in plan.jobs if job.is_scaled for start in range(0, job.elements, SLAB_ELEMENTS)
-        ]
+    def __init__(self, plan: Plan, files: Sequence[OpenSource], on_bytes: Callable[[int], None]):
+        self.plan, self.files, self.on_bytes = plan, files, on_bytes
         self.largest = {job.key: 0.0 for job in plan.jobs if job.is_scaled}
         self.failures = Failures()
-        self.next_task = self.read_bytes = 0
+        self.read_bytes = 0
 
-    def work(self) -> None:
-        """Take tasks until there are none, or one fails."""
-        number = -1
-        try:
-            torch.set_num_threads(1)
-            reader = Reader(self.files)
-            kernel = Kernel(reader.read, self.plan.on_nan)
-            while (number := self._take()) >= 0:
-                self._measure(kernel, *self.tasks[number])
-            with self.failures.turn:
-                self.read_bytes += reader.read_bytes
-        except NotFinite as error:
-            self.failures.add(number, not_finite(self.files[error.source], error.key))
-        except BaseException as error:
-            self.failures.add(number, error)
-
-    def _take(self) -> int:
-        """The number of the next task, or -1."""
-        if self.should_stop():
-            raise Interrupted("stopped. Nothing was left behind.")
+    def work(self, tasks: Iterator[tuple[KeyJob, int]]) -> None:
+        """Measure some of the tensors' slabs."""
+        reader = Reader(self.files)
+        kernel = Kernel(reader.read, self.plan.on_nan)
+        for job, start in tasks:
+            try:
+                self._measure(kernel, job, start)
+            except NotFinite as error:
+                raise not_finite(self.files[error.source], error.key) from None
         with self.failures.turn:
-            if self.failures or self.next_task == len(self.tasks):
-                return -1
-            self.next_task += 1
-            return self.next_task - 1
+            self.read_bytes += reader.read_bytes
 
     def _measure(self, kernel: Kernel, job: KeyJob, start: int) -> None:
         count = min(SLAB_ELEMENTS, job.elements - start)

@@ -9,14 +9,13 @@ hashed, it is hashed and written. So memory is threads times a block, whatever t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import torch
 
 from .dtypes import torch_dtype
-from .errors import Interrupted
 from .fileio import page_buffer
 from .kernel import Kernel
 from .measure import measure_scales
@@ -96,7 +95,7 @@ class _Pass:
         self.blocks = blocks_of(plan.jobs)
         self.file_hash = hashlib.sha256(header)
         self.data_hash = hashlib.sha256() if want_data_hash else None
-        self.next_block = self.next_hash = 0
+        self.next_hash = 0
         self.threads = 1
         self.failures = Failures()
         self.turn = self.failures.turn
@@ -106,44 +105,27 @@ class _Pass:
         """Write the header and all blocks; raises the failure of the earliest block."""
         self.writer.write_at(self.header, 0)
         self.threads = threads
-        work_together(threads, self._worker, self.failures)
+        work_together(threads, self.blocks, self._work, self.failures, self.should_stop)
 
     def finish(self) -> StreamResult:
         self.result.sha256 = self.file_hash.hexdigest()
         self.result.data_sha256 = self.data_hash.hexdigest() if self.data_hash else None
         return self.result
 
-    def _worker(self) -> None:
-        """Take blocks until there are none, or one fails; whatever fails here must stop the pass, or blocks would stay empty."""
-        number = -1
-        try:
-            torch.set_num_threads(1)
-            reader = Reader(self.files)
-            kernel = Kernel(reader.read, self.plan.on_nan, self.scales)
-            buffer = _page_buffer(BLOCK_BYTES)
-            while (block := self._take()) is not None:
-                number = block.number
-                if buffer.numel() < block.size_bytes:
-                    buffer = _page_buffer(block.size_bytes)
-                self._announce(block.number + self.threads, reader)
-                self._fill(block, kernel, buffer)
-                self._emit(block, buffer.numpy().data[: block.size_bytes])
-            with self.turn:
-                self.result.tally.merge(kernel.tally)
-                self.result.read_bytes += reader.read_bytes
-        except BaseException as error:
-            self.failures.add(number, error)
-
-    def _take(self) -> Block | None:
+    def _work(self, blocks: Iterator[Block]) -> None:
+        """Merge some of the blocks."""
+        reader = Reader(self.files)
+        kernel = Kernel(reader.read, self.plan.on_nan, self.scales)
+        buffer = _page_buffer(BLOCK_BYTES)
+        for block in blocks:
+            if buffer.numel() < block.size_bytes:
+                buffer = _page_buffer(block.size_bytes)
+            self._announce(block.number + self.threads, reader)
+            self._fill(block, kernel, buffer)
+            self._emit(block, buffer.numpy().data[: block.size_bytes])
         with self.turn:
-            if self.failures or self.next_block == len(self.blocks):
-                return None
-            self.next_block += 1
-            block = self.blocks[self.next_block - 1]
-        if self.should_stop():
-            self.failures.add(block.number, Interrupted("stopped. Nothing was left behind."))
-            return None
-        return block
+            self.result.tally.merge(kernel.tally)
+            self.result.read_bytes += reader.read_bytes
 
     def _announce(self, number: int, reader: Reader) -> None:
         """Let the system fetch what a later block reads while this one is summed."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
+
+from .errors import Interrupted
+
+Task = TypeVar("Task")
 
 
 class Failures:
@@ -31,9 +36,50 @@ class Failures:
             raise min(self._found, key=lambda failure: failure[0])[1]
 
 
-def work_together(threads: int, work: Callable[[], None], failures: Failures) -> None:
-    """Run `work` in each thread and wait for all; raises the first of `failures`, where Ctrl-C comes before all others."""
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(max(1, threads))]
+def work_together(
+    threads: int,
+    tasks: Sequence[Task],
+    work: Callable[[Iterator[Task]], None],
+    failures: Failures,
+    should_stop: Callable[[], bool],
+    stopped: str = "stopped. Nothing was left behind.",
+) -> None:
+    """Run `work` in each thread, over those tasks that the thread takes, and wait for all.
+
+    Args:
+        tasks: taken in their order; after a failure no more are.
+        failures: the first of them is raised, where Ctrl-C comes before all others.
+        should_stop: asked before each task.
+        stopped: what to say if it says so.
+    """
+    queue = enumerate(tasks)
+
+    def work_alone() -> None:
+        number = -1
+
+        def taken() -> Iterator[Task]:
+            nonlocal number
+            while True:
+                with failures.turn:
+                    found = None if failures else next(queue, None)
+                if found is None:
+                    return
+                number, task = found
+                if should_stop():
+                    raise Interrupted(stopped)
+                yield task
+
+        try:
+            torch.set_num_threads(1)
+            work(taken())
+        except BaseException as error:  # whatever it is, the others must stop, or its task would stay undone
+            failures.add(number, error)
+
+    _run([threading.Thread(target=work_alone, daemon=True) for _ in range(max(1, threads))], failures)
+    failures.raise_first()
+
+
+def _run(workers: Sequence[threading.Thread], failures: Failures) -> None:
     try:
         for worker in workers:
             worker.start()
@@ -45,7 +91,6 @@ def work_together(threads: int, work: Callable[[], None], failures: Failures) ->
         for worker in workers:
             if worker.ident is not None:
                 worker.join()
-    failures.raise_first()
 
 
 @contextmanager
