@@ -12,7 +12,8 @@ from pathlib import Path
 
 from .arguments import make_parser
 from .console import printable, sentence, show, stop_flag
-from .errors import Interrupted, MergeError, RecipeError
+from .errors import CheckpointError, Interrupted, MergeError, RecipeError
+from .header import counted
 from .merge_commands import run_merge, run_plan
 from .queue_command import run_queue
 from .report import default_threads
@@ -60,12 +61,22 @@ def _demo(options: argparse.Namespace) -> None:
 def _inspect(options: argparse.Namespace) -> None:
     from .inspection import describe, inspect_file
 
-    found = [inspect_file(path) for path in options.files]
+    found: list[dict[str, object]] = []
+    for path in options.files:
+        try:
+            found.append(inspect_file(path))
+        except CheckpointError as error:
+            if len(options.files) == 1:
+                raise
+            found.append({"file": str(path), "error": sentence(error)})
+            print(f"chilly: {sentence(error)}", file=sys.stderr)
+            continue
+        if not options.json:
+            show([*describe(found[-1]), ""])
     if options.json:
         print(json.dumps({"files": found} if len(found) > 1 else found[0]))
-    else:
-        for facts in found:
-            show([*describe(facts), ""])
+    if bad := sum("error" in facts for facts in found):
+        raise CheckpointError(f"{counted(bad, 'file')} of {len(found)} cannot be read.")
 
 
 def _synth(options: argparse.Namespace) -> None:

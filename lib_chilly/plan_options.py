@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from .errors import RecipeError
 from .expression import spell_name
 from .key_job import KeyJob
-from .models import without_suffix
 from .output_dtypes import COMPONENT_OPTIONS, OUTPUT_DTYPES, default_of, wanted_dtypes
 from .prediction import EPSILON, V
 from .recipe import Recipe
 from .recipe_text import parse_recipe
-from .sources import Source
+from .sources import Source, source_called
 
 FOLDER = "diffusers"
 """What `format` is where the output is a folder."""
@@ -82,10 +81,11 @@ def replacing_source(recipe: Recipe, sources: list[Source], number_of: Mapping[s
     if choice is None:
         return None
     name = choice.removeprefix("take:")
-    for number, source in enumerate(sources):
-        if without_suffix(name) == source.name or number_of.get(name) == number:
-            return number
-    raise RecipeError(f"on_nan takes '{name}', which is no model of this recipe: {', '.join(source.name for source in sources)}.")
+    number = source_called(name, sources, number_of)
+    if number is None:
+        names = ", ".join(source.name for source in sources)
+        raise RecipeError(f"on_nan takes '{name}', which is no model of this recipe: {names}.")
+    return number
 
 
 def check_replacements(sources: list[Source], jobs: list[KeyJob], on_nan: int | None) -> None:

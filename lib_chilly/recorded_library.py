@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -55,9 +56,10 @@ class RecordedLibrary(ModelLibrary):
         return self._found[source]
 
     def _recorded(self, name: str) -> RecordedSource | None:
-        """The record of a model however it is spelled: in full, else by the last part of its path where that is clear."""
-        plain = without_suffix(name)
-        for form in (str, _last_part):
+        """The record of a model however it is spelled: in full, else by the last part of its path where that is clear; with its
+        suffix first, which may be all that tells it from another."""
+        spellings = (split_title(name)[0], without_suffix(name))
+        for form, plain in itertools.product((str, _last_part), spellings):
             fitting = [source for source in self.record.sources if form(source.name) == form(plain)]
             if len(fitting) == 1:
                 return fitting[0]
@@ -105,4 +107,5 @@ class RecordedLibrary(ModelLibrary):
 
 
 def _last_part(name: str) -> str:
-    return name.rpartition("/")[2]
+    """What follows the last slash but for that of a folder, which ends its name."""
+    return name[name.rfind("/", 0, -1) + 1 :]

@@ -1,7 +1,7 @@
 """Read the header of a safetensors file, trusting none of it; reads no tensor and needs no torch.
 
 Refuses whatever the format's own library refuses, and keys that stand twice. Only `__metadata__` is read leniently:
-its values become text whatever they are, and of two equal keys the last counts.
+its values become text whatever they are, of two equal keys the last counts, and null is none.
 """
 
 from __future__ import annotations
@@ -118,6 +118,8 @@ def _whole_number(digits: str) -> int | str:
 
 
 def _metadata(value: object, name: str) -> dict[str, str]:
+    if value is None:  # as the format's own library
+        return {}
     if not isinstance(value, dict):
         raise CheckpointError(f"{name}: its __metadata__ is {_kind(value)}, an object of texts was expected. Download it again.")
     return {_clean(key): _clean(text if isinstance(text, str) else json.dumps(text)) for key, text in value.items()}

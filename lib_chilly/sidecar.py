@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .errors import OutputError, RecipeError
 from .header import quoted
-from .models import without_suffix
 from .own_files import Config, config_beside
 from .prediction import UNKNOWN, predicted_by
-from .sources import Source
+from .sources import Source, source_called
 
 COPY, DROP = "copy", "drop"
 
@@ -26,7 +25,7 @@ class Sidecar:
 
 
 def find_sidecar(
-    choice: str | None, alike: Sequence[Source], sources: Sequence[Source], meant: str | None
+    choice: str | None, alike: Sequence[Source], sources: Sequence[Source], number_of: Mapping[str, int], meant: str | None
 ) -> tuple[Sidecar | None, list[str]]:
     """The .yaml that is copied, and sentences on those that cannot be.
 
@@ -34,6 +33,7 @@ def find_sidecar(
         choice: of the option `yaml`: a source's name; None or "copy" is the first of `alike` that has one, "drop" none.
         alike: sources that are sampled as the output is, the likeliest first.
         sources: of the recipe.
+        number_of: name of a model as written to the number of its source.
         meant: what the recipe says that the output predicts; a .yaml that says otherwise is not copied.
 
     Raises:
@@ -50,10 +50,11 @@ def find_sidecar(
             if found:
                 notes.append(f"{quoted(found.path.name)}, which lies beside '{source.name}', is passed over: {found.fault}.")
         return None, notes
-    named = next((source for source in sources if source.name == without_suffix(choice)), None)
-    if named is None:
+    number = source_called(choice, sources, number_of)
+    if number is None:
         names = ", ".join(source.name for source in sources)
         raise RecipeError(f"save option 'yaml' is copy, drop or a model of this recipe ({names}); here it is '{choice}'.")
+    named = sources[number]
     found = _beside(named, meant)
     if found is None or found.fault:
         expected = quoted(named.checkpoint.path.with_suffix(".yaml").name)

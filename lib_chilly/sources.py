@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ class Source:
     """One model of a recipe.
 
     Attributes:
-        name: as first written, without its suffix.
+        name: as first written, without its suffix; with it where another source differs in nothing else.
         tensors: canonical key to place; EMA copies are among them where the recipe keeps them.
         dropped: keys of EMA copies that the output does not have.
         respelled: how many keys have another spelling in the file.
@@ -79,11 +80,23 @@ def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], d
         real = str(path.resolve())
         if real not in by_file:
             by_file[real] = len(opened)
-            opened.append((without_suffix(model.name), open_checkpoint(path)))
+            opened.append((split_title(model.name)[0], open_checkpoint(path)))
         number_of[model.name] = by_file[real]
-    sources = _as_sources(opened, recipe.option("ema") == "keep")
+    sources = _as_sources(_named_apart(opened), recipe.option("ema") == "keep")
     _refuse_mixtures(sources)
     return sources, number_of
+
+
+def source_called(name: str, sources: Sequence[Source], number_of: Mapping[str, int]) -> int | None:
+    """Number of the source that an option names: as a name of the recipe, as the source's own, else with its file's suffix."""
+    plain = split_title(name)[0]
+    if name in number_of:
+        return number_of[name]
+    for number, source in enumerate(sources):
+        suffix = "/" if source.checkpoint.parts else source.checkpoint.path.suffix
+        if plain in (source.name, source.name + suffix):
+            return number
+    return None
 
 
 def title_hashes(recipe: Recipe, number_of: Mapping[str, int]) -> dict[int, tuple[str, ModelRef]]:
@@ -107,6 +120,12 @@ def title_hashes(recipe: Recipe, number_of: Mapping[str, int]) -> dict[int, tupl
             )
         claims[number_of[model.name]] = (longer, place)
     return claims
+
+
+def _named_apart(opened: list[tuple[str, Checkpoint]]) -> list[tuple[str, Checkpoint]]:
+    """Names without suffixes, but of those that only their suffixes tell apart, such as `x.ckpt` and the folder `x/`."""
+    count = Counter(without_suffix(name) for name, _ in opened)
+    return [(without_suffix(name) if count[without_suffix(name)] == 1 else name, checkpoint) for name, checkpoint in opened]
 
 
 def _as_sources(opened: list[tuple[str, Checkpoint]], keeps_ema: bool) -> list[Source]:

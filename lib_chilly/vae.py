@@ -38,7 +38,10 @@ def take_vae(choice: str | None, library: ModelLibrary, sources: list[Source]) -
     if number == len(sources):
         checkpoint = open_checkpoint(path)
         _check_latents(checkpoint, architecture)
-        sources.append(Source(without_suffix(choice), checkpoint, architecture, _vae_tensors(checkpoint, architecture), ()))
+        name = without_suffix(choice)
+        if name in [source.name for source in merged]:  # only its suffix tells it apart
+            name = split_title(choice)[0]
+        sources.append(Source(name, checkpoint, architecture, _vae_tensors(checkpoint, architecture), ()))
     taken = {key: info for key, info in sources[number].tensors.items() if architecture.component_of(key) == "vae"}
     if not taken:
         raise ArchitectureError(f"save option 'vae': {quoted(path.name)} has no VAE. Name a checkpoint with one, or a VAE file.")

@@ -664,6 +664,20 @@ def test_inspect_of_several_files_lists_them(run: Run, models: Path):
     assert [found["missing"] for found in facts["files"]] == [[], ["vae"]]
 
 
+def test_inspect_of_several_files_says_what_can_be_read_and_refuses_the_others(run: Run, models: Path, tmp_path: Path):
+    bad, missing = tmp_path / "bad.safetensors", tmp_path / "missing.safetensors"
+    bad.write_bytes(b"no checkpoint")
+    files = [models / "a.safetensors", bad, missing, models / "c.safetensors"]
+    code, out, error = run("inspect", *files, "--json")
+    first, *refused, last = json.loads(out)["files"]
+    assert code == 2 and [first["file"], last["file"]] == [str(files[0]), str(files[3])] and "hashes" in last
+    assert [list(found) for found in refused] == [["file", "error"]] * 2
+    said = [*(f"chilly: {found['error']}" for found in refused), "chilly: 2 files of 4 cannot be read."]
+    assert error.splitlines() == said and "'bad.safetensors'" in said[0] and "missing.safetensors" in said[1]
+    code, out, error = run("inspect", *files)
+    assert (code, error.splitlines()) == (2, said) and out.count("SD 1.x, safetensors") == 2
+
+
 def test_inspect_describes_a_file_of_no_known_architecture(run: Run, tmp_path: Path):
     path = write_file(tmp_path / "lora.safetensors", {"lora_up.weight": stored([1.0, 2.0], "fp16")}, {"ss_tag": "cat"})
     facts = facts_of(run("inspect", path, "--json"))

@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import save, save_file
 
 from lib_chilly.dtypes import BY_NAME, DTYPES, torch_dtype
@@ -173,7 +174,6 @@ def test_file_of_the_wrong_length_is_refused(tmp_path: Path, content, says):
         pytest.param(two((0, 3), (2, 4)), "'b' and 'a' overlap by 1 bytes", id="overlap by one byte"),
         pytest.param(two((0, 4), (0, 4)), "overlap by 4 bytes", id="the same place twice"),
         pytest.param(two((0, 4), (2, 2)), "'b' and 'a' overlap", id="an empty tensor inside another"),
-        pytest.param('{"__metadata__": null}', "__metadata__ is null", id="metadata is null"),
         pytest.param('{"__metadata__": [["a", "b"]]}', "__metadata__ is a list", id="metadata is a list"),
         pytest.param('{"__metadata__": "text"}', "__metadata__ is text", id="metadata is text"),
         pytest.param('{"__metadata__": {"a": ' + "[" * 100_000, "nested too deeply", id="nested metadata"),
@@ -196,6 +196,13 @@ def test_key_that_would_spoil_a_terminal_is_shown_escaped_and_shortened(tmp_path
         read_bytes(tmp_path, file_bytes(json.dumps({key: 1})))
     assert "'\\x1b[31m\\nxxx" in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+def test_metadata_that_are_null_are_none_here_and_in_the_format_s_own_library(tmp_path: Path):
+    header = f'{{"__metadata__": null, "a": {ENTRY}}}'
+    assert read_bytes(tmp_path, file_bytes(header)).metadata == {}
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert list(file.keys()) == ["a"] and not file.metadata()
 
 
 def test_odd_metadata_is_read_as_text(tmp_path: Path):

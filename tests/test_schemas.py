@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from checkpoints import metadata_of, model, write_file, write_models
+from checkpoints import KEYS, metadata_of, model, write_file, write_models
 
 Run = Callable[..., tuple[int, str, str]]
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
@@ -23,7 +23,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
 }
 KNOWN = {
     *("$schema", "title", "description", "type", "enum", "pattern", "minimum", "minItems", "$ref"),
-    *("required", "properties", "additionalProperties", "items"),
+    *("required", "properties", "additionalProperties", "items", "anyOf", "$defs"),
 }
 
 
@@ -39,6 +39,9 @@ def faults(value: object, form: dict, place: str = "") -> Iterator[str]:
         form = json.loads((FOLDER / file).read_text("utf-8"))
         for part in path.split("/"):
             form = form[part]
+    if any_of := form.get("anyOf"):
+        yield from min((list(faults(value, each, place)) for each in any_of), key=len)
+        return
     types = form.get("type", list(TYPES))
     allowed = [TYPES[name] for name in ([types] if isinstance(types, str) else types)]
     if isinstance(value, bool) or not any(isinstance(value, kind) for kind in allowed):
@@ -92,6 +95,27 @@ def test_what_plan_and_merge_print_and_write_has_its_schema_s_form(
     assert list(faults(merge, schema("merge"))) == []
     assert list(faults(record, schema("chillymerge"))) == []
     assert record["claims"][0]["cut"] == {"mecha_recipe": 100_000}
+
+
+def test_what_merge_of_variants_prints_has_its_schema_s_form(run: Run, models: Path, tmp_path: Path):
+    recipe, options = "weighted_sum(a, b, alpha={*: R})", ["--seed", "1", "--variants", "2", "--models", models]
+    facts = json.loads(run("merge", recipe, *options, "-o", tmp_path / "mix", "--json")[1])
+    assert list(faults(facts, schema("merge"))) == []
+    facts["variants"][1]["seconds"] = "1"
+    assert list(faults(facts, schema("merge"))) == ["/variants/1/seconds is str"]
+
+
+def test_what_inspect_prints_has_its_schema_s_form(run: Run, models: Path, tmp_path: Path):
+    run("merge", RECIPES[1], "--models", models, "-o", tmp_path / "mix")
+    other = write_file(tmp_path / "other.safetensors", {"key": model(1)[KEYS[0]]})
+    (tmp_path / "bad.ckpt").write_bytes(b"bad")
+    files = [tmp_path / "mix", models / "a.safetensors", other]
+    for path in files:
+        assert list(faults(json.loads(run("inspect", path, "--json")[1]), schema("inspect"))) == []
+    facts = json.loads(run("inspect", *files, tmp_path / "bad.ckpt", "--json")[1])
+    assert list(faults(facts, schema("inspect"))) == []
+    del facts["files"][3]["error"]
+    assert "/files/3/error is missing" in list(faults(facts, schema("inspect")))
 
 
 def test_what_queue_prints_has_its_schema_s_form(run: Run, models: Path, tmp_path: Path):
