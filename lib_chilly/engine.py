@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from .diffusers_folder import is_replaceable
 from .errors import Interrupted, OutputError, RecipeError
 from .fileio import SourceFile
-from .hashes import hash_checkpoints
+from .hashes import hash_checkpoints, known_hashes
 from .models import SUFFIXES
 from .plan import Plan
 from .report import Report, forget_peak_rss, make_report
@@ -167,11 +167,26 @@ def _source_hashes(plan: Plan, threads: int, on_progress: Progress, should_stop:
     return hash_checkpoints([source.checkpoint for source in plan.sources], threads, on_bytes)
 
 
-def _check_titles(plan: Plan, hashes: Sequence[str]) -> None:
-    """A webui title names a hash; it must be the file's."""
+def check_known_titles(plan: Plan) -> list[str]:
+    """Sentences on the hashes of webui titles that are checked only while merging, as their files were never hashed.
+
+    Raises:
+        RecipeError: a hash is known, and not the one that the title claims.
+    """
+    if not plan.title_claims:
+        return []
+    hashes = known_hashes([source.checkpoint for source in plan.sources])
+    _check_titles(plan, hashes)
+    unknown = [plan.sources[number].name for number in plan.title_claims if hashes[number] is None]
+    return [f"the hash of '{name}' is not known yet: it is checked while merging." for name in unknown]
+
+
+def _check_titles(plan: Plan, hashes: Sequence[str | None]) -> None:
+    """A webui title names a hash; it must be the file's, where that is known."""
     for number, claimed in plan.title_claims.items():
-        if not hashes[number].startswith(claimed):
+        found = hashes[number]
+        if found is not None and not found.startswith(claimed):
             raise RecipeError(
-                f"'{plan.sources[number].checkpoint.path.name}' has the hash {hashes[number][:10]}, the recipe says {claimed}: "
+                f"'{plan.sources[number].checkpoint.path.name}' has the hash {found[:10]}, the recipe says {claimed}: "
                 "it is another file than the recipe means. Use that one, or take the hash out of the recipe."
             )

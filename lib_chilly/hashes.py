@@ -81,6 +81,12 @@ def hash_checkpoints(
     return [digest or "" for digest in found]
 
 
+def known_hashes(checkpoints: Sequence[Checkpoint]) -> list[str | None]:
+    """sha256 in hex of each model that the cache knows; nothing is read for the others."""
+    with _Cache() as cache:
+        return [cache.get(checkpoint) for checkpoint in checkpoints]
+
+
 def _hash_unchanged(checkpoint: Checkpoint, on_bytes: Callable[[int], None] | None) -> str:
     digests = {}
     for stored in checkpoint.files:

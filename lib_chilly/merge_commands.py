@@ -7,13 +7,15 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .checkpoint import open_checkpoint
 from .console import Progress, describe_plan, describe_report, show, stop_flag
-from .engine import check_output, merge
+from .engine import check_known_titles, check_output, merge
 from .errors import CheckpointError, Interrupted, OutputError, RecipeError
+from .header import quoted
 from .models import SUFFIXES, ModelLibrary, default_folders
 from .notations import read_recipe, recipe_from_metadata
 from .notations.preset_files import read_preset_files, with_presets
@@ -64,6 +66,7 @@ def run_plan(options: argparse.Namespace) -> None:
     with stop_flag() as should_stop:
         (job,) = _jobs(options, should_stop)
         plan = job.plan()
+        plan = dataclasses.replace(plan, notes=(*plan.notes, *check_known_titles(plan)))
     if options.json:
         print_json(plan_facts(plan, threads, options.mmap))
     else:
@@ -126,7 +129,8 @@ def _recorded_job(options: argparse.Namespace, should_stop: ShouldStop) -> Job:
     metadata = open_checkpoint(options.merged).metadata
     record = read_record(metadata, options.merged.name)
     if record is None:
-        imported = recipe_from_metadata(metadata)
+        with _said_of(options.merged):
+            imported = recipe_from_metadata(metadata)
         if imported is None:
             raise CheckpointError(f"'{options.merged}' does not say how it was made: no recipe that is known is in its header.")
         if options.accept_other_sources:
@@ -143,8 +147,9 @@ def _recorded_job(options: argparse.Namespace, should_stop: ShouldStop) -> Job:
     if not options.json:
         show([f"looking for the sources of '{options.merged.name}'"])
     stopper = _stopper(should_stop)
-    library = RecordedLibrary(options.models or default_folders(), record, options.accept_other_sources, stopper)
-    recipe = read_recipe(record.recipe)
+    with _said_of(options.merged):
+        library = RecordedLibrary(options.models or default_folders(), record, options.accept_other_sources, stopper)
+        recipe = read_recipe(record.recipe)
     hashed = all(source.sha256 for source in record.sources) and not options.no_source_hashes
 
     def plan() -> Plan:
@@ -155,6 +160,16 @@ def _recorded_job(options: argparse.Namespace, should_stop: ShouldStop) -> Job:
         return dataclasses.replace(made, notes=(*made.notes, *notes))
 
     return Job(options.output, plan, hashed)
+
+
+@contextmanager
+def _said_of(file: Path) -> Iterator[None]:
+    """What is wrong with a recipe is said of the file that holds it."""
+    try:
+        yield
+    except RecipeError as error:
+        named = RecipeError(f"{quoted(file.name)}: {error.message}")
+        raise named if error.text is None else named.at(error.text, error.position) from None
 
 
 def plan_for(recipe: Recipe, library: ModelLibrary, options: argparse.Namespace) -> Plan:

@@ -57,16 +57,18 @@ class ModelLibrary:
 
     def knows(self, name: str) -> bool:
         """Whether at least one file fits the name."""
-        return bool(self._matches(split_title(name)[0]))
+        return bool(self._fitting(name))
 
     def find(self, name: str) -> Path:
         """The one file or diffusers folder that `name` means: its name with or without suffix, or a path below a models folder.
+
+        A title with a hash, which is compared with the file's, may name a folder that is not there: others keep theirs elsewhere.
 
         Raises:
             RecipeError: no file fits, or several do.
         """
         plain = split_title(name)[0]
-        matches = self._matches(plain)
+        matches = self._fitting(name)
         if len(matches) > 1:
             listed = ", ".join(f"'{path}'" for path in matches)
             raise RecipeError(
@@ -76,6 +78,10 @@ class ModelLibrary:
         if not matches:
             raise RecipeError(f"there is no model '{plain}' in {self._where()}.{self._nearest(plain)}")
         return matches[0]
+
+    def _fitting(self, name: str) -> list[Path]:
+        plain, claimed = split_title(name)
+        return self._matches(plain) or (self._matches(re.split(r"[/\\]", plain)[-1]) if claimed else [])
 
     def _matches(self, plain: str) -> list[Path]:
         wanted = unicodedata.normalize("NFC", plain).replace("\\", "/")

@@ -10,7 +10,9 @@ import pytest
 from checkpoints import model, write_file, write_models
 from reference import read_file
 
+from lib_chilly.checkpoint import open_checkpoint
 from lib_chilly.cli import main
+from lib_chilly.hashes import hash_checkpoints
 from lib_chilly.synth import synthesise
 
 
@@ -48,6 +50,62 @@ def merged_elsewhere(folder: Path, **changes: object) -> Path:
     metadata = {"sd_merge_recipe": json.dumps(recipe), "sd_merge_models": json.dumps(models)}
     (folder / "elsewhere").mkdir()
     return write_file(folder / "elsewhere" / "M.safetensors", model(3), metadata)
+
+
+@pytest.mark.parametrize("changes", [{"interp_method": "Magic"}, {"multiplier": "R"}, {"custom_name": "two\nlines"}], ids=str)
+def test_bad_recipe_in_a_header_is_said_of_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, object]
+):
+    write_models(tmp_path, A=model(1), B=model(2))
+    assert main(["plan", "--from", str(merged_elsewhere(tmp_path, **changes)), "--models", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("chilly: 'M.safetensors': this was taken for the webui's metadata: ")
+    assert "custom_name" not in changes or "custom_name is one line of text" in said
+
+
+def test_models_of_another_merger_s_folders_are_found_by_their_last_part_and_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("CHILLY_HOME", str(tmp_path / "home"))
+    write_models(tmp_path, A=model(1), B=model(2))
+    merged = merged_elsewhere(tmp_path)
+    metadata = {
+        name: text.replace("A.safe", "sub/A.safe").replace("B.safe", "far\\\\B.safe")
+        for name, text in open_checkpoint(merged).metadata.items()
+    }
+    write_file(merged, model(3), metadata)
+    command = [
+        "merge",
+        "--from",
+        str(merged),
+        "--models",
+        str(tmp_path),
+        "-o",
+        str(tmp_path / "again.safetensors"),
+        "--overwrite",
+    ]
+    assert main(command) == 0
+    write_models(tmp_path, A=model(4))
+    assert main(command) == 2
+    assert "'A.safetensors' has the hash" in capsys.readouterr().err
+    assert main(["plan", 'mean("sub/A.safetensors", B)', "--models", str(tmp_path)]) == 2
+    assert "there is no model 'sub/A.safetensors'" in capsys.readouterr().err
+
+
+def test_plan_says_which_hashes_are_not_checked_yet_and_refuses_known_ones_that_differ(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("CHILLY_HOME", str(tmp_path / "home"))
+    write_models(tmp_path, A=model(1), B=model(2))
+    command = ["plan", 'mean("A.safetensors [00deadbeef]", B)', "--models", str(tmp_path)]
+    assert main([*command, "--json"]) == 0
+    notes = [note for note in json.loads(capsys.readouterr().out)["warnings"] if "hash" in note]
+    assert notes == ["the hash of 'A' is not known yet: it is checked while merging."]
+    (known,) = hash_checkpoints([open_checkpoint(tmp_path / "A.safetensors")])
+    assert main(command) == 2
+    assert f"'A.safetensors' has the hash {known[:10]}, the recipe says 00deadbeef" in capsys.readouterr().err
+    assert main(["plan", f'mean("A.safetensors [{known[:10]}]", B)', "--models", str(tmp_path)]) == 0
+    assert "note: the hash" not in capsys.readouterr().out
 
 
 def test_file_of_another_merger_is_made_again_from_its_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

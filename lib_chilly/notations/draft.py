@@ -119,8 +119,12 @@ class Draft:
         self._fields.append(fields)
         return name
 
-    def option(self, name: str, value: str) -> None:
-        """Set an option of `save(...)`."""
+    def option(self, name: str, value: str, field: str = "") -> None:
+        """Set an option of `save(...)`, to what `field` of the user's text holds."""
+        try:
+            parse_recipe(f"_ = _\nsave({name}={spell_name(value)})")
+        except RecipeError:
+            raise self.error(f"{field} is one line of text, no control characters; here it is {shortened(value)!r}.") from None
         self._options[name] = value
 
     def finish(self) -> Imported:

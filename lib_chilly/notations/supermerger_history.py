@@ -118,7 +118,7 @@ def _options(row: dict[str, str], draft: Draft) -> None:
     if "Reset CLIP ids" in settings:
         draft.option("position_ids", "rebuild")
     if row.get("custom_name", "").strip():
-        draft.option("title", row["custom_name"].strip())
+        draft.option("title", row["custom_name"].strip(), "custom_name")
     if row.get("adjust", "").strip().rstrip(",0"):
         draft.note(
             f"Adjust ({shortened(row['adjust'].strip())}) is not done here: SuperMerger would have changed IN00 and FINAL by it."

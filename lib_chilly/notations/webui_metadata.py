@@ -52,9 +52,9 @@ def _options(recipe: Mapping[str, object], draft: Draft) -> None:
     draft.option("dtype", "fp16" if recipe.get("save_as_half") in (True, "True") else "source")
     vae, title, discarded = (recipe.get(name) for name in ("bake_in_vae", "custom_name", "discard_weights"))
     if isinstance(vae, str) and vae.strip() not in ("", "None"):
-        draft.option("vae", vae.strip())
+        draft.option("vae", vae.strip(), "bake_in_vae")
     if isinstance(title, str) and title.strip():
-        draft.option("title", title.strip())
+        draft.option("title", title.strip(), "custom_name")
     if isinstance(discarded, str) and discarded.strip():
         draft.note(f"the webui would have left out keys that match the expression '{shortened(discarded)}'; here they stay.")
 
