@@ -185,4 +185,7 @@ def _limits(text: str) -> tuple[Fraction, Fraction]:
     match = re.fullmatch(r"(-?\d{1,9}(?:\.\d{1,9})?),(-?\d{1,9}(?:\.\d{1,9})?)", text)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not LOW,HIGH, such as 0.2,0.6")
-    return Fraction(match[1]), Fraction(match[2])
+    low, high = Fraction(match[1]), Fraction(match[2])
+    if low > high:
+        raise argparse.ArgumentTypeError(f"{text!r} has the higher limit first; write the lower one first, such as 0.2,0.6")
+    return low, high

@@ -155,7 +155,8 @@ def _from_other_list(
     split = frozenset(lane for lane, slots in taken.items() if len(slots) > 1)
     notes = [f"the {len(numbers)} numbers are read as {other.title}."]
     if left := [lane for lane, slots in taken.items() if not slots]:
-        notes.append(f"{listed(left)} keep {neutral}: {other.title} has no number for them.")
+        keep, them = ("keeps", "it") if len(left) == 1 else ("keep", "them")
+        notes.append(f"{listed(left)} {keep} {neutral}: {other.title} has no number for {them}.")
     if unused := [slot for slot in other.slots if not any(slot in slots for slots in taken.values())]:
         notes.append(f"the number for {listed(unused)} is left out: no key takes it.")
     return KeyWeights(lanes, neutral, rules, tuple(notes), FineNumbers(other, by_slot, split) if split else None)

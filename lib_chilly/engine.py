@@ -89,6 +89,10 @@ def check_output(plan: Plan, output: Path, overwrite: bool) -> tuple[Path, Path 
     Raises:
         OutputError: it cannot be written, or its name would mislead other programs.
     """
+    if output.name.lower() in SUFFIXES:
+        raise OutputError(
+            f"'{output.name}' is no name for an output, only a suffix, and would be hidden. Name it 'NAME{output.name}'."
+        )
     suffix = output.suffix.lower()
     if plan.is_folder:  # the scheduler's config says there what a .yaml would
         if suffix in SUFFIXES:

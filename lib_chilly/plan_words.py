@@ -110,7 +110,8 @@ def _left_out(maker: JobMaker, jobs: Sequence[KeyJob]) -> list[str]:
         found.append(f"{len(maker.unwanted)} keys are not written, as save(...) says: {_some(maker.unwanted)}.")
     copied = [job.key for job in jobs if job.is_copied and job.lane == NO_LANE and not job.is_companion]
     if copied:
-        found.append(f"{len(copied)} keys without a lane are copied, not merged: {_some(copied)}.")
+        are = "is" if len(copied) == 1 else "are"
+        found.append(f"{counted(len(copied), 'key')} without a lane {are} copied, not merged: {_some(copied)}.")
     if any(job.is_position_ids and job.source is None for job in jobs):
         found.append("position_ids are rebuilt as 0, 1, 2, ...")
     return found

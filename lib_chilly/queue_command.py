@@ -89,7 +89,9 @@ def _carry_out_all(
             facts.append({**fact, "status": "done", **carry_out(job, options, should_stop)})
         except Interrupted:
             done = sum(fact["status"] != "failed" for fact in facts)
-            raise Interrupted(f"stopped; {done} of {len(jobs)} results are there; the same command goes on.") from None
+            raise Interrupted(
+                f"stopped; {done} of {len(jobs)} results are as their recipes say; the same command goes on."
+            ) from None
         except (MergeError, OSError) as error:
             said = queued.placed(error) if isinstance(error, MergeError) else error
             facts.append({**fact, "status": "failed", "error": printable(str(said))})

@@ -59,7 +59,8 @@ class RecordedLibrary(ModelLibrary):
         """The record of a model however it is spelled: in full, else by the last part of its path where that is clear; with its
         suffix first, which may be all that tells it from another."""
         spellings = (split_title(name)[0], without_suffix(name))
-        for form, plain in itertools.product((str, _last_part), spellings):
+        forms: tuple[Callable[[str], str], ...] = (str, _last_part)
+        for form, plain in itertools.product(forms, spellings):
             fitting = [source for source in self.record.sources if form(source.name) == form(plain)]
             if len(fitting) == 1:
                 return fitting[0]

@@ -188,7 +188,7 @@ def test_61_numbers_of_supermerger_reach_the_lanes_of_flux():
     assert found.lanes == {lane: Fraction(number) for lane, number in zip(slots, COUNTED[:61], strict=True)} | {"VAE": 0}
     assert found.notes == (
         "the 61 numbers are read as SuperMerger's Flux list.",
-        "VAE keep 0: SuperMerger's Flux list has no number for them.",
+        "VAE keeps 0: SuperMerger's Flux list has no number for it.",
     )
     keys = known_keys("flux")
     assert {found.of(key, load("flux").lane_of(key)) for key in keys if key.startswith("vae.")} == {(0, None)}

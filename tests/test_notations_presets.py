@@ -45,7 +45,7 @@ def test_list_for_sdxl_beside_one_for_sd1_has_a_name_of_its_own(tmp_path: Path):
 
 def test_spaces_comments_and_lists_for_loras_do_no_harm(tmp_path: Path):
     found = presets_of(tmp_path, f"# mine\nNONE:0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0\nA : {FULL.replace(',', ' , ')}\n")
-    assert list(found) == ["A"] and found["A"].texts == ("0.5",) * 26
+    assert list(found) == ["NONE", "A"] and found["A"].texts == ("0.5",) * 26
 
 
 @pytest.mark.parametrize(
@@ -126,6 +126,30 @@ def test_command_line_finds_presets_in_files(tmp_path: Path, capsys: pytest.Capt
     assert plan["folded"]["IN04"] == {"A": 0.75, "B": 0.25} and "preset" not in plan["recipe"]
     assert main(["plan", recipe, "--models", str(tmp_path)]) == 2
     assert "no preset 'MINE'" in capsys.readouterr().err
+
+
+def test_misspelled_preset_is_answered_with_the_names_of_the_file_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_models(tmp_path, A=model(1), B=model(2))
+    (tmp_path / "mine.tsv").write_text(f"Grad_VX\t{FULL}\nOTHER\t{FULL}\n")
+    for name, said in (("grad_vv", "Did you mean 'Grad_VX'?"), ("zzz", "Known: Grad_VX, OTHER, ")):
+        recipe = f'M = weighted_sum(A, B, alpha=preset("{name}"))'
+        assert main(["plan", recipe, "--models", str(tmp_path), "--presets", str(tmp_path / "mine.tsv")]) == 2
+        assert f"line 1, column 30: there is no preset '{name}'. {said}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("separator", ["\t", ":", ","], ids=["tab", "colon", "comma"])
+def test_line_with_a_wrong_count_of_numbers_is_noted_and_refused_where_it_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], separator: str
+):
+    write_models(tmp_path, A=model(1), B=model(2))
+    path = tmp_path / "mine.txt"
+    path.write_text(f"SHORT{separator}{FULL[4:-4]}\n# note: 1, 2\nSome, prose\nGOOD{separator}{FULL}\nGOOD{separator}1,2\n")
+    arguments = ["--models", str(tmp_path), "--presets", str(path), "--json"]
+    assert main(["plan", 'weighted_sum(A, B, alpha=preset("GOOD"))', *arguments]) == 0
+    notes = json.loads(capsys.readouterr().out)["warnings"]
+    assert f"'{path}' has presets whose count of numbers is none of block weights: 'SHORT' (24)." in notes
+    assert main(["plan", 'weighted_sum(A, B, alpha=preset("SHORT"))', *arguments]) == 2
+    assert f"the preset 'SHORT' of '{path}' has 24 numbers; 26, 25, 20 or 19 were expected" in capsys.readouterr().err
 
 
 def test_rules_with_a_glob_behind_a_lane_mean_keys_of_that_lane_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -197,6 +197,7 @@ def test_config_that_is_in_the_way_is_said_before_the_first_is_carried_out(run: 
         ("..\\up.safetensors", "is no name for a result"),
         (".bashrc", "is no name for a result"),
         ("mix.ckpt", "is no name for a result"),
+        (".safetensors", "is no name for an output"),
         ("first.safetensors", "is made twice"),
         ("x/../first.safetensors", "is no name for a result"),
         ("none/mix.safetensors", "does not exist; create it first"),
@@ -276,7 +277,7 @@ def test_interrupted_queue_keeps_what_is_done_and_goes_on_from_there(run: Run, m
         _, error = process.communicate(timeout=60)
     if process.returncode == 0:
         pytest.fail("the queue was done before it could be interrupted; make its sources larger")
-    assert process.returncode == 130 and "results are there; the same command goes on." in error
+    assert process.returncode == 130 and "results are as their recipes say; the same command goes on." in error
     left = list(files(out))
     assert left and set(left) < set(NAMES)
     code, statuses, _ = queue(run, models, out, path)

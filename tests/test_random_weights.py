@@ -218,7 +218,7 @@ def test_variant_that_cannot_be_written_is_said_before_the_first_is(run: Run, mo
         (RECIPE, ["--variants", "2"], "say --seed N too"),
         (RECIPE, ["--limits", "0,1"], "say --seed N too"),
         ("0.5 * a + 0.5 * b", ["--seed", "1"], "nothing to draw"),
-        (RECIPE, ["--seed", "1", "--limits", "0.6,0.2"], "the lower limit"),
+        (RECIPE, ["--seed", "1", "--limits", "0.6,0.2"], "argument --limits: '0.6,0.2' has the higher limit first"),
         (RECIPE, ["--seed", "1", "--limits", "1e999999999,2"], "is not LOW,HIGH"),
         (RECIPE, ["--seed", "1", "--limits", "1"], "is not LOW,HIGH"),
         (RECIPE, ["--seed", "x"], "invalid int value"),
