@@ -36,6 +36,11 @@ def without_suffix(name: str) -> str:
     )
 
 
+def last_part(name: str) -> str:
+    """What follows the last slash but for that of a folder, which ends its name."""
+    return name[name.rfind("/", 0, -1) + 1 :]
+
+
 class ModelLibrary:
     """The checkpoints below some folders."""
 
@@ -81,7 +86,7 @@ class ModelLibrary:
 
     def _fitting(self, name: str) -> list[Path]:
         plain, claimed = split_title(name)
-        return self._matches(plain) or (self._matches(re.split(r"[/\\]", plain)[-1]) if claimed else [])
+        return self._matches(plain) or (self._matches(last_part(plain.replace("\\", "/"))) if claimed else [])
 
     def _matches(self, plain: str) -> list[Path]:
         wanted = unicodedata.normalize("NFC", plain).replace("\\", "/")

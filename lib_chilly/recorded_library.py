@@ -10,7 +10,7 @@ from pathlib import Path
 from .checkpoint import open_checkpoint
 from .errors import CheckpointError, RecipeError
 from .hashes import hash_checkpoints
-from .models import ModelLibrary, split_title, without_suffix
+from .models import ModelLibrary, last_part, split_title, without_suffix
 from .provenance import Record, RecordedSource
 
 
@@ -59,7 +59,7 @@ class RecordedLibrary(ModelLibrary):
         """The record of a model however it is spelled: in full, else by the last part of its path where that is clear; with its
         suffix first, which may be all that tells it from another."""
         spellings = (split_title(name)[0], without_suffix(name))
-        forms: tuple[Callable[[str], str], ...] = (str, _last_part)
+        forms: tuple[Callable[[str], str], ...] = (str, last_part)
         for form, plain in itertools.product(forms, spellings):
             fitting = [source for source in self.record.sources if form(source.name) == form(plain)]
             if len(fitting) == 1:
@@ -105,8 +105,3 @@ class RecordedLibrary(ModelLibrary):
     @cached_property
     def _paths(self) -> tuple[Path, ...]:
         return tuple(path for _, path in self.files)
-
-
-def _last_part(name: str) -> str:
-    """What follows the last slash but for that of a folder, which ends its name."""
-    return name[name.rfind("/", 0, -1) + 1 :]

@@ -65,6 +65,12 @@ def test_scaled_fp8_without_a_lane_is_written_as_what_it_stands_for(models: Path
     assert written.tolist() == [0.5, 1.0, 2.0]
 
 
+def test_one_key_without_a_lane_is_said_of_one(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    save_file(load_file(models / "a.safetensors") | {"extra.count": torch.tensor([1])}, tmp_path / "u.safetensors")
+    assert main(["plan", "mean(u, u)", "--models", str(tmp_path)]) == 0
+    assert "note: 1 key without a lane is copied, not merged: extra.count." in capsys.readouterr().out
+
+
 def test_change_without_a_ratio_is_null_in_json(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     tensors = load_file(models / "a.safetensors")
     for key in list(tensors):
