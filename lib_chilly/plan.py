@@ -155,9 +155,7 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
     unet_sources = tuple(sources[number] for number in sorted(maker.unet_sources(jobs)))
     contradictions = check_predictions(unet_sources, sources[0].architecture, {job.key for job in jobs}, meant)
     like_it_first = sorted(unet_sources, key=lambda source: meant is not None and source.prediction != meant)
-    sidecar, passed_over = find_sidecar(
-        recipe.option("yaml"), like_it_first or maker.merged, maker.merged, number_of, meant
-    )
+    sidecar, passed_over = find_sidecar(recipe.option("yaml"), like_it_first or maker.merged, maker.merged, number_of, meant)
     plan = Plan(
         recipe=recipe,
         architecture=sources[0].architecture,

@@ -99,17 +99,17 @@ def test_what_plan_and_merge_print_and_write_has_its_schema_s_form(
 
 def test_what_merge_of_variants_prints_has_its_schema_s_form(run: Run, models: Path, tmp_path: Path):
     recipe, options = "weighted_sum(a, b, alpha={*: R})", ["--seed", "1", "--variants", "2", "--models", models]
-    facts = json.loads(run("merge", recipe, *options, "-o", tmp_path / "mix", "--json")[1])
+    facts = json.loads(run("merge", recipe, *options, "-o", tmp_path / "mix.safetensors", "--json")[1])
     assert list(faults(facts, schema("merge"))) == []
     facts["variants"][1]["seconds"] = "1"
     assert list(faults(facts, schema("merge"))) == ["/variants/1/seconds is str"]
 
 
 def test_what_inspect_prints_has_its_schema_s_form(run: Run, models: Path, tmp_path: Path):
-    run("merge", RECIPES[1], "--models", models, "-o", tmp_path / "mix")
+    run("merge", RECIPES[1], "--models", models, "-o", tmp_path / "mix.safetensors")
     other = write_file(tmp_path / "other.safetensors", {"key": model(1)[KEYS[0]]})
     (tmp_path / "bad.ckpt").write_bytes(b"bad")
-    files = [tmp_path / "mix", models / "a.safetensors", other]
+    files = [tmp_path / "mix.safetensors", models / "a.safetensors", other]
     for path in files:
         assert list(faults(json.loads(run("inspect", path, "--json")[1]), schema("inspect"))) == []
     facts = json.loads(run("inspect", *files, tmp_path / "bad.ckpt", "--json")[1])
