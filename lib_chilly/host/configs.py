@@ -50,12 +50,8 @@ def configs_of(architecture: str, title: str, shapes: Shapes) -> dict[str, dict]
 
 def _known(architecture: str) -> dict[str, dict]:
     """Component to the configuration of everybody's models."""
-    files = known_configs("sd1" if architecture == "sd2" else architecture)
-    known = {name.partition("/")[0]: copy.deepcopy(config) for name, config in files.items() if name.endswith("/config.json")}
-    if architecture == "sd2":
-        known["unet"] |= {"use_linear_projection": True, "attention_head_dim": [5, 10, 20, 20]}
-        known["text_encoder"] |= {"hidden_act": "gelu", "num_attention_heads": 16}
-    return known
+    files = known_configs(architecture)
+    return {name.partition("/")[0]: copy.deepcopy(config) for name, config in files.items() if name.endswith("/config.json")}
 
 
 class _Shapes:
