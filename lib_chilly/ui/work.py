@@ -1,0 +1,207 @@
+"""Long work of all pages, in two threads: pictures and measurements in one, saves in the other.
+
+Newest wins: a new job in the lane of a page stops the older one there. Pages take turns, and so do the jobs of one page, a piece at a
+time; what is new comes first.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import Interrupted, MergeError
+from .job import DONE, FAILED, STOPPED, WORKING, Do, Job, forgotten
+from .problem import FieldError, problem_of
+
+PICTURES, SAVES = "pictures", "saves"
+_OVERTAKEN = "stopped, since something newer was asked for."
+_STOPPED = "stopped."
+_MOST_AT_ONCE = 100
+"""Jobs that one poll may ask for."""
+
+
+class Work:
+    """The jobs.
+
+    Args:
+        kept, kept_bytes: how many jobs that are over are kept for pages that ask again, and how large they may be together.
+        most_waiting: jobs of one page that are not over.
+        most_pages: pages that have such jobs.
+    """
+
+    def __init__(self, kept: int = 100, kept_bytes: int = 256 << 20, most_waiting: int = 32, most_pages: int = 64):
+        self._kept, self._kept_bytes, self._most_waiting, self._most_pages = kept, kept_bytes, most_waiting, most_pages
+        self._changed = threading.Condition()
+        self._threads: dict[str, threading.Thread] = {}
+        self._jobs: dict[int, tuple[str, Job]] = {}
+        self._running: set[int] = set()
+        self._turns: dict[str, int] = {}
+        self._numbers = self._clock = 0
+        self._is_closed = False
+
+    def start(
+        self,
+        page: str,
+        kind: str,
+        do: Do | None,
+        *,
+        lane: str | None = None,
+        thread: str = PICTURES,
+        pictures: Sequence[dict[str, Any]] = (),
+    ) -> dict[str, Any]:
+        """A new job, as a reply.
+
+        Args:
+            do: None where everything is there already.
+            lane: what is new in it stops what is older; None stands in nobody's way.
+            thread: PICTURES or SAVES.
+            pictures: what the job has from the beginning.
+
+        Raises:
+            MergeError: too much waits already.
+        """
+        with self._changed:
+            if lane is not None:
+                for _, job in list(self._jobs.values()):
+                    if (job.page, job.lane) == (page, lane) and not job.is_over:
+                        self._stop(job, _OVERTAKEN)
+            if do is not None:
+                self._check_room(page)
+            self._numbers += 1
+            job = Job(self._numbers, page, kind, lane, do)
+            for picture in pictures:
+                job.add(picture)
+            self._jobs[job.number] = thread, job
+            if do is None:
+                self._forget()
+            elif thread not in self._threads:
+                self._threads[thread] = threading.Thread(target=self._run, args=(thread,), name=f"chilly-{thread}", daemon=True)
+                self._threads[thread].start()
+            self._changed.notify_all()
+            return job.reply()
+
+    def poll(self, page: str, wanted: object) -> list[dict[str, Any]]:
+        """How far jobs are, with those of their pictures that the page has not seen.
+
+        Args:
+            wanted: `[{"job": number, "seen": pictures that the page has}]` as the page sent it.
+        """
+        if not isinstance(wanted, list) or len(wanted) > _MOST_AT_ONCE or not all(isinstance(each, dict) for each in wanted):
+            raise FieldError(
+                f"'jobs' is a list of at most {_MOST_AT_ONCE} entries, each with a job and what was seen of it.", "jobs"
+            )
+        asked = [(_number(each.get("job"), "job"), _number(each.get("seen", 0), "seen")) for each in wanted]
+        with self._changed:
+            found = [(number, seen, self._find(page, number)) for number, seen in asked]
+            return [job.reply(seen) if job else forgotten(number) for number, seen, job in found]
+
+    def stop(self, page: str, number: object) -> dict[str, Any]:
+        """Stop a job; what is being done ends at its next step."""
+        wanted = _number(number, "job")
+        with self._changed:
+            job = self._find(page, wanted)
+            if job is not None and not job.is_over:
+                self._stop(job, _STOPPED)
+                self._forget()
+            return job.reply() if job else forgotten(wanted)
+
+    def jobs_of(self, page: str) -> list[dict[str, Any]]:
+        """All jobs of a page, without their pictures."""
+        with self._changed:
+            return [job.reply() for _, job in self._jobs.values() if job.page == page]
+
+    def picture(self, page: str, number: object, name: object) -> dict[str, Any] | None:
+        """The picture of that id that a job has made; None where it is no longer there."""
+        with self._changed:
+            job = self._find(page, _number(number, "job"))
+            return next((picture for picture in job.pictures if picture.get("id") == name), None) if job else None
+
+    def close(self, seconds: float = 10.0) -> bool:
+        """Stop everything and wait for the threads; whether they have ended in that time."""
+        with self._changed:
+            self._is_closed = True
+            for _, job in self._jobs.values():
+                if not job.is_over:
+                    self._stop(job, _STOPPED)
+            self._changed.notify_all()
+        until = time.monotonic() + seconds
+        for thread in self._threads.values():
+            thread.join(max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads.values())
+
+    # ---- all below is called with the lock held, but for what a job does ----
+
+    def _check_room(self, page: str) -> None:
+        if self._is_closed:
+            raise MergeError("the program is ending; nothing new is begun.")
+        pages = [job.page for _, job in self._jobs.values() if not job.is_over]
+        if pages.count(page) >= self._most_waiting or (page not in pages and len(set(pages)) >= self._most_pages):
+            raise MergeError("too much is waiting to be done already. Wait until some of it is done, or stop it.")
+
+    def _find(self, page: str, number: int) -> Job | None:
+        job = self._jobs.get(number, ("", None))[1]
+        return job if job is not None and job.page == page else None
+
+    def _stop(self, job: Job, why: str) -> None:
+        """End a job that no thread is at; tell it to the thread otherwise."""
+        job.progress.cancelled = True
+        if job.number not in self._running:
+            job.progress.text = why
+            job.end(STOPPED)
+
+    def _forget(self) -> None:
+        """Let go of the oldest jobs that are over, but never of the newest of them."""
+        over = [job for _, job in self._jobs.values() if job.is_over]
+        held = sum(job.size_bytes for job in over)
+        for count, job in zip(range(len(over), 1, -1), over, strict=False):
+            if count > self._kept or held > self._kept_bytes:
+                held -= job.size_bytes
+                del self._jobs[job.number]
+        pages = {job.page for _, job in self._jobs.values()}
+        self._turns = {page: turn for page, turn in self._turns.items() if page in pages}
+
+    def _next(self, thread: str) -> Job | None:
+        """Whose turn it is: the page's that had none for longest, and of its jobs the one of which that holds."""
+        ready = [job for its, job in self._jobs.values() if its == thread and not job.is_over]
+        return min(ready, key=lambda job: (self._turns.get(job.page, 0), job.turn, job.number), default=None)
+
+    def _run(self, thread: str) -> None:
+        """What a thread does until the end."""
+        while True:
+            with self._changed:
+                while (job := self._next(thread)) is None:
+                    if self._is_closed:
+                        return
+                    self._changed.wait()
+                self._clock += 1
+                self._turns[job.page] = job.turn = self._clock
+                self._running.add(job.number)
+                job.state = WORKING
+            state, problem = _advance(job)
+            with self._changed:
+                self._running.discard(job.number)
+                if state == STOPPED or (state == WORKING and job.progress.cancelled):
+                    job.progress.text = _STOPPED
+                    job.end(STOPPED)
+                elif state != WORKING:
+                    job.end(state, problem)
+                self._forget()
+            del job  # its pictures may be large, and the next one may be long in coming
+
+
+def _advance(job: Job) -> tuple[str, dict[str, Any] | None]:
+    """Do a job's next piece: its state after that, and what went wrong."""
+    try:
+        return (WORKING if job.advance() else DONE), None
+    except Interrupted:
+        return STOPPED, None
+    except BaseException as error:  # whatever it is, this thread has other work to do
+        return FAILED, problem_of(error, job.kind)
+
+
+def _number(value: object, field: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise FieldError(f"'{field}' is a whole number, 0 or more.", field)
+    return value
