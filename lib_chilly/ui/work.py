@@ -1,7 +1,7 @@
 """Long work of all pages, in two threads: pictures and measurements in one, saves in the other.
 
-Newest wins: a new job in the lane of a page stops the older one there. Pages take turns, and so do the jobs of one page, a piece at a
-time; what is new comes first.
+Newest wins: a new job in the lane of a page stops the older one there. Pages take turns, and so do the jobs of one page, a piece
+at a time; what is new comes first.
 """
 
 from __future__ import annotations
