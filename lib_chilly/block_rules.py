@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from .architecture import Architecture, known_keys
-from .errors import RecipeError
+from .errors import Instead, RecipeError
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def _glob_rule(pattern: str, value: Fraction, architecture: Architecture) -> Key
     if not any(keys.fullmatch(key) for key in known_keys(architecture.name)):
         near = difflib.get_close_matches(pattern, known_keys(architecture.name), 1, 0.7)
         hint = f" Did you mean '{near[0]}'?" if near else " Parts between dots may be '*'."
-        raise RecipeError(f"'{pattern}' matches no key of {architecture.title}.{hint}")
+        instead = tuple(Instead(pattern, each, False) for each in near)
+        raise RecipeError(f"'{pattern}' matches no key of {architecture.title}.{hint}", instead=instead)
     return KeyRule(None, keys, pattern, value)
 
 
@@ -75,13 +76,18 @@ def key_glob(pattern: str) -> re.Pattern[str]:
 
 def _no_such(text: str, architecture: Architecture) -> RecipeError:
     others = [lane for lane in architecture.lanes if lane not in architecture.slots]
-    near = difflib.get_close_matches(text.upper(), architecture.lanes, 1) or difflib.get_close_matches(
-        text, architecture.classes, 1
+    padded = re.sub(r"(?<=[A-Z])(\d)(?!\d)", r"0\1", text.upper())  # IN4 is IN04
+    near = (
+        [padded]
+        if lanes_of(padded, architecture)
+        else difflib.get_close_matches(text.upper(), architecture.lanes, 1)
+        or difflib.get_close_matches(text, architecture.classes, 1)
     )
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return RecipeError(
         f"'{text}' is not in {architecture.title}, which has {', '.join(slot_runs(architecture))}, {listed(others)}, "
-        f"and the key classes {listed(architecture.classes)}.{hint}"
+        f"and the key classes {listed(architecture.classes)}.{hint}",
+        instead=tuple(Instead(text, each, False) for each in near),
     )
 
 

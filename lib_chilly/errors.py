@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 _EXCERPT_WIDTH = 160
 
@@ -48,22 +49,51 @@ class UnseenText(str):
         return self.places[max(0, index - 1)][1] if self.places else ""
 
 
+@dataclass(frozen=True)
+class Instead:
+    """What was meant by a word of a recipe.
+
+    Attributes:
+        wrong: the word, without quotes.
+        right: the word that was meant, or a text of several.
+        is_name: whether `right` is a name, to be put in quotes where it needs them.
+    """
+
+    wrong: str
+    right: str
+    is_name: bool = True
+
+
 class RecipeError(MergeError):
     """A recipe says something that cannot be done.
 
     With `text` and `position` (an offset into it) the message names line and column and shows the place
     with a caret; in an UnseenText it names what the place was made from.
+
+    Args:
+        fault: one word for what is wrong, where a program can mend it: "syntax", "bracket", "quotes", "nameless", "twice",
+            "later" or "sum".
+        instead: what the user may have meant.
     """
 
-    def __init__(self, message: str, text: str | None = None, position: int | None = None):
+    def __init__(
+        self,
+        message: str,
+        text: str | None = None,
+        position: int | None = None,
+        *,
+        fault: str = "",
+        instead: tuple[Instead, ...] = (),
+    ):
         self.message = message
         self.text = text
         self.position = position
+        self.fault, self.instead = fault, instead
         super().__init__(message if text is None or position is None else self._with_excerpt())
 
     def at(self, text: str, position: int | None) -> RecipeError:
         """The same error, shown at a place in `text`."""
-        return RecipeError(self.message, text, position)
+        return RecipeError(self.message, text, position, fault=self.fault, instead=self.instead)
 
     def _with_excerpt(self) -> str:
         assert self.text is not None and self.position is not None

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .diffusers_folder import REST, is_diffusers_folder
-from .errors import RecipeError
+from .errors import Instead, RecipeError
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth")
 _TITLE = re.compile(r"(?P<name>.*\S)\s*\[(?P<hash>[0-9a-fA-F]{8,64})\]")
@@ -78,10 +78,15 @@ class ModelLibrary:
             listed = ", ".join(f"'{path}'" for path in matches)
             raise RecipeError(
                 f"'{plain}' fits {len(matches)} files: {listed}. Write the suffix, or the folder as in \"folder/name.suffix\"; "
-                'a diffusers folder is "name/".'
+                'a diffusers folder is "name/".',
+                instead=tuple(Instead(name, given) for given, path in self.files if path in matches),
             )
         if not matches:
-            raise RecipeError(f"there is no model '{plain}' in {self._where()}.{self._nearest(plain)}")
+            near = self._nearest(plain)
+            said = f" Did you mean '{near}'?" if near else self._listed()
+            raise RecipeError(
+                f"there is no model '{plain}' in {self._where()}.{said}", instead=(Instead(name, near),) if near else ()
+            )
         return matches[0]
 
     def _fitting(self, name: str) -> list[Path]:
@@ -103,12 +108,17 @@ class ModelLibrary:
         return ", ".join(f"'{folder}'" for folder in self.folders)
 
     def _nearest(self, plain: str) -> str:
-        stems = sorted({without_suffix(relative) for relative, _ in self.files})
+        """The known name that is nearest; empty where none is near."""
         # By its last part too: a file in a sub-folder is mostly named without it.
-        spellings = {part.lower(): stem for stem in reversed(stems) for part in (stem.rpartition("/")[2], stem)}
+        spellings = {part.lower(): stem for stem in reversed(self._stems()) for part in (stem.rpartition("/")[2], stem)}
         near = difflib.get_close_matches(plain.lower(), spellings, 1)
-        if near:
-            return f" Did you mean '{spellings[near[0]]}'?"
+        return spellings[near[0]] if near else ""
+
+    def _stems(self) -> list[str]:
+        return sorted({without_suffix(relative) for relative, _ in self.files})
+
+    def _listed(self) -> str:
+        stems = self._stems()
         return f" It has {', '.join(stems[:8])}{' and more' if len(stems) > 8 else ''}." if stems else " It holds no checkpoints."
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .architecture import Architecture, NumberList, known_keys, load
 from .block_rules import listed, slot_runs
-from .errors import RecipeError
+from .errors import Instead, RecipeError
 
 Numbers = tuple[Fraction, ...]
 
@@ -94,7 +94,7 @@ def _preset(name: str) -> Numbers:
     if name not in presets():
         near = difflib.get_close_matches(name.upper(), presets(), 1)
         hint = f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(presets())}."
-        raise RecipeError(f"there is no preset '{name}'.{hint}")
+        raise RecipeError(f"there is no preset '{name}'.{hint}", instead=tuple(Instead(name, each) for each in near))
     return presets()[name]
 
 

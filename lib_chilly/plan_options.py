@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .errors import RecipeError
+from .errors import Instead, RecipeError
 from .expression import spell_name
 from .key_job import KeyJob
 from .output_dtypes import COMPONENT_OPTIONS, OUTPUT_DTYPES, default_of, wanted_dtypes
 from .prediction import EPSILON, V
 from .recipe import Recipe
+from .recipe_check import meant
 from .recipe_text import parse_recipe
 from .sources import Source, source_called
 
@@ -53,7 +54,8 @@ def effective(recipe: Recipe) -> Recipe:
     """Check the save options, write out what is in effect, leave out what says nothing."""
     for name, value in recipe.save:
         if value not in CHOICES.get(name, (value,)):
-            raise RecipeError(f"save option '{name}' is one of {', '.join(CHOICES[name])}; here it is '{value}'.")
+            message = f"save option '{name}' is one of {', '.join(CHOICES[name])}; here it is '{value}'."
+            raise RecipeError(message, instead=meant(value, CHOICES[name]))
         if name == "on_nan" and value != "stop" and not value.startswith("take:"):
             raise RecipeError(f"save option 'on_nan' is 'stop' or 'take:MODEL'; here it is '{value}'.")
     step = recipe.result
@@ -84,7 +86,8 @@ def replacing_source(recipe: Recipe, sources: list[Source], number_of: Mapping[s
     number = source_called(name, sources, number_of)
     if number is None:
         names = ", ".join(source.name for source in sources)
-        raise RecipeError(f"on_nan takes '{name}', which is no model of this recipe: {names}.")
+        instead = tuple(Instead(choice, f"take:{each.right}") for each in meant(name, (source.name for source in sources)))
+        raise RecipeError(f"on_nan takes '{name}', which is no model of this recipe: {names}.", instead=instead)
     return number
 
 

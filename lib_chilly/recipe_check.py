@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 from .blocks import BlockWeights, Preset
-from .errors import RecipeError
+from .errors import Instead, RecipeError
 from .expression import (
     Binary,
     Call,
@@ -68,11 +68,11 @@ class Checker:
             return
         total = self.sums[line.name] = self.total(line.expression)
         if total not in (0, 1):
-            raise self._error(
+            message = (
                 f"the coefficients of '{line.name}' add to {_shown(total)}: a model needs 1, a delta 0. "
-                f"Change the numbers, or write free_sum({_short(line.expression)}) if you mean it.{_minus_hint(line.expression)}",
-                line.expression,
+                f"Change the numbers, or write free_sum({_short(line.expression)}) if you mean it.{_minus_hint(line.expression)}"
             )
+            raise RecipeError(message, self.text, line.expression.position, fault="sum")
 
     def number(self, node: Node) -> Fraction:
         """The exact value of an expression of numbers and constants; RecipeError for anything else."""
@@ -83,7 +83,7 @@ class Checker:
         if isinstance(node, Negative):
             return -self.number(node.operand)
         if not isinstance(node, Binary):
-            raise self._error(f"'{_short(node)}' is no number.{self._name_hint(node)}", node)
+            raise self._error(f"'{_short(node)}' is no number.", node, node)
         left, right = self.number(node.left), self.number(node.right)
         if node.operator == "/":
             return self._bounded(left / self._divisor(node.right), node)
@@ -124,23 +124,27 @@ class Checker:
         defaults = get_method(node.method).parameters.items()
         return {name: given.get(name, BlockWeights(Fraction(str(default)))) for name, (_, default) in defaults}
 
-    def _error(self, message: str, node: Node) -> RecipeError:
-        return RecipeError(message, self.text, node.position)
+    def _error(self, message: str, node: Node, names: Node | None = None) -> RecipeError:
+        """An error at `node`; with what the names in `names` may have meant, which stand where a number could."""
+        hint, instead = self._meant_number(names) if names else ("", ())
+        return RecipeError(message + hint, self.text, node.position, instead=instead)
 
-    def _name_hint(self, node: Node) -> str:
-        """What a name that stands where a number could may have meant: `1-ratio`, or a constant's name misspelt."""
+    def _meant_number(self, node: Node) -> tuple[str, tuple[Instead, ...]]:
+        """`1-ratio` is one name; or a constant's name is misspelt."""
         models = [part.name for part in walk(node) if isinstance(part, ModelRef)]
         if {"R", "U", "X"} & {*models, *(part.method for part in walk(node) if isinstance(part, Call))}:
             return (
                 " As a random weight it needs a seed: --seed N of plan or merge. A queue takes numbers only: "
-                "draw them first, './chilly plan RECIPE --seed N' shows them."
+                "draw them first, './chilly plan RECIPE --seed N' shows them.",
+                (),
             )
         for name in models:
             for left, right in ((name[: dash.start()], name[dash.end() :]) for dash in re.finditer("-", name)):
                 if all(side in self.constants or is_number_text(side) for side in (left, right)):
-                    return f" '{name}' is one name: a minus has spaces around it, '{left} - {right}'."
-        near = ((name, difflib.get_close_matches(name, self.constants, 1)) for name in models)
-        return next((f" Did you mean '{found[0]}' by '{name}'?" for name, found in near if found), "")
+                    instead = Instead(name, f"{left} - {right}", False)
+                    return f" '{name}' is one name: a minus has spaces around it, '{instead.right}'.", (instead,)
+        near = (Instead(name, each) for name in models for each in difflib.get_close_matches(name, self.constants, 1))
+        return next(((f" Did you mean '{each.right}' by '{each.wrong}'?", (each,)) for each in near), ("", ()))
 
     def _divisor(self, node: Node) -> Fraction:
         divisor = self.number(node)
@@ -164,17 +168,15 @@ class Checker:
         if node.operator in "+-":
             for side in (left, right):
                 if is_number(side):
-                    message = f"'{_short(side)}' is a number and cannot be added to a model.{self._name_hint(node)}"
-                    raise self._error(message, side)
+                    raise self._error(f"'{_short(side)}' is a number and cannot be added to a model.", side, node)
             total = self.total(left) + (self.total(right) if node.operator == "+" else -self.total(right))
         elif node.operator == "/":
             if not is_number(right):
-                raise self._error(f"'{_short(right)}' is a model; only a number may divide.{self._name_hint(right)}", right)
+                raise self._error(f"'{_short(right)}' is a model; only a number may divide.", right, right)
             total = self.total(left) / self._divisor(right)
         else:
             if not is_number(left) and not is_number(right):
-                hint = self._name_hint(node)
-                raise self._error(f"two models cannot be multiplied; one side of '*' is a number.{hint}", right)
+                raise self._error("two models cannot be multiplied; one side of '*' is a number.", right, node)
             number, model = (left, right) if is_number(left) else (right, left)
             total = self.number(number) * self.total(model)
         return self._bounded(total, node)
@@ -199,7 +201,7 @@ class Checker:
         for name, value in node.parameters:
             if name not in method.parameters:
                 message = f"{node.method} has no parameter '{name}': {method.signature()}.{nearest(name, method.parameters)}"
-                raise self._error(message, value)
+                raise RecipeError(message, self.text, value.position, instead=meant(name, method.parameters))
             if name in seen:
                 raise self._error(f"{node.method} is given '{name}' twice.", value)
             seen.add(name)
@@ -210,9 +212,14 @@ class Checker:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that proposes the known name nearest to `name`, with a space before it; empty where none is near."""
+    return "".join(f" Did you mean '{each.right}'?" for each in meant(name, known))
+
+
+def meant(name: str, known: Iterable[str]) -> tuple[Instead, ...]:
+    """The known name nearest to `name`, as one thing to write instead; none where none is near."""
     names = list(known)
     near = [each for each in names if each.casefold() == name.casefold()] or difflib.get_close_matches(name, names, 1)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    return tuple(Instead(name, each) for each in near[:1])
 
 
 def _described(total: Fraction) -> str:

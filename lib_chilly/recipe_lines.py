@@ -49,15 +49,17 @@ def statements(text: str) -> Iterator[tuple[int, str]]:
         piece, index = match[0], match.start()
         if piece.startswith('"'):
             if not STRING.fullmatch(piece):
-                raise RecipeError("these quotes are never closed; '\\\"' inside quotes is a quote itself.", text, index)
+                raise RecipeError(
+                    "these quotes are never closed; '\\\"' inside quotes is a quote itself.", text, index, fault="quotes"
+                )
         elif piece in _BRACKETS.values():
             opened.append((piece, index))
         elif piece in _BRACKETS:
             if not opened or opened.pop()[0] != _BRACKETS[piece]:
-                raise RecipeError(f"'{piece}' closes nothing that stands open here.", text, index)
+                raise RecipeError(f"'{piece}' closes nothing that stands open here.", text, index, fault="bracket")
         elif not opened:
             if blanked[start:index].strip():
                 yield start, blanked[start:index]
             start = index + 1
     if opened:
-        raise RecipeError(f"'{opened[-1][0]}' is never closed.", text, opened[-1][1])
+        raise RecipeError(f"'{opened[-1][0]}' is never closed.", text, opened[-1][1], fault="bracket")

@@ -7,7 +7,7 @@ import re
 from .errors import RecipeError
 from .expression import NAME_CHARACTERS, Call, Constant, ModelRef, Number, StepRef
 from .recipe import SAVE_OPTIONS, Recipe
-from .recipe_check import nearest
+from .recipe_check import meant, nearest
 
 Options = dict[str, tuple[str, int]]
 """Name to (text, position of the text)."""
@@ -25,7 +25,7 @@ def read_save(text: str, node: Call) -> Options:
     for name, value in node.parameters:
         if name not in SAVE_OPTIONS:
             known = f"{nearest(name, SAVE_OPTIONS)} Known: {', '.join(SAVE_OPTIONS)}."
-            raise RecipeError(f"save has no option '{name}'.{known}", text, value.position)
+            raise RecipeError(f"save has no option '{name}'.{known}", text, value.position, instead=meant(name, SAVE_OPTIONS))
         if not isinstance(value, (ModelRef, StepRef, Constant, Number)):
             raise RecipeError(f"save option '{name}' takes one word or a text in double quotes.", text, value.position)
         if name in options:
@@ -39,7 +39,7 @@ def check_saved_step(recipe: Recipe, options: Options) -> None:
     name, position = options.get("step", ("", 0))
     if name and name not in recipe.steps:
         message = f"there is no step '{name}'.{nearest(name, recipe.steps)} Steps: {', '.join(recipe.steps)}."
-        raise RecipeError(message, recipe.text, position)
+        raise RecipeError(message, recipe.text, position, instead=meant(name, recipe.steps))
 
 
 def _as_typed(text: str, number: Number) -> str:

@@ -50,7 +50,7 @@ def parse_recipe(text: str, draw: Draw | None = None) -> Recipe:
     found = list(statements(text))
     for start, statement in found:
         refuse_possessive(text, start, statement)
-        target, node = TreeReader(text, start, checker.constants, checker.sums).read(_parse_statement(text, start, statement))
+        target, node = read_statement(start, statement, checker)
         if isinstance(node, Call) and node.method == "save" and target is None:
             if save is not None:
                 raise RecipeError("save(...) stands once. Put all options into one.", text, node.position)
@@ -60,7 +60,7 @@ def parse_recipe(text: str, draw: Draw | None = None) -> Recipe:
             _refuse_nameless(text, start, found)
             target = ModelRef("result", start)
         node = draw(target.name, node, checker) if draw else node
-        line, note = _line(statement, target, node, checker)
+        line, note = read_line(statement, target, node, checker)
         checker.add(line)
         notes += [note] if note else []
         lines.append(line)
@@ -72,6 +72,12 @@ def parse_recipe(text: str, draw: Draw | None = None) -> Recipe:
     _check_order(recipe)
     _check_result(recipe, checker)
     return recipe
+
+
+def read_statement(start: int, statement: str, above: Checker) -> tuple[ModelRef | None, Node]:
+    """(what stands left of `=`, the expression) of one statement that begins at `start`; RecipeError where it makes no sense."""
+    tree = _parse_statement(above.text, start, statement)
+    return TreeReader(above.text, start, above.constants, above.sums).read(tree)
 
 
 @functools.cache
@@ -86,7 +92,7 @@ def _parse_statement(text: str, start: int, statement: str) -> lark.Tree:
     except lark.exceptions.UnexpectedToken as error:
         at_end = error.token.type == "$END"
         offset = len(statement.rstrip()) if at_end else error.token.start_pos or 0
-        raise RecipeError(_misread(statement, offset, at_end, error.expected), text, start + offset) from None
+        raise RecipeError(_misread(statement, offset, at_end, error.expected), text, start + offset, fault="syntax") from None
 
 
 def _misread(statement: str, offset: int, at_end: bool, expected: set[str]) -> str:
@@ -126,13 +132,13 @@ def _refuse_nameless(text: str, start: int, found: Sequence[tuple[int, str]]) ->
     others = [other for offset, other in found if offset != start and not re.match(r"\s*save\s*\(", other)]
     if others:
         position = start + len(text[start:]) - len(text[start:].lstrip())
-        raise RecipeError("this expression has no name. Write 'NAME = ...'.", text, position)
+        raise RecipeError("this expression has no name. Write 'NAME = ...'.", text, position, fault="nameless")
 
 
-def _line(statement: str, target: ModelRef, node: Node, above: Checker) -> tuple[Line, str | None]:
+def read_line(statement: str, target: ModelRef, node: Node, above: Checker) -> tuple[Line, str | None]:
     """The line that a statement stands for, and a note where `+` was read as a mean."""
     if target.name in above.constants or target.name in above.sums:
-        raise RecipeError(f"'{target.name}' is defined twice.", above.text, target.position)
+        raise RecipeError(f"'{target.name}' is defined twice.", above.text, target.position, fault="twice")
     operands = _plain_sum(node, STRING.sub("", statement), above)
     if operands is None:
         return Line(target.name, node, is_numeric(node), target.position), None
@@ -161,9 +167,8 @@ def _check_order(recipe: Recipe) -> None:
         for node in walk(line.expression):
             if isinstance(node, ModelRef) and place.get(node.name, index) > index:
                 number = recipe.text.count("\n", 0, recipe.lines[place[node.name]].position) + 1
-                raise RecipeError(
-                    f"'{node.name}' is defined on line {number}, below its use. Move that line up.", recipe.text, node.position
-                )
+                message = f"'{node.name}' is defined on line {number}, below its use. Move that line up."
+                raise RecipeError(message, recipe.text, node.position, fault="later")
 
 
 def _check_result(recipe: Recipe, checker: Checker) -> None:

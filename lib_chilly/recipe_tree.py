@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from . import expression as nodes
-from .errors import RecipeError
+from .errors import Instead, RecipeError
 from .expression import (
     LONGEST_NUMBER,
     Binary,
@@ -49,7 +49,7 @@ class TreeReader:
             return self._unquoted(token, position), position
         if not is_bare_name(token):
             hint = sign_hint(token) or "Put it in double quotes."
-            raise RecipeError(f"'{shortened(token)}' is no name. {hint}", self.text, position)
+            raise RecipeError(f"'{shortened(token)}' is no name. {hint}", self.text, position, fault="syntax")
         return str(token), position
 
     def node(self, tree: Any) -> Node:
@@ -95,7 +95,9 @@ class TreeReader:
             value = Fraction(str(token))
             if len(nodes.spell_number(value)) <= LONGEST_NUMBER:
                 return Number(value, position)
-        raise RecipeError(f"the number '{shortened(token, 20)}' has more than {LONGEST_NUMBER} digits.", self.text, position)
+        rounded = Instead(str(token), f"{float(token):.15g}", False)
+        message = f"the number '{shortened(token, 20)}' has more than {LONGEST_NUMBER} digits."
+        raise RecipeError(message, self.text, position, instead=(rounded,))
 
     def call(self, tree: Any) -> Node:
         method, *arguments = tree.children

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any
 
-from .errors import RecipeError
+from .errors import Instead, RecipeError
 
 
 class Kind(enum.Enum):
@@ -166,7 +166,8 @@ def get_method(name: str) -> MergeMethod:
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise RecipeError(f"there is no merge method '{name}'.{hint} Known: {', '.join(known)}.")
+        instead = tuple(Instead(name, each) for each in near)
+        raise RecipeError(f"there is no merge method '{name}'.{hint} Known: {', '.join(known)}.", instead=instead)
     return known[name]
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from .architecture import VAE_ALONE, Architecture, detect
 from .checkpoint import Checkpoint, TensorInfo, open_checkpoint
-from .errors import ArchitectureError, CheckpointError, RecipeError
-from .expression import ModelRef
+from .errors import ArchitectureError, CheckpointError, Instead, RecipeError
+from .expression import ModelRef, spell_name
 from .models import ModelLibrary, split_title, without_suffix
 from .prediction import UNKNOWN, prediction_of
 from .recipe import Recipe
@@ -228,9 +228,13 @@ def _refuse_hidden_minus(model: ModelRef, recipe: Recipe, library: ModelLibrary)
                 f"there is no model '{model.name}'; a minus between operands has spaces around it: '{left} - {right}'.",
                 recipe.text,
                 model.position,
+                instead=(Instead(model.name, f"{spell_name(left)} - {spell_name(right)}", False),),
             )
 
 
 def _with_step_hint(error: RecipeError, model: ModelRef, recipe: Recipe) -> RecipeError:
     near = [name for name in recipe.steps if name.lower() == model.name.lower() and name != model.name]
-    return RecipeError(f"{error.message} There is a step '{near[0]}'.") if near else error
+    if not near:
+        return error
+    instead = (Instead(model.name, near[0]), *error.instead)
+    return RecipeError(f"{error.message} There is a step '{near[0]}'.", instead=instead)
