@@ -1,0 +1,108 @@
+// The saves of this page, one line each: progress with Stop, then the report with its hash, or what went wrong.
+(() => {
+  "use strict";
+  const chilly = (window.chilly ??= {});
+  const save = (chilly.saving ??= {});
+  const CHECK = "M2 7l3.2 3.2L11.4 3.6";
+
+  /** Puts a save's line into the list and follows the job to its end. */
+  save.watch = (job, list, { facts = null, text = "" } = {}) => {
+    const line = chilly.el("div", { class: "chilly-saved", tabindex: "-1" });
+    const name = facts?.file || job.report?.file || "File";
+    const rate = speed(facts?.bytes || 0);
+    list.append(line);
+    const bar = progress(line, job, name);
+    chilly.job({ ...job, state: "waiting" }, (now) => {
+      if (now.state === "waiting" || now.state === "working") return bar(now, rate(now.share || 0));
+      ended(line, now, name, text);
+      save.refresh();
+    });
+    line.scrollIntoView({ block: "nearest" });
+  };
+
+  /** Bytes written and bytes per second, from the share of a file whose size is known. */
+  function speed(bytes) {
+    const began = performance.now();
+    let first = null;
+    return (share) => {
+      if (!bytes || !share) return "";
+      first ??= share;
+      const seconds = (performance.now() - began) / 1000;
+      const rate = seconds > 0.5 && share > first ? `, ${chilly.bytes(((share - first) * bytes) / seconds)}/s` : "";
+      return `${chilly.bytes(share * bytes)} of ${chilly.bytes(bytes)}${rate}`;
+    };
+  }
+
+  const button = (text, act) => chilly.el("button", { class: "chilly-btn chilly-btn-s", type: "button", onclick: (event) => act(event.target) }, text);
+
+  function progress(line, job, name) {
+    const el = chilly.el;
+    const note = el("span", { class: "chilly-note" });
+    const track = el("div", { class: "chilly-prog", role: "progressbar", "aria-label": `Saving ${name}`, "aria-valuemin": "0", "aria-valuemax": "100" }, el("i", {}));
+    const stop = button("Stop", () => chilly.ask("stop", { job: job.job }).catch((error) => chilly.say(error.message)));
+    stop.setAttribute("aria-label", `Stop saving ${name}`);
+    const state = el("span", { class: "chilly-chip" }, "Waiting");
+    line.replaceChildren(state, el("strong", {}, name), note, el("span", { class: "chilly-row" }, stop), track);
+    return (now, rate) => {
+      const percent = Math.round((now.share || 0) * 100);
+      state.textContent = now.state === "waiting" ? "Waiting" : "Saving";
+      note.textContent = [now.text, rate].filter(Boolean).join(". ");
+      track.setAttribute("aria-valuenow", String(percent));
+      track.firstChild.style.setProperty("--v", `${percent}%`);
+    };
+  }
+
+  function ended(line, job, name, text) {
+    const held = line.contains(document.activeElement);
+    if (job.state === "done" && job.report) saved(line, job.report, text);
+    else failed(line, job, name);
+    if (held) line.focus();
+  }
+
+  function saved(line, report, text) {
+    const el = chilly.el;
+    const seconds = `${report.seconds < 10 ? report.seconds.toFixed(1) : Math.round(report.seconds)} s`;
+    const checked = report.checked ? "Read back and checked. " : "";
+    const note = `${chilly.bytes(report.bytes)} in ${seconds}. ${checked}The recipe is inside the file.`;
+    const chip = el("span", { class: "chilly-chip chilly-chip-ok" }, chilly.icon(CHECK), "Saved");
+    const hash = button(report.short_hash || (report.sha256 || "").slice(0, 10), (one) => copied(one, report.sha256));
+    hash.classList.add("chilly-hash");
+    hash.title = `sha256 ${report.sha256}`;
+    hash.setAttribute("aria-label", `Copy the hash ${report.short_hash || ""}`);
+    const acts = [hash];
+    if (text) acts.push(button("Copy recipe", (one) => copied(one, text)));
+    if (report.can_load) acts.push(button("Load it now", (one) => load(one, report)));
+    acts.push(button("Dismiss", () => line.remove()));
+    line.replaceChildren(chip, el("strong", {}, report.file || report.name), el("span", { class: "chilly-note" }, note), el("span", { class: "chilly-row" }, ...acts));
+    (report.warnings || []).forEach((warning) => line.append(el("span", { class: "chilly-chip chilly-chip-warn" }, warning)));
+    chilly.say(`Saved ${report.file || report.name}, ${note}`);
+    chilly.emit("saved", report);
+  }
+
+  function failed(line, job, name) {
+    const el = chilly.el;
+    const stopped = job.state === "stopped";
+    const says = stopped ? "Stopped. Nothing is left on the disk." : job.problem?.message || job.text || "Not saved";
+    const chip = el("span", { class: `chilly-chip ${stopped ? "" : "chilly-chip-warn"}` }, stopped ? "Stopped" : "Not saved");
+    const note = el("span", { class: `chilly-note ${stopped ? "" : "chilly-msg-bad"}` }, says);
+    line.replaceChildren(chip, el("strong", {}, name), note, el("span", { class: "chilly-row" }, button("Dismiss", () => line.remove())));
+    chilly.say(`${name}: ${says}`);
+  }
+
+  async function copied(one, text) {
+    const before = one.textContent;
+    one.textContent = (await chilly.copy(text)) ? "Copied" : "Copying is not allowed here";
+    setTimeout(() => (one.textContent = before), 1400);
+  }
+
+  async function load(one, report) {
+    one.disabled = true;
+    try {
+      await chilly.ask("load", { name: report.name });
+      one.textContent = "Loaded";
+    } catch (error) {
+      one.disabled = false;
+      chilly.complain?.(error.message);
+    }
+  }
+})();
