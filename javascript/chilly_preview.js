@@ -160,7 +160,7 @@
   preview.status = () => {
     if (running) {
       const job = running.job || {};
-      return { state: "busy", text: job.text || "Waiting", share: job.share || 0, action: running.job ? "stop" : null };
+      return { state: "busy", text: sentence(job.text || "waiting"), share: job.share || 0, action: running.job ? "stop" : null };
     }
     const says = preview.estimate ? preview.estimate.says : "";
     if (problem) return { state: "bad", text: problem.message, share: 0, action: "update", field: problem.field };
@@ -173,6 +173,8 @@
     if (chilly.view && !chilly.view.ok) return { state: "stale", text: "Preview of the last recipe without errors", share: 0, action: null };
     return { state: "idle", text: `Up to date. ${timing(preview.pictures.merged)}`, share: 1, action: null };
   };
+
+  const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
   function timing(picture) {
     const merge = picture.merge_seconds || 0;

@@ -100,7 +100,7 @@
         ...{ low: Math.min(valueOf(low), valueOf(high)), high: Math.max(valueOf(low), valueOf(high)) },
       }));
     const start = starter(strip, { title: "Make variants", wants });
-    const tools = el("div", { class: "chilly-strip-tools" }, count, low, high, seed, start.button, start.line);
+    const tools = el("div", { class: "chilly-strip-tools" }, count, low, high, seed, start.line, start.button);
     const grid = el("div", { class: "chilly-strip", role: "group", "aria-label": "Variants of random weights" });
     tools.addEventListener("change", start.refresh);
     const take = (picture) => {
@@ -151,7 +151,7 @@
     choose(toward, [[0, "to A"], [1, "to B"]], () => to, (value) => (to = value));
     choose(kind, [[false, "Pictures"], [true, "Differences"]], () => strip.difference, (value) => (strip.difference = value));
     const about = el("span", { class: "chilly-note" }, "Each block alone goes all the way; the picture shows what it does.");
-    return [el("div", {}, el("div", { class: "chilly-strip-tools" }, about, toward, kind, start.button, start.line), grid), refresh];
+    return [el("div", {}, el("div", { class: "chilly-strip-tools" }, about, toward, kind, start.line, start.button), grid), refresh];
   }
 
   const nameOf = (picture) => picture.id.replace(/^block-/, "");

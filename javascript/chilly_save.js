@@ -144,6 +144,7 @@
     const broken = chilly.view && !chilly.view.ok;
     const reason = tooLarge() ? `Needs ${chilly.bytes(facts.bytes)}, ${chilly.bytes(facts.free_bytes)} free` : "Save";
     ui.button.textContent = reason;
+    ui.button.classList.toggle("chilly-save-full", tooLarge());
     ui.button.disabled = Boolean(problem) || tooLarge() || broken || !chilly.good?.step;
   }
 
