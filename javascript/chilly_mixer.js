@@ -1,0 +1,196 @@
+// The mixer: the picture of the network is the control. This file puts it together and keeps it in step with the open step of the
+// recipe; colours, layout, bars, strokes, pointer, keyboard, tools and numbers are in the files beside it.
+(() => {
+  "use strict";
+  const chilly = (window.chilly = window.chilly || {});
+  const mixer = (chilly.mixer = chilly.mixer || {});
+  const EMPTY = { step: "", parameter: "", a: "A", b: "B", values: {}, linked: [], list: [], list_text: "", outside: [], addresses: [], alpha: 0.5 };
+  const nets = new Map(); // architecture -> promise of its NET
+  let root, title, pick, legend, scale, status, read, none, undo, redo, body;
+  mixer.shown = EMPTY;
+  mixer.net = null;
+  mixer.arms = [];
+  mixer.current = "";
+
+  /** Whether there is something to be changed. */
+  mixer.ready = () => Boolean(mixer.net && mixer.shown.step);
+
+  const netOf = (architecture) => {
+    if (!nets.has(architecture)) nets.set(architecture, chilly.ask("net", { architecture }));
+    return nets.get(architecture);
+  };
+
+  function makeHead() {
+    const button = (text, act, icon) => {
+      const node = chilly.el("button", { type: "button", class: "chilly-btn chilly-btn-s" }, chilly.el("span", {}, text));
+      if (icon) node.prepend(chilly.icon(icon));
+      node.addEventListener("click", act);
+      return node;
+    };
+    title = chilly.el("h2", {}, "Block weights");
+    pick = chilly.el("select", { class: "chilly-in chilly-address", "aria-label": "Which weights the mixer shows", hidden: "" });
+    pick.addEventListener("change", openAddress);
+    undo = button("Undo", () => act(chilly.undo), "M5 2.5L2 5.5l3 3M2.4 5.5H9a3 3 0 010 6H6");
+    redo = button("Redo", () => act(chilly.redo));
+    return chilly.el("div", { class: "chilly-h" }, title, chilly.el("div", { class: "chilly-row" }, pick, undo, redo));
+  }
+
+  function act(change) {
+    mixer.endStroke();
+    change();
+  }
+
+  function openAddress() {
+    const address = mixer.shown.addresses[pick.selectedIndex];
+    if (address) chilly.open(address.step, address.parameter);
+  }
+
+  function makeLegend() {
+    scale = chilly.el("div", { class: "chilly-scale", "aria-hidden": "true" });
+    const side = (key) => chilly.el("span", {}, chilly.el("i", { class: `chilly-key chilly-key-${key}` }), chilly.el("span"), chilly.el("b"));
+    legend = { a: side("a"), b: side("b") };
+    return chilly.el("div", { class: "chilly-legend" }, legend.a, scale, legend.b);
+  }
+
+  function makeHints() {
+    const key = (...names) => names.flatMap((name) => [chilly.el("kbd", {}, name), " "]);
+    const hint = (...parts) => chilly.el("span", {}, ...parts);
+    return chilly.el(
+      "div",
+      { class: "chilly-keys", id: "chilly_mixer_keys" },
+      hint("Drag to set, across bars to paint"),
+      hint("Double-click to reset"),
+      hint(...key("\u2190", "\u2192"), "change"),
+      hint(...key("\u2191", "\u2193"), "next block"),
+      chilly.el("span", { class: "chilly-row chilly-keys-alike" }, chilly.el("i", { class: "chilly-dotkey" }), "how alike, %"),
+    );
+  }
+
+  function make(into) {
+    root = into;
+    mixer.wires = chilly.svg("svg", { class: "chilly-wires", "aria-hidden": "true" });
+    mixer.stage = chilly.el("div", { class: "chilly-stage", role: "group", "aria-label": "Block weights", "aria-describedby": "chilly_mixer_keys" }, mixer.wires);
+    read = chilly.el("div", { class: "chilly-read chilly-note", "aria-hidden": "true", hidden: "" });
+    status = chilly.el("div", { class: "chilly-err", hidden: "", role: "alert" });
+    none = chilly.el("p", { class: "chilly-none", hidden: "" });
+    body = chilly.el("div", { class: "chilly-mix" }, mixer.makePresets(), mixer.makeTools(), makeLegend(), status, none, mixer.stage, read, makeHints(), mixer.makeNumbers());
+    root.append(makeHead(), body);
+    mixer.listenPointer(mixer.stage);
+    mixer.listenKeys(mixer.stage);
+    recolour();
+    new ResizeObserver(() => mixer.net && relayout()).observe(mixer.stage);
+    chilly.on("view", sync);
+    chilly.on("theme", recolour);
+    chilly.on("alike", remeasure);
+    chilly.on("undo", () => drawHead(chilly.view || {}, chilly.view && chilly.view.mixer));
+    sync();
+  }
+
+  function recolour() {
+    mixer.readColours(root);
+    const keys = [0, 0.25, 0.5, 0.75, 1].map((share) => mixer.shade("key", share));
+    scale.style.background = `linear-gradient(to right, ${keys.join(",")})`;
+    if (!mixer.net) return;
+    mixer.forgetPainted();
+    relayout();
+  }
+
+  function remeasure() {
+    if (!mixer.net) return;
+    mixer.drawWires(mixer.placed);
+    mixer.nameBars();
+    mixer.readOut();
+  }
+
+  let width = 0;
+  function relayout() {
+    const lanes = mixer.sideLanes(mixer.net, mixer.shown.linked);
+    width = mixer.stage.clientWidth;
+    if (!width) return; // hidden: the observer calls again
+    const layout = mixer.layout(mixer.net, lanes, width);
+    const order = [...lanes.left, ...mixer.net.slots.filter((slot) => slot !== "BASE"), ...lanes.right];
+    const shape = JSON.stringify([mixer.net.name, order, layout.tight, Object.values(layout.bars).map((bar) => [bar.upright, bar.named])]);
+    mixer.arms = layout.arms;
+    mixer.placed = layout;
+    if (mixer.shape !== shape) rebuild(order, layout);
+    mixer.shape = shape;
+    mixer.placeBars(mixer.stage, layout);
+    mixer.fitNumbers();
+    mixer.repaint();
+  }
+
+  function rebuild(order, layout) {
+    const focused = mixer.stage.contains(document.activeElement);
+    mixer.makeBars(mixer.stage, order, layout);
+    mixer.nameBars();
+    const first = mixer.bars.has(mixer.current) ? mixer.current : mixer.net.slots[1] || order[0];
+    if (focused) mixer.focusBar(first);
+    else mixer.bars.get(first).node.tabIndex = 0;
+    read.hidden = mixer.net.kind === "u";
+  }
+
+  async function sync() {
+    const view = chilly.view || {};
+    const shown = (view.ok ? view.mixer : view.mixer || (chilly.good && chilly.good.mixer)) || null;
+    const wanted = (shown && shown.net) || view.architecture || "sd1";
+    const net = await netOf(wanted).catch(() => null);
+    if (!net || view !== (chilly.view || view)) return; // overtaken
+    const changed = net !== mixer.net;
+    const before = JSON.stringify(mixer.shown.linked);
+    mixer.shown = shown || EMPTY;
+    mixer.net = net;
+    if (changed) {
+      mixer.drawPresets();
+      mixer.drawGroups();
+    }
+    if (changed || before !== JSON.stringify(mixer.shown.linked)) relayout();
+    drawHead(view, shown);
+    mixer.markPreset();
+    mixer.drawNumbers();
+    mixer.repaint();
+  }
+
+  function drawHead(view, shown) {
+    const parameter = shown && shown.parameter !== "alpha" ? `, ${shown.parameter}` : "";
+    title.textContent = shown ? `Block weights of ${shown.step}${parameter}` : "Block weights";
+    none.hidden = Boolean(shown);
+    none.textContent = view.step ? `${view.step} has no weights to set.` : "Every block of the network becomes a bar to drag.";
+    body.classList.toggle("chilly-pale", !shown);
+    const whole = mixer.shown.whole;
+    const sides = { a: whole ? ["0 leaves ", "a"] : ["0 is ", "a"], b: whole ? ["1 adds ", "b"] : ["1 is ", "b"] };
+    for (const key of ["a", "b"]) {
+      legend[key].children[1].textContent = sides[key][0];
+      legend[key].children[2].textContent = mixer.shown[key];
+    }
+    const { addresses } = mixer.shown;
+    pick.hidden = addresses.length < 2;
+    pick.replaceChildren(...addresses.map(({ step, parameter: name }) => chilly.el("option", {}, `${step}: ${name}`)));
+    pick.selectedIndex = addresses.findIndex(({ step, parameter: name }) => step === mixer.shown.step && name === mixer.shown.parameter);
+    undo.disabled = !chilly.canUndo();
+    redo.disabled = !chilly.canRedo();
+  }
+
+  /** The line below the rails, whose bars are too narrow for text: the focused bar's name, weight and likeness. */
+  mixer.readOut = () => {
+    if (!mixer.net || mixer.net.kind === "u") return;
+    const name = mixer.bars.has(mixer.current) ? mixer.current : "";
+    const alike = name ? mixer.alike(name) : null;
+    const text = name ? `${name} ${mixer.format(mixer.weight(name))}${alike == null ? "" : `, ${alike.toFixed(2)} % alike`}` : "Press a bar to read its name and value";
+    if (read.textContent !== text) read.textContent = text;
+  };
+
+  /** Shows the engine's sentence at the mixer, or takes it away. */
+  mixer.problem = (message) => {
+    status.hidden = !message;
+    status.textContent = message;
+  };
+
+  /** Says once what a stroke has done. */
+  mixer.announce = (names) => {
+    const [first] = names;
+    if (names.length === 1) chilly.say(`${first} ${mixer.spoken(first)}.`);
+    else chilly.say(`${names.length} blocks set, ${first} ${mixer.format(mixer.weight(first))} to ${names[names.length - 1]} ${mixer.format(mixer.weight(names[names.length - 1]))}.`);
+  };
+
+  ((chilly.parts ??= {})).mixer = make;
+})();

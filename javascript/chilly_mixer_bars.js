@@ -1,0 +1,157 @@
+// The bars: made once for a net, placed when the width changes, painted one by one when their weight does. A bar's weight is the
+// engine's, or, while a stroke goes on, the pointer's; painting touches only bars that changed, once per frame.
+(() => {
+  "use strict";
+  const chilly = (window.chilly = window.chilly || {});
+  const mixer = (chilly.mixer = chilly.mixer || {});
+  const SIDES = { BASE: "text encoders", TIME: "time embedding", LABEL: "size and crop", EMBED: "first layers", FINAL: "last layers", VAE: "picture decoder" };
+  const bars = new Map(); // name -> bar
+  const dirty = new Set();
+  let frame = 0;
+  mixer.bars = bars;
+  mixer.stroked = new Map(); // name -> weight, while a stroke is not yet in the engine's view
+
+  /** The weight that a bar stands at. A lane that follows moves with the bar that it follows. */
+  mixer.weight = (name) => {
+    const { shown, net } = mixer;
+    if (mixer.stroked.has(name)) return mixer.stroked.get(name);
+    const leader = net.follows[name];
+    if (shown.linked.includes(name) && mixer.stroked.has(leader)) return mixer.stroked.get(leader);
+    return shown.values[name] ?? shown.values[leader] ?? shown.alpha ?? 0;
+  };
+
+  /** Whether a lane beside the blocks follows another. */
+  mixer.linked = (name) => name !== "BASE" && mixer.shown.linked.includes(name) && !mixer.stroked.has(name);
+
+  /** A weight as text: two decimals, more where it has more. */
+  mixer.format = (weight) => {
+    const fine = String(+weight.toFixed(4));
+    const text = (fine.split(".")[1] || "").length > 2 ? fine : weight.toFixed(2);
+    return text.replace("-", "\u2212");
+  };
+
+  function text(name, place) {
+    const kind = place.slim ? (place.named ? name : "") : place.lane ? SIDES[name] || "text encoder" : name;
+    const lead = place.lane && !place.upright ? `${name} ` : "";
+    const label = chilly.el("span", {}, lead + kind);
+    const follows = chilly.el("em");
+    const figure = chilly.el("b");
+    const node = chilly.el("div", { class: "chilly-bar-x" });
+    if (kind) node.append(label);
+    if (place.lane) label.append(follows);
+    if (!place.slim) node.append(figure);
+    return { node, follows, figure };
+  }
+
+  function make(name, place) {
+    const under = text(name, place);
+    const over = text(name, place);
+    const fill = chilly.el("div", { class: "chilly-bar-f" }, over.node);
+    const kind = `${place.upright ? " chilly-bar-v" : ""}${place.slim ? " chilly-bar-n" : ""}`;
+    const node = chilly.el("div", { class: `chilly-bar${kind}`, role: "slider", tabindex: "-1", "data-lane": name }, under.node, fill, chilly.el("i", { class: "chilly-bar-k" }));
+    node.setAttribute("aria-orientation", place.upright ? "vertical" : "horizontal");
+    return { name, node, texts: [under, over], place, stamp: "" };
+  }
+
+  /** Makes the bars of a layout anew, in the order of the data flow, and gives them to the stage. */
+  mixer.makeBars = (stage, order, layout) => {
+    bars.clear();
+    for (const name of order) if (layout.bars[name]) bars.set(name, make(name, layout.bars[name]));
+    stage.replaceChildren(mixer.wires, ...[...bars.values()].map((bar) => bar.node));
+  };
+
+  /** Puts the bars and the drawing behind them where the layout has them. */
+  mixer.placeBars = (stage, layout) => {
+    stage.style.height = `${layout.height}px`;
+    stage.classList.toggle("chilly-tight", layout.tight);
+    for (const bar of bars.values()) {
+      bar.place = layout.bars[bar.name];
+      const { x, y, w, h } = bar.place;
+      Object.assign(bar.node.style, { left: `${x}px`, top: `${y}px`, width: `${w}px`, height: `${h}px` });
+    }
+    for (const old of stage.querySelectorAll(".chilly-cap-abs")) old.remove();
+    for (const { x, y, w, text: words } of layout.captions) {
+      const node = chilly.el("div", { class: "chilly-cap-abs", "aria-hidden": "true" }, words);
+      Object.assign(node.style, { left: `${x}px`, top: `${y}px`, width: `${w}px` });
+      stage.append(node);
+    }
+    mixer.drawWires(layout);
+  };
+
+  function says(name, weight) {
+    const { a, b, whole } = mixer.shown;
+    if (whole) return weight === 0 ? `only ${a}` : `${a} and ${mixer.format(weight)} of ${b}`;
+    if (weight === 0) return `all ${a}`;
+    if (weight === 1) return `all ${b}`;
+    if (weight < 0 || weight > 1) return "outside 0 to 1";
+    if (weight === 0.5) return "half and half";
+    return `mostly ${weight < 0.5 ? a : b}`;
+  }
+
+  /** A bar's weight in words, for those who hear it. */
+  mixer.spoken = (name) => {
+    const weight = mixer.weight(name);
+    const follows = mixer.linked(name) ? `, follows ${mixer.net.follows[name]}` : "";
+    return `${+weight.toFixed(4)}, ${says(name, weight)}${follows}`;
+  };
+
+  function paint(bar) {
+    const weight = mixer.weight(bar.name);
+    const linked = mixer.linked(bar.name);
+    const chosen = mixer.inGroup(bar.name);
+    const stamp = `${weight} ${linked} ${chosen} ${mixer.shown.a} ${mixer.shown.b}`;
+    if (bar.stamp === stamp) return;
+    bar.stamp = stamp;
+    const { node, place } = bar;
+    const { style } = node;
+    const share = mixer.clamp(weight);
+    style.setProperty("--c", mixer.shade(linked ? "linked" : "fill", weight));
+    style.setProperty("--e", mixer.shade("edge", weight));
+    style.setProperty("--t", mixer.shade("track", weight));
+    const rest = `${(1 - share) * 100}%`;
+    style.setProperty("--clip", place.upright ? `inset(${rest} 0 0 0)` : `inset(0 ${rest} 0 0)`);
+    style.setProperty("--k", `clamp(2px, calc(${(place.upright ? 1 - share : share) * 100}% - 1.5px), calc(100% - 5px))`);
+    const figure = mixer.format(weight);
+    for (const part of bar.texts) {
+      part.figure.textContent = figure;
+      part.follows.textContent = linked ? `, as ${mixer.net.follows[bar.name]}` : "";
+    }
+    node.dataset.link = linked;
+    node.dataset.group = chosen;
+    node.dataset.outside = weight > 1 ? "over" : weight < 0 ? "under" : "";
+    node.setAttribute("aria-valuemin", Math.min(0, weight));
+    node.setAttribute("aria-valuemax", Math.max(1, weight));
+    node.setAttribute("aria-valuenow", +weight.toFixed(4));
+    node.setAttribute("aria-valuetext", mixer.spoken(bar.name));
+  }
+
+  /** Paints these bars, or all, in the next frame. */
+  mixer.repaint = (names) => {
+    for (const name of names || bars.keys()) dirty.add(name);
+    frame = frame || requestAnimationFrame(() => {
+      frame = 0;
+      mixer.paintNow();
+    });
+  };
+
+  /** Paints what waits to be painted. */
+  mixer.paintNow = () => {
+    for (const name of dirty) if (bars.has(name)) paint(bars.get(name));
+    dirty.clear();
+    mixer.readOut();
+  };
+
+  /** Forgets what was painted, after a change of colours. */
+  mixer.forgetPainted = () => bars.forEach((bar) => (bar.stamp = ""));
+
+  /** Names every bar for screen readers: what the block is and how alike the two models are there. */
+  mixer.nameBars = () => {
+    for (const { name, node } of bars.values()) {
+      const lane = mixer.net.lanes.find((one) => one.name === name);
+      const alike = mixer.alike(name);
+      const what = SIDES[name] || (lane ? (lane.attention ? "attention" : lane.says) : "");
+      const label = [name, what, alike == null ? "" : `${alike.toFixed(2)} % alike`].filter(Boolean).join(", ");
+      node.setAttribute("aria-label", label);
+    }
+  };
+})();
