@@ -47,9 +47,10 @@
 
   function makeLegend() {
     scale = chilly.el("div", { class: "chilly-scale", "aria-hidden": "true" });
-    const side = (key) => chilly.el("span", {}, chilly.el("i", { class: `chilly-key chilly-key-${key}` }), chilly.el("span"), chilly.el("b"));
-    legend = { a: side("a"), b: side("b") };
-    return chilly.el("div", { class: "chilly-legend" }, legend.a, scale, legend.b);
+    const key = (name) => chilly.el("i", { class: `chilly-key chilly-key-${name}` });
+    legend = { a: [chilly.el("span"), chilly.el("b")], b: [chilly.el("span"), chilly.el("b")] };
+    const [left, right] = [chilly.el("span", {}, key("a"), legend.a), chilly.el("span", {}, legend.b, key("b"))];
+    return chilly.el("div", { class: "chilly-legend" }, left, scale, right);
   }
 
   function makeHints() {
@@ -157,10 +158,10 @@
     none.textContent = view.step ? `${view.step} has no weights to set.` : "Every block of the network becomes a bar to drag.";
     body.classList.toggle("chilly-pale", !shown);
     const whole = mixer.shown.whole;
-    const sides = { a: whole ? ["0 leaves ", "a"] : ["0 is ", "a"], b: whole ? ["1 adds ", "b"] : ["1 is ", "b"] };
+    const sides = whole ? { a: "0 leaves ", b: "1 adds " } : { a: "0 is ", b: "1 is " };
     for (const key of ["a", "b"]) {
-      legend[key].children[1].textContent = sides[key][0];
-      legend[key].children[2].textContent = mixer.shown[key];
+      legend[key][0].textContent = sides[key];
+      legend[key][1].textContent = mixer.shown[key];
     }
     const { addresses } = mixer.shown;
     pick.hidden = addresses.length < 2;

@@ -26,7 +26,8 @@
 
   /** The layout for a stage of this width. */
   mixer.layout = (net, lanes, width) => {
-    const rows = width < 420; // a phone: lanes lie above and below, so the blocks have the whole width
+    const count = lanes.left.length + lanes.right.length;
+    const rows = width < 300 + 33 * count; // a phone: lanes lie above and below, so the blocks have the whole width
     const tight = width < 500;
     const lane = tight ? 26 : 32;
     const beside = (count) => (rows ? 11 : count * (lane + 7) + (tight ? 4 : 12));
@@ -64,7 +65,7 @@
     const span = frame.right - frame.left;
     const starts = net.resolutions.map((level) => level.after);
     const depth = Math.max(1, starts.length - 1);
-    const bar = Math.min(230, Math.round(span * (frame.tight ? 0.4 : 0.345)));
+    const bar = frame.tight ? Math.floor((span - 8 * depth - 66) / 2) : Math.min(230, Math.round(span * 0.345));
     const u = {
       ...frame, span, starts, bar,
       indent: frame.tight ? 4 : mixer.clamp((span - bar * 2 - 90) / (2 * depth), 4, 15),
@@ -132,9 +133,9 @@
     const centre = (u.left + u.right) / 2;
     const y = u.middle + ROW / 2;
     const to = centre - u.bar / 2 - 6;
-    const from = centre + u.bar / 2 + (u.tight ? 24 : 40);
-    if (to <= x + 14 || from >= u.mirror(x) - 10) return [];
+    if (to <= x + 14) return [];
     const up = u.mirror(x);
+    const from = Math.min(centre + u.bar / 2 + (u.tight ? 24 : 40), up - 6);
     return [
       `M${x} ${u.last + 4}V${y - 6}Q${x} ${y} ${x + 6} ${y}H${to}M${to - 5} ${y - 4}l5 4l-5 4`,
       `M${from} ${y}H${up - 6}Q${up} ${y} ${up} ${y - 6}V${u.last + 5}M${up - 4} ${u.last + 10}l4 -5l4 5`,
