@@ -24,7 +24,7 @@ LAYERS = {
     3: "addresses expression notations/* random_weights recipe recipe_check recipe_lines recipe_save recipe_text recipe_tree",
     4: "claims diffusers_parts fold jobs key_job memory modelspec output_dtypes plan plan_options plan_words provenance sidecar"
     " sources vae",
-    5: "diffusers_output inspection kernel live measure reading recorded_library report stream tally workers",
+    5: "diffusers_output inspection kernel live measure reading recorded_library report similarity stream tally workers",
     6: "console engine host/* recipe_queue",
     7: "arguments cli demo demo_models merge_commands queue_command synth ui/*",
 }
