@@ -114,7 +114,7 @@
       choices: () => recipe.choices(name()),
       onPick: (picked) => recipe.act({ do: "operand", step: name(), index: count, name: picked }, more.input),
     });
-    const row = chilly.el("div", { class: "chilly-row chilly-more" }, more.node);
+    const row = chilly.el("div", { class: "chilly-row chilly-operand-more" }, more.node);
     if (count > 1) {
       row.append(recipe.button({ text: "Drop last", look: "chilly-link" }, () =>
         recipe.act({ do: "operand", step: name(), index: count - 1, name: null }, node)));

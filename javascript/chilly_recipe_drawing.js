@@ -17,24 +17,8 @@
     warning: "M7 1.5l6 11H1zM7 6v3M7 10.6v.6",
   };
 
-  /** An element of SVG. */
-  recipe.svg = (tag, attributes, ...children) => {
-    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes || {})) node.setAttribute(name, value);
-    node.append(...children);
-    return node;
-  };
-
-  /** A line drawing of 14 by 14 pixels; it says nothing to a screen reader. */
-  recipe.icon = (name) =>
-    recipe.svg(
-      "svg",
-      {
-        width: 14, height: 14, viewBox: "0 0 14 14", fill: "none", stroke: "currentColor", "stroke-width": 1.6,
-        "stroke-linejoin": "round", "stroke-linecap": "round", "aria-hidden": "true",
-      },
-      recipe.svg("path", { d: ICONS[name] }),
-    );
+  /** One of the pane's line drawings. */
+  recipe.icon = (name) => chilly.icon(ICONS[name]);
 
   /** A button; `look` is its class, `icon` the drawing before its words (or alone, with `label` for screen readers). */
   recipe.button = ({ text, icon, label, look, ...attributes }, onClick) => {
@@ -57,11 +41,11 @@
     const line = "M" + clamped.map(point).join("L");
     const last = (((clamped.length - 0.5) * width) / clamped.length).toFixed(1);
     const first = ((0.5 * width) / clamped.length).toFixed(1);
-    return recipe.svg(
+    return chilly.svg(
       "svg",
       { viewBox: `0 0 ${width} ${height}`, width, height, preserveAspectRatio: "none", "aria-hidden": "true" },
-      recipe.svg("path", { d: `${line}L${last} ${height}L${first} ${height}Z`, fill: "currentColor", opacity: 0.16 }),
-      recipe.svg("path", { d: line, fill: "none", stroke: "currentColor", "stroke-width": 1.5, "stroke-linejoin": "round" }),
+      chilly.svg("path", { d: `${line}L${last} ${height}L${first} ${height}Z`, fill: "currentColor", opacity: 0.16 }),
+      chilly.svg("path", { d: line, fill: "none", stroke: "currentColor", "stroke-width": 1.5, "stroke-linejoin": "round" }),
     );
   };
 
@@ -95,18 +79,12 @@
     const sentence = chilly.el("span", {}, error.message);
     const node = chilly.el("div", { class: "chilly-err" }, sentence);
     for (const fix of error.fixes || []) {
-      node.append(recipe.button({ text: fix.label }, () => recipe.take(fix.text)));
+      node.append(recipe.button({ text: fix.label }, () => recipe.look(fix.text, node)));
     }
     if (onShow) {
       sentence.className = "chilly-err-place";
       sentence.addEventListener("click", onShow);
     }
     return node;
-  };
-
-  /** A size in the words of the page. */
-  recipe.size = (bytes) => {
-    if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(2)} GB`;
-    return bytes >= 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${Math.max(1, Math.round(bytes / 1e3))} kB`;
   };
 })();

@@ -7,33 +7,14 @@
 
   const title = (name) => name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " ");
 
-  // While the thumb moves, the newest value follows the one that is under way; what lies between is dropped.
-  const follower = (send) => {
-    let busy = false;
-    let next = null;
-    const go = async () => {
-      busy = true;
-      while (next) {
-        const [value, passing] = next;
-        next = null;
-        await send(value, passing);
-      }
-      busy = false;
-    };
-    return (value, passing) => {
-      next = [value, passing];
-      if (!busy) go();
-    };
-  };
-
   const slider = (name, parameter) => {
     const input = chilly.el("input", {
       type: "range", class: "chilly-range", min: parameter.low, max: parameter.high,
       step: (parameter.high - parameter.low) / 100, "data-field": `${parameter.name} slider`,
     });
-    const send = follower((value, passing) =>
-      recipe.act({ do: "set", step: name(), parameter: parameter.name, value }, input, passing ? { passing: true } : {}),
-    );
+    // Of the edits that wait while the thumb moves, the core sends the newest alone.
+    const send = (passing) =>
+      recipe.act({ do: "set", step: name(), parameter: parameter.name, value: input.value }, input, { passing });
     const fill = () => {
       const share = (input.value - input.min) / (input.max - input.min);
       input.style.setProperty("--p", `${share * 100}%`);
@@ -41,11 +22,11 @@
     input.addEventListener("input", () => {
       fill();
       input.dataset.moving = "1";
-      send(input.value, true);
+      send(true);
     });
     input.addEventListener("change", () => {
       delete input.dataset.moving;
-      send(input.value, false);
+      send(false);
     });
     const update = (value) => {
       if (input.dataset.moving) return; // the hand is faster than the reply
@@ -113,7 +94,7 @@
         recipe.act({ do: "remove", step: name() }, event.target)),
     );
     const foot = chilly.el("div", { class: "chilly-row chilly-card-foot" }, ...(chip ? [chip.node] : []), links);
-    const node = chilly.el("div", {}, ...fields.map((one) => one.node), foot);
+    const node = chilly.el("div", { class: "chilly-step-parameters" }, ...fields.map((one) => one.node), foot);
     const update = (now) => {
       now.parameters.forEach((parameter, index) => fields[index].update(parameter));
       if (chip) chip.update(now.parameters.find((parameter) => parameter.name === first.name));

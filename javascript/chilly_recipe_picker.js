@@ -15,7 +15,7 @@
     }
     const models = ((chilly.start && chilly.start.models) || []).map((model) => ({
       name: model.name,
-      says: [model.dtype, model.bytes ? recipe.size(model.bytes) : ""].filter(Boolean).join(", "),
+      says: [model.dtype, model.bytes ? chilly.bytes(model.bytes) : ""].filter(Boolean).join(", "),
     }));
     return above.concat(models);
   };

@@ -1,0 +1,73 @@
+/* What the open step comes to: each file's factor as a bar, the sum, the formula, and what the engine has to say. */
+(() => {
+  "use strict";
+  const chilly = (window.chilly = window.chilly || {});
+  const recipe = (chilly.recipe = chilly.recipe || {});
+
+  const minus = (text) => text.replace(/^-/, "−");
+
+  // Both signs start at the middle; a negative factor is hatched too, so that its side is not the only sign of it.
+  const bar = (value, largest) => {
+    const piece = chilly.el("i", value < 0 ? { class: "chilly-minus" } : {});
+    const width = largest ? (Math.abs(value) * 50) / largest : 0;
+    piece.style.left = `${value < 0 ? 50 - width : 50}%`;
+    piece.style.width = `${width}%`;
+    return chilly.el("span", { class: "chilly-cbar", "aria-hidden": "true" }, piece);
+  };
+
+  const factors = (rows) => {
+    const largest = Math.max(0, ...rows.map((row) => Math.abs(row.value)));
+    return rows.map((row) =>
+      chilly.el(
+        "li", {},
+        chilly.el("span", { class: "chilly-coef-name", title: row.name }, row.name),
+        bar(row.value, largest),
+        chilly.el("span", { class: "chilly-coef-value" }, minus(row.text)),
+      ),
+    );
+  };
+
+  const sumRow = (sum) =>
+    chilly.el(
+      "li", { class: sum === "1" ? "" : "chilly-coef-odd" },
+      chilly.el("span", { class: "chilly-note" }, "Sum"), chilly.el("span", {}), chilly.el("span", { class: "chilly-coef-value" }, minus(sum)),
+    );
+
+  const lanes = (group, open) => {
+    const node = chilly.el("details", { class: "chilly-lanes" }, chilly.el("summary", {}, group.lanes), chilly.el("ul", { class: "chilly-coef" }, ...factors(group.rows)));
+    node.open = open.has(group.lanes);
+    node.addEventListener("toggle", () => (node.open ? open.add(group.lanes) : open.delete(group.lanes)));
+    return node;
+  };
+
+  const remarks = (view) => [
+    ...view.warnings.map((text) => chilly.el("li", { class: "chilly-remark-warn" }, recipe.icon("warning"), chilly.el("span", {}, text))),
+    ...view.notes.map((text) => chilly.el("li", {}, text)),
+  ];
+
+  /** The fold of the open step: `{node, draw()}`. */
+  recipe.fold = () => {
+    const open = new Set();
+    const title = chilly.el("h3", {});
+    const list = chilly.el("ul", { class: "chilly-coef" });
+    const groups = chilly.el("div", {});
+    const formula = chilly.el("p", { class: "chilly-formula" });
+    const notes = chilly.el("ul", { class: "chilly-remarks" });
+    const inner = chilly.el("div", { class: "chilly-fold-in" }, chilly.el("div", {}, title, list, groups), chilly.el("div", {}, formula, notes));
+    const node = chilly.el("div", { class: "chilly-fold" }, inner);
+    const draw = () => {
+      const { view } = chilly;
+      const old = view && !view.fold && !view.ok && chilly.good; // the last recipe that could be read goes on to count
+      const fold = view && (old || view).fold;
+      node.hidden = !view || (!fold && !view.warnings.length && !view.notes.length);
+      if (node.hidden) return;
+      title.textContent = fold ? `${fold.of}, folded to its files${old ? ", before the mistake" : ""}` : "Notes";
+      list.replaceChildren(...(fold ? [...factors(fold.rows), ...(fold.sum ? [sumRow(fold.sum)] : [])] : []));
+      groups.replaceChildren(...((fold && fold.lanes) || []).map((group) => lanes(group, open)));
+      formula.textContent = fold ? fold.formula : "";
+      notes.replaceChildren(...remarks(view));
+      notes.hidden = !notes.children.length;
+    };
+    return { node, draw };
+  };
+})();
