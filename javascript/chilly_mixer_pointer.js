@@ -68,8 +68,7 @@
     const [begin, end] = [mixer.weight(drag.name), weightAt(place(hit), point)];
     const step = Math.sign(to - from);
     for (let i = from + step; i !== to; i += step) mixer.setWeight(drag.arm[i], begin + ((end - begin) * (i - from)) / (to - from));
-    drag.name = hit;
-    mixer.focusBar(hit, false);
+    drag.name = mixer.current = hit; // focused when the stroke ends: focus would lay the page out anew
   }
 
   function work() {
@@ -126,7 +125,8 @@
     if (event.type === "pointerup" && !drag.live && !event.altKey) goLive(); // a tap
     cancelAnimationFrame(frame);
     work();
-    const { moved } = drag;
+    const { moved, name, live } = drag;
+    if (live) mixer.focusBar(name, false);
     drag = null;
     if (moved || event.type !== "pointerup") pressed = { name: "", time: 0 };
     mixer.stage.classList.remove("chilly-painting");

@@ -4,12 +4,8 @@
   const chilly = (window.chilly = window.chilly || {});
   const mixer = (chilly.mixer = chilly.mixer || {});
 
-  /** How alike A and B are in a block, in per cent, or null where nothing was measured (for these two models). */
-  mixer.alike = (name) => {
-    const found = chilly.alike;
-    if (!found || !mixer.shown || found.a !== mixer.shown.a || found.b !== mixer.shown.b) return null;
-    return typeof found.blocks[name] === "number" ? found.blocks[name] : null;
-  };
+  /** How alike A and B are in a block, in per cent, or null where nothing was measured. */
+  mixer.alike = (name) => chilly.alike?.blocks[name] ?? null;
 
   function dot({ name, x, y, r = 4.5, text }, tight) {
     const alike = mixer.alike(name);
