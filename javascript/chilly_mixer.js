@@ -138,7 +138,7 @@
     if (!net || view !== (chilly.view || view)) return; // overtaken
     const changed = net !== mixer.net;
     const before = JSON.stringify(mixer.shown.linked);
-    mixer.shown = shown || EMPTY;
+    mixer.shown = shown || { ...EMPTY, linked: Object.keys(net.follows) };
     mixer.net = net;
     if (changed) {
       mixer.drawPresets();
@@ -157,6 +157,7 @@
     none.hidden = Boolean(shown);
     none.textContent = view.step ? `${view.step} has no weights to set.` : "Every block of the network becomes a bar to drag.";
     body.classList.toggle("chilly-pale", !shown);
+    for (const part of body.children) part.inert = !shown && part !== none;
     const whole = mixer.shown.whole;
     const sides = whole ? { a: "0 leaves ", b: "1 adds " } : { a: "0 is ", b: "1 is " };
     for (const key of ["a", "b"]) {

@@ -23,11 +23,11 @@
   /** Whether a lane beside the blocks follows another. */
   mixer.linked = (name) => name !== "BASE" && mixer.shown.linked.includes(name) && !mixer.stroked.has(name);
 
-  /** A weight as text: two decimals, more where it has more. */
+  /** A weight as text: two decimals, more where these would say 0 or 1 of a weight that is neither. */
   mixer.format = (weight) => {
-    const fine = String(+weight.toFixed(4));
-    const text = (fine.split(".")[1] || "").length > 2 ? fine : weight.toFixed(2);
-    return text.replace("-", "\u2212");
+    const rounded = weight.toFixed(2);
+    const fine = Number.isInteger(Number(rounded)) && Number(rounded) !== weight;
+    return (fine ? String(+weight.toFixed(4)) : rounded).replace("-", "\u2212");
   };
 
   function text(name, place) {

@@ -3,7 +3,7 @@
   "use strict";
   const chilly = (window.chilly = window.chilly || {});
   const mixer = (chilly.mixer = chilly.mixer || {});
-  const FIRST = ["GRAD_V", "GRAD_A", "COSINE", "WRAP12", "MID12_50", "OUT12_5", "RING08_SOFT", "FLAT_75"];
+  const FIRST = ["GRAD_V", "GRAD_A", "COSINE", "WRAP12", "MID12_50", "OUT12_5", "RING08_5", "FLAT_75"];
   const NEAR = 0.006; // weights are shown and painted in hundredths
   let row, list, search, more, buttons;
 
@@ -22,7 +22,7 @@
   };
 
   function button(name, numbers) {
-    const node = chilly.el("button", { type: "button", class: "chilly-pre", "aria-label": `Preset ${name}`, "aria-pressed": "false" });
+    const node = chilly.el("button", { type: "button", class: "chilly-pre", title: name, "aria-label": `Preset ${name}`, "aria-pressed": "false" });
     node.append(mixer.curve(numbers.slice(1)), chilly.el("span", {}, name));
     node.addEventListener("click", () => {
       if (mixer.ready()) mixer.send({ do: "preset", name }, (problem) => problem || chilly.say(`Preset ${name}.`));

@@ -10,7 +10,7 @@
   function dot({ name, x, y, r = 4.5, text }, tight) {
     const alike = mixer.alike(name);
     if (alike == null) return [];
-    const parts = [chilly.svg("circle", { cx: x, cy: y, r, class: "chilly-dot", fill: mixer.heat(alike), "data-lane": name })];
+    const parts = [chilly.svg("circle", { cx: x, cy: y, r, class: "chilly-dot", fill: mixer.heat(alike) })];
     if (text === "none" || tight) return parts;
     const start = text === "start";
     const label = { x: x + (start ? 9 : -9), y: y + 4, class: "chilly-dot-t", "text-anchor": text };
@@ -26,7 +26,8 @@
     const ticks = layout.ticks.map(({ x, y, text }) => chilly.svg("text", { x, y, class: "chilly-dot-t", "text-anchor": "middle" }, text));
     const dots = layout.dots.flatMap((one) => dot(one, layout.tight));
     mixer.wires.replaceChildren(...band, ...rails, ...skips, ...flow, ...ticks, ...dots);
-    mixer.wires.parentNode.classList.toggle("chilly-measured", dots.length > 0);
+    mixer.stage.classList.toggle("chilly-measured", dots.length > 0);
+    if (mixer.stage.contains(document.activeElement)) mixer.light(mixer.current);
   };
 
   /** Lights the skip line of a block, or none. */
