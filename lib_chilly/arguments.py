@@ -27,6 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ChillyMerge {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     _add_demo(commands)
+    _add_ui(commands)
     _add_merge(commands)
     _add_plan(commands)
     _add_queue(commands)
@@ -46,6 +47,16 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--no-page", action="store_true", help="do not open the page at the end (there is none yet)")
     parser.add_argument("--threads", type=_positive, default=None)
     parser.set_defaults(command="demo")
+
+
+def _add_ui(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("ui", help="open the page, in this machine's browser alone")
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="a recipe's file, or its text, to begin with")
+    parser.add_argument("--models", type=Path, action="append", metavar="DIR", help="where models lie; may be repeated")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: the first models folder)")
+    parser.add_argument("--port", type=_port, metavar="N", help="(default: the first that is free, from 7860 on)")
+    parser.add_argument("--no-browser", action="store_true", help="only say the page's address")
+    parser.set_defaults(command="ui")
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -178,6 +189,12 @@ def _add_methods(commands: argparse._SubParsersAction) -> None:
 def _positive(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text[:4]) <= 256):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number between 1 and 256")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text[:6]) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, a whole number between 1 and 65535")
     return int(text)
 
 

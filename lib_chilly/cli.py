@@ -58,6 +58,13 @@ def _demo(options: argparse.Namespace) -> None:
         run_demo(options.dir, options.full, options.threads or default_threads(), should_stop)
 
 
+def _ui(options: argparse.Namespace) -> None:
+    from .ui.page_server import run_page
+
+    with stop_flag() as should_stop:
+        run_page(options.recipe or "", options.models, options.out, options.port, not options.no_browser, should_stop)
+
+
 def _inspect(options: argparse.Namespace) -> None:
     from .inspection import describe, inspect_file
 
@@ -126,6 +133,7 @@ def _test(_: argparse.Namespace) -> None:
 
 COMMANDS = {
     "demo": _demo,
+    "ui": _ui,
     "merge": run_merge,
     "plan": run_plan,
     "queue": run_queue,

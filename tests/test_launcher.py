@@ -32,7 +32,7 @@ try:
     print("pebble", pebble.VERSION)
 except ImportError:
     print("pebble missing")
-for name in ("picture", "words"):
+for name in ("picture", "words", "frame"):
     print(name, "here" if __import__("importlib.util").util.find_spec(name) else "missing")
 if "fail" in sys.argv:
     sys.exit(7)
@@ -59,8 +59,9 @@ class House:
             make_wheel(folder, version)
         house.require("1.0")
         make_wheel(folder, "1.0", "picture")
+        make_wheel(folder, "1.0", "frame")
         make_wheel(folder, "1.0", "words", needs="there-is-no-such-package")
-        for name, package in (("preview", "picture"), ("vocabulary", "words"), ("test", "pebble")):
+        for name, package in (("preview", "picture"), ("vocabulary", "words"), ("page", "frame"), ("test", "pebble")):
             (folder / f"requirements-{name}.txt").write_text(f"./{package}-1.0-py3-none-any.whl\n")
         return house
 
@@ -216,14 +217,17 @@ def test_changed_requirements_are_installed_into_the_same_venv(house):
     assert house.start("x").stderr == ""
 
 
-def test_what_previews_need_is_installed_once_and_for_commands_that_preview_only(house):
+def test_what_previews_and_the_page_need_is_installed_once_and_for_commands_that_use_it_only(house):
     light = house.start("merge", "demo")
     assert (light.returncode, light.stderr) == (0, "")
-    assert "picture missing\nwords missing" in light.stdout
-    preview = house.start("demo")
+    assert "picture missing\nwords missing\nframe missing" in light.stdout
+    preview = house.start("bench", "--previews")
     assert preview.returncode == 0, preview.stderr
     assert "installing requirements.txt, requirements-preview.txt and requirements-vocabulary.txt;" in preview.stderr
-    assert "picture here\nwords here" in preview.stdout
+    assert "picture here\nwords here\nframe missing" in preview.stdout
+    page = house.start("demo")
+    assert "requirements-vocabulary.txt and requirements-page.txt;" in page.stderr
+    assert "frame here" in page.stdout
     for command in ("demo", "ui", "merge"):
         assert house.start(command).stderr == ""
 
@@ -327,9 +331,7 @@ def test_launcher_parses_on_old_pythons_and_imports_the_standard_library_only():
     assert {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names} == {"os", "sys"}
 
 
-@pytest.mark.parametrize(
-    "name", ["requirements.txt", "requirements-preview.txt", "requirements-vocabulary.txt", "requirements-test.txt"]
-)
+@pytest.mark.parametrize("name", [f"requirements{part}.txt" for part in ("", "-preview", "-vocabulary", "-page", "-test")])
 def test_every_requirement_is_pinned_exactly(name):
     lines = [line.partition(";")[0].strip() for line in (REPOSITORY / name).read_text().splitlines() if line[:1] != "#"]
     assert lines
@@ -343,7 +345,7 @@ def test_test_tools_are_installed_once_and_the_checks_run(house):
     first = house.start("test", "--peers")
     assert first.returncode == 1
     assert first.stdout.splitlines() == ["ruff check .", "ruff format --check .", "mypy", "pytest --peers"]
-    assert "requirements.txt, requirements-preview.txt, requirements-vocabulary.txt and requirements-test.txt;" in first.stderr
+    assert "requirements-vocabulary.txt, requirements-page.txt and requirements-test.txt;" in first.stderr
     assert "failed: mypy." in first.stderr
     second = house.start("test", "tests/test_x.py", "-q")
     assert (second.returncode, second.stdout) == (0, "pytest tests/test_x.py -q\n")

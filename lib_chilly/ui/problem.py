@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ..errors import MergeError
+from ..console import printable
+from ..errors import MergeError, RecipeError
 
 LOG = logging.getLogger("chillymerge")
 
@@ -29,7 +30,12 @@ def problem_of(error: BaseException, doing: str) -> dict[str, Any]:
         doing: what was being done, such as "preview".
     """
     if isinstance(error, MergeError):
-        return {"message": str(error), "field": getattr(error, "field", None)}
+        said = str(error)
+        if isinstance(error, RecipeError) and error.text is not None and error.position is not None:
+            said = said.rsplit("\n", 2)[0]  # the page shows the place itself
+        return {"message": printable(said), "field": getattr(error, "field", None)}
+    if isinstance(error, OSError) and error.strerror:
+        return {"message": printable(f"{error.filename or 'the system'}: {error.strerror}."), "field": None}
     LOG.error("%s failed", doing, exc_info=error)
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return {"message": f"there is not enough memory for this {doing}. Close other programs, or ask for less.", "field": None}

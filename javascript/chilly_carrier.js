@@ -1,0 +1,120 @@
+/* Carries questions to the server and replies back, by gradio's hidden button and textbox: one at a time, a queue behind it. */
+(() => {
+  "use strict";
+  const chilly = (window.chilly ??= {});
+
+  const PATIENCE = 60000; // milliseconds for one reply; what takes longer is a job
+  const PRESS_SOON = 6;
+  const PRESS_LATER = 60;
+  const NO_ANSWER = "The server does not answer. Is it still running?";
+  const NOT_ASKED = -1; // the reply to an empty request
+  const POLL_FIRST = 120;
+  const POLL_LATER = 400;
+
+  const waiting = []; // questions that are not sent yet
+  let asked = null; // the one under way
+  let count = 0;
+  let timer = 0;
+
+  /** Where gradio's components are; the webui may have them in a shadow. */
+  chilly.host = () => {
+    const app = document.querySelector("gradio-app");
+    return (app && app.shadowRoot) || document;
+  };
+
+  const failure = ({ message, field = null }) => Object.assign(new Error(message), { field });
+
+  /** Ask the server; a Promise of the reply. `given` may be a function, called when the question's turn comes. Of questions of
+      one `lane` only the newest is sent; those that it overtakes get null. */
+  chilly.ask = (name, given = {}, lane = null) =>
+    new Promise((resolve, reject) => {
+      const question = { name, given, lane, resolve, reject };
+      const before = lane === null ? -1 : waiting.findIndex((other) => other.lane === lane);
+      if (before >= 0) waiting.splice(before, 1)[0].resolve(null);
+      waiting.push(question);
+      send();
+    });
+
+  const send = () => {
+    if (asked || !waiting.length) return;
+    asked = waiting.shift();
+    asked.id = ++count;
+    timer = setTimeout(() => end(null, { message: NO_ANSWER }), PATIENCE);
+    press(asked);
+  };
+
+  // gradio hears no click before it has drawn the page, nor while it ends the last event: press until it takes the question.
+  const press = (question, tries = 0) => {
+    if (asked !== question || question.taken) return;
+    const button = chilly.host().querySelector("#chilly_go");
+    if (button) button.click();
+    setTimeout(() => press(question, tries + 1), tries < 10 ? PRESS_SOON : PRESS_LATER);
+  };
+
+  const end = (reply, problem) => {
+    const { resolve, reject } = asked;
+    clearTimeout(timer);
+    asked = null;
+    if (problem) reject(failure(problem));
+    else resolve(reply);
+    setTimeout(send);
+  };
+
+  /** Called by the button: the text of the question whose turn it is; empty where it was taken before. */
+  chilly.request = () => {
+    if (!asked || asked.taken) return "";
+    asked.taken = true;
+    const { id, name, given } = asked;
+    return JSON.stringify({ id, page: chilly.page, ask: name, with: typeof given === "function" ? given() : given });
+  };
+
+  /** Called when gradio's event has ended; where it failed, the textbox still has the reply before. */
+  chilly.answer = (text) => {
+    let reply = {};
+    try {
+      reply = JSON.parse(text);
+    } catch (error) {
+      // Not ours: what gradio leaves in the textbox when the server is gone.
+    }
+    if (!asked) return;
+    if (reply.id === asked.id || reply.id === null) end(reply.reply, reply.problem);
+    else if (reply.id !== NOT_ASKED) end(null, { message: NO_ANSWER });
+  };
+
+  // ---- jobs ----
+
+  const jobs = new Map(); // number to {onChange, resolve, seen}
+  let polling = false;
+
+  /** Follow a job to its end: `onChange(job)` at each news of it; a Promise of its last state. */
+  chilly.job = (job, onChange = () => {}) =>
+    new Promise((resolve) => {
+      jobs.set(job.job, { onChange, resolve, seen: 0 });
+      tell(job);
+      if (!polling) poll(POLL_FIRST);
+    });
+
+  const tell = (job) => {
+    const follower = jobs.get(job.job);
+    if (!follower) return;
+    follower.seen += (job.pictures || []).length;
+    const ended = ["done", "stopped", "failed"].includes(job.state);
+    if (ended) jobs.delete(job.job);
+    follower.onChange(job);
+    if (ended) follower.resolve(job);
+  };
+
+  const poll = async (pause) => {
+    polling = true;
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    const wanted = () => ({ jobs: [...jobs].map(([job, { seen }]) => ({ job, seen })) });
+    try {
+      for (const job of (await chilly.ask("poll", wanted)).jobs) tell(job);
+    } catch (error) {
+      chilly.emit("problem", { message: error.message, field: null });
+      pause = POLL_LATER * 5; // the server may come back
+    }
+    polling = false;
+    if (jobs.size) poll(Math.min(POLL_LATER, pause * 1.3));
+  };
+})();

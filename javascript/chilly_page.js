@@ -1,0 +1,72 @@
+/* Begins the page: finds its place, asks for what it starts with, lets every part draw, goes on where a reload interrupted. */
+(() => {
+  "use strict";
+  const chilly = (window.chilly ??= {});
+
+  let speaker = null;
+  let complaint = null;
+
+  /** Say a sentence to those who cannot see the page. */
+  chilly.say = (sentence) => {
+    if (speaker) speaker.textContent = sentence;
+  };
+
+  /** Show a problem that belongs to no field, until it is dismissed or something goes well. */
+  chilly.complain = (message) => {
+    complaint.hidden = !message;
+    const close = { class: "chilly-link", type: "button", onclick: () => chilly.complain("") };
+    complaint.replaceChildren(...(message ? [chilly.el("span", {}, message), chilly.el("button", close, "Dismiss")] : []));
+  };
+
+  const frame = (root) => {
+    speaker = chilly.el("div", { class: "chilly-vh", role: "status", id: "chilly_say" });
+    complaint = chilly.el("div", { class: "chilly-problem", role: "alert", id: "chilly_problem", hidden: true });
+    const main = chilly.el("div", { class: "chilly-main", id: "chilly_main" });
+    root.replaceChildren(complaint, main, speaker);
+    return chilly.layout(root, main);
+  };
+
+  const pageName = () => [...crypto.getRandomValues(new Uint32Array(3))].map((number) => number.toString(36)).join("");
+
+  const listen = () => {
+    chilly.on("problem", ({ message }) => chilly.complain(message));
+    chilly.on("view", () => chilly.complain(""));
+  };
+
+  const begin = async (root) => {
+    root.classList.add("chilly-page");
+    root.dataset.state = "waiting";
+    const places = frame(root);
+    const kept = chilly.kept();
+    chilly.page = kept.page || pageName();
+    try {
+      chilly.start = await chilly.ask("start");
+    } catch (error) {
+      chilly.complain(error.message);
+      return;
+    }
+    chilly.restore(kept);
+    listen();
+    for (const [name, draw] of Object.entries(chilly.parts || {})) if (places[name]) draw(places[name]);
+    const text = kept.text === undefined ? chilly.start.recipe : kept.text;
+    await chilly.look(text, { step: kept.step || null, undo: false });
+    root.dataset.state = "ready";
+    chilly.emit("ready", chilly.start);
+  };
+
+  // gradio draws when it likes, and the webui's tab is one of many: wait until all is there.
+  const isThere = () => {
+    const root = chilly.host().querySelector("#chilly_page");
+    if (!root || !chilly.host().querySelector("#chilly_go")) return false;
+    if (!root.dataset.state) begin(root);
+    return true;
+  };
+  const watch = () => {
+    if (isThere()) return;
+    const watcher = new MutationObserver(() => isThere() && watcher.disconnect());
+    watcher.observe(document, { childList: true, subtree: true });
+  };
+  // Once all files are here: they are loaded one after another.
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", watch);
+  else setTimeout(watch);
+})();

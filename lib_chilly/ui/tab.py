@@ -1,0 +1,43 @@
+"""The page as a part of a gradio page, whatever its version; the only file of the page that imports gradio."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from .service import Service
+
+_VERSION = int(gr.__version__.split(".")[0])
+_JS = "_js" if _VERSION < 4 else "js"
+_QUIETLY: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_name": False}
+
+
+def build_tab(service: Service) -> None:
+    """Put the page here: an empty place that javascript/ fills, and two hidden components that carry what it asks.
+
+    The button's script gives the request in the place of its input; when the reply is there, another script takes it. They
+    are hidden by a class: newer gradio leaves out what is not visible.
+    """
+    hidden = {"elem_classes": ["chilly-hidden"]}
+    gr.HTML('<div id="chilly_page"></div>', elem_id="chilly_place")
+    reply = gr.Textbox(value="", label="reply", lines=1, max_lines=1, elem_id="chilly_reply", **hidden)
+    go = gr.Button("ask", elem_id="chilly_go", **hidden)
+    asked = go.click(service.answer, [reply], [reply], **{_JS: "() => window.chilly.request()"}, **_QUIETLY)
+    asked.then(None, [reply], None, **{_JS: "(text) => { window.chilly.answer(text); }"}, **_QUIETLY)
+
+
+def build_app(service: Service) -> Any:
+    """The standalone page as an ASGI application. It asks no other host for anything: fonts are those of the machine."""
+    from fastapi import FastAPI
+
+    fonts = {
+        "font": ["Source Sans Pro", "ui-sans-serif", "system-ui", "sans-serif"],
+        "font_mono": ["IBM Plex Mono", "ui-monospace", "monospace"],
+    }
+    looks = {"theme": gr.themes.Default(**fonts)}
+    about = {"title": "ChillyMerge", "analytics_enabled": False}
+    with gr.Blocks(**about, **(looks if _VERSION < 6 else {})) as blocks:
+        build_tab(service)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    return gr.mount_gradio_app(app, blocks, path="/", **(looks if _VERSION >= 6 else {}))
