@@ -54,6 +54,26 @@ def read_safetensors(file: SourceFile) -> Checkpoint:
     )
 
 
+def metadata_of_head(head: bytes, file_name: str) -> dict[str, str]:
+    """The metadata of a file of which only the beginning is there; what its tensors are is not checked.
+
+    Raises:
+        CheckpointError: it is no header, or `head` ends before it does.
+    """
+    name, length = quoted(file_name), int.from_bytes(head[:_LENGTH_BYTES], "little")
+    if head[_LENGTH_BYTES : _LENGTH_BYTES + 1] != b"{" or length > MAX_HEADER_BYTES:
+        raise CheckpointError(f"{name} is no checkpoint: a safetensors header starts with '{{', this one does not.")
+    if _LENGTH_BYTES + length > len(head):
+        raise CheckpointError(
+            f"{name} has a header of {grouped(length)} bytes, of which {grouped(len(head))} are looked at here. Put the "
+            "file into the models folder: ./chilly inspect reads all of it."
+        )
+    try:
+        return _metadata(_parse(head[_LENGTH_BYTES : _LENGTH_BYTES + length], name).get("__metadata__"), name)
+    except RecursionError:
+        raise CheckpointError(f"{name}: its header is nested too deeply to be a list of tensors.") from None
+
+
 def _header_bytes(file: SourceFile, name: str, size_bytes: int) -> bytes:
     """The eight bytes of the length, and the header itself."""
     if size_bytes < _LENGTH_BYTES:

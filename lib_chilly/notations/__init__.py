@@ -59,7 +59,7 @@ def read_recipe(text: str, draw: Draw | None = None) -> Recipe:
     Raises:
         RecipeError: of the notation that the text looks like, with line, column and caret in the user's text.
     """
-    if imported := _imported(text):
+    if imported := read_merger(text):
         return imported.recipe
     _check_size(text)
     try:
@@ -72,8 +72,12 @@ def read_recipe(text: str, draw: Draw | None = None) -> Recipe:
     return recipe
 
 
-def _imported(text: str) -> Imported | None:
-    """What another merger wrote; None where the text does not look like it."""
+def read_merger(text: str) -> Imported | None:
+    """What another merger wrote; None where the text does not look like it.
+
+    Raises:
+        RecipeError: it looks like it, but cannot be read.
+    """
     before, brace, after = text.partition("{")
     if brace and not before.strip(_BLANK):
         return read_json(before.replace("\ufeff", " ") + brace + after.rstrip(_BLANK))
