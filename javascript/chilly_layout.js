@@ -21,8 +21,7 @@
   /** Draws the frame into `main`, which lies in `page`, and returns the element of each part. */
   chilly.layout = (page, main) => {
     const el = chilly.el;
-    // `.prose` is gradio's style for articles: margins and colours of headings, lists and links that bend ours.
-    page.closest(".prose")?.classList.remove("prose");
+    settle(page);
     followTheme(page);
     const column = (name, label) => el("section", { class: `chilly-col ${name}`, "aria-label": label });
     const parts = {
@@ -47,6 +46,18 @@
     chilly.on("view", () => markEmpty(root));
     return parts;
   };
+
+  /** Makes room in gradio's containers. `.prose` and `.gradio-style` are its looks for articles, which bend ours; by itself the
+      page has the whole window, in a webui the tab. */
+  function settle(page) {
+    const alone = typeof window.gradioApp !== "function";
+    document.documentElement.classList.toggle("chilly-alone", alone);
+    page.dataset.host = alone ? "own" : "guest";
+    for (let holder = page.parentElement; holder && holder !== document.body; holder = holder.parentElement) {
+      holder.classList.remove("prose", "gradio-style");
+      if (alone) holder.classList.add("chilly-holder");
+    }
+  }
 
   function header(button) {
     const title = chilly.el("h1", {}, "ChillyMerge");
