@@ -7,7 +7,7 @@
   const cell = (text, tag = "td") => chilly.el(tag, text === null || text === undefined ? { class: "chilly-none" } : {}, text === null || text === undefined ? "not there" : text);
 
   const table = (title, rows, left, right) => {
-    const head = chilly.el("tr", {}, cell("", "th"), chilly.el("th", { scope: "col" }, left), chilly.el("th", { scope: "col" }, right));
+    const head = chilly.el("tr", {}, chilly.el("td", {}), chilly.el("th", { scope: "col" }, left), chilly.el("th", { scope: "col" }, right));
     const lines = rows.map((row) => {
       const same = row.same === undefined ? row.left === row.right : row.same;
       const name = chilly.el("th", { scope: "row" }, row.name);

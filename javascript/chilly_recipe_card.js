@@ -122,13 +122,41 @@
     return row;
   };
 
+  // What no method says is edited as it is written; the rest of the line, such as its comment, stays.
+  const expressionField = () => {
+    const area = chilly.el("textarea", { class: "chilly-in chilly-expression", rows: 2, spellcheck: "false", "data-field": "expression" });
+    let now = null;
+    const take = () => {
+      if (!area.dataset.typing) return;
+      delete area.dataset.typing;
+      const line = chilly.text.slice(now.start, now.end);
+      const at = line.lastIndexOf(now.expression);
+      const typed = area.value.trim();
+      if (at < 0 || !typed || typed === now.expression) return void (area.value = now.expression);
+      const written = line.slice(0, at) + typed + line.slice(at + now.expression.length);
+      recipe.look(chilly.text.slice(0, now.start) + written + chilly.text.slice(now.end), area);
+    };
+    area.addEventListener("input", () => (area.dataset.typing = "1"));
+    area.addEventListener("change", take);
+    area.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.shiftKey) return;
+      event.preventDefault();
+      take();
+    });
+    const update = (step) => {
+      now = step;
+      show(area, step.expression);
+    };
+    return { node: field("Expression", area), update };
+  };
+
   /** The fields of one step: `{node, kind, update(step)}`; they stand for as long as `kind` stays the same. */
   recipe.cardBody = (step) => {
     let current = step;
     const name = () => current.name;
     const top = nameField(name);
     const method = methodField(name);
-    const operands = operandFields(name, step);
+    const operands = step.method === "expression" ? expressionField() : operandFields(name, step);
     const parameters = recipe.parameterFields(name, step);
     const mistakes = chilly.el("div", { class: "chilly-card-mistakes", "aria-live": "polite" });
     const node = chilly.el(

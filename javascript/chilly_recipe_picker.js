@@ -21,8 +21,11 @@
   };
 
   const matching = (choices, query) => {
-    const words = query.toLowerCase().split(/\s+/).filter(Boolean);
-    return choices.filter((choice) => words.every((word) => choice.name.toLowerCase().includes(word)));
+    const typed = query.trim().toLowerCase();
+    const words = typed.split(/\s+/);
+    const found = choices.filter((choice) => words.every((word) => choice.name.toLowerCase().includes(word)));
+    const begins = (choice) => Number(choice.name.toLowerCase().startsWith(typed));
+    return typed ? found.sort((a, b) => begins(b) - begins(a)) : found; // a stable sort: else in the order of the list
   };
 
   class Picker {
