@@ -19,7 +19,8 @@ from ..host.base import GenParams, Host
 from .problem import FieldError
 
 Thing = TypeVar("Thing")
-Answer = Callable[..., dict[str, Any]]
+Answer = Callable[..., "dict[str, Any] | None"]
+Asked = TypeVar("Asked", bound=Answer)
 
 _NOT_QUESTIONS = {"tab", "page_server", "service"}
 _QUESTIONS: dict[str, Answer] = {}
@@ -71,7 +72,7 @@ class Page:
         return self.room.one(kind, make)
 
 
-def question(answer: Answer) -> Answer:
+def question(answer: Asked) -> Asked:
     """Register a function as the answer to the question of its name."""
     name = answer.__name__
     if name in _QUESTIONS:
