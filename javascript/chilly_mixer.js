@@ -5,7 +5,7 @@
   const chilly = (window.chilly = window.chilly || {});
   const mixer = (chilly.mixer = chilly.mixer || {});
   const EMPTY = { step: "", parameter: "", a: "A", b: "B", values: {}, linked: [], list: [], list_text: "", outside: [], addresses: [], alpha: 0.5 };
-  const nets = new Map(); // architecture -> promise of its NET
+  const nets = new Map(); // architecture -> NET
   let root, title, pick, legend, scale, status, read, none, undo, redo, body;
   mixer.shown = EMPTY;
   mixer.net = null;
@@ -15,8 +15,8 @@
   /** Whether there is something to be changed. */
   mixer.ready = () => Boolean(mixer.net && mixer.shown.step);
 
-  const netOf = (architecture) => {
-    if (!nets.has(architecture)) nets.set(architecture, chilly.ask("net", { architecture }));
+  const netOf = async (architecture) => {
+    if (!nets.has(architecture)) nets.set(architecture, await chilly.ask("net", { architecture }));
     return nets.get(architecture);
   };
 
@@ -98,7 +98,7 @@
 
   function remeasure() {
     if (!mixer.net) return;
-    mixer.drawWires(mixer.placed);
+    relayout();
     mixer.nameBars();
     mixer.readOut();
   }
@@ -108,11 +108,10 @@
     const lanes = mixer.sideLanes(mixer.net, mixer.shown.linked);
     width = mixer.stage.clientWidth;
     if (!width) return; // hidden: the observer calls again
-    const layout = mixer.layout(mixer.net, lanes, width);
+    const layout = mixer.layout(mixer.net, lanes, width, (name) => mixer.alike(name) !== null);
     const order = [...lanes.left, ...mixer.net.slots.filter((slot) => slot !== "BASE"), ...lanes.right];
     const shape = JSON.stringify([mixer.net.name, order, layout.tight, Object.values(layout.bars).map((bar) => [bar.upright, bar.named])]);
     mixer.arms = layout.arms;
-    mixer.placed = layout;
     if (mixer.shape !== shape) rebuild(order, layout);
     mixer.shape = shape;
     mixer.placeBars(mixer.stage, layout);

@@ -24,15 +24,15 @@
     };
   };
 
-  /** The layout for a stage of this width. */
-  mixer.layout = (net, lanes, width) => {
+  /** The layout for a stage of this width; measured(name) says whether a dot stands beside a block. */
+  mixer.layout = (net, lanes, width, measured) => {
     const count = lanes.left.length + lanes.right.length;
     const rows = width < 300 + 33 * count; // a phone: lanes lie above and below, so the blocks have the whole width
     const tight = width < 500;
     const lane = tight ? 26 : 32;
     const beside = (count) => (rows ? 11 : count * (lane + 7) + (tight ? 4 : 12));
     const frame = {
-      width, rows, tight, lane,
+      width, rows, tight, lane, measured,
       left: beside(lanes.left.length),
       right: width - beside(lanes.right.length),
       top: TOP + (rows ? lanes.left.length * (ROW + GAP) : 0),
@@ -75,7 +75,7 @@
     u.rowY = (row) => frame.top + row * (ROW + GAP) + Math.max(0, u.level(row)) * LEVEL;
     u.last = u.rowY(net.rows.length - 1) + ROW;
     u.middle = u.last + 26;
-    net.rows.forEach((pair, row) => placePair(layout, u, net, pair, row));
+    net.rows.forEach((pair, row) => placePair(layout, u, pair, row));
     layout.bars.M00 = { x: (frame.left + frame.right - bar) / 2, y: u.middle, w: bar, h: ROW };
     layout.dots.push({ name: "M00", x: (frame.left + frame.right + bar) / 2 + 14, y: u.middle + ROW / 2, text: "start" });
     layout.arms = [net.rows.map((pair) => pair[0]), net.rows.map((pair) => pair[1])];
@@ -85,20 +85,19 @@
     return u.middle + ROW + (frame.rows ? 8 : 0);
   }
 
-  function placePair(layout, u, net, [input, output], row) {
+  function placePair(layout, u, [input, output], row) {
     const shift = u.level(row) * u.indent;
     const left = u.left + shift;
     const y = u.rowY(row);
     const right = u.mirror(left) - u.bar;
     layout.bars[input] = { x: left, y, w: u.bar, h: ROW };
     layout.bars[output] = { x: right, y, w: u.bar, h: ROW };
-    const attends = (name) => net.lanes.some((lane) => lane.name === name && lane.attention);
-    const room = (name) => (attends(name) ? (u.tight ? 22 : 38) : 5);
+    const room = (name) => (u.measured(name) ? (u.tight ? 22 : 38) : 5);
     const from = left + u.bar + MARGIN + room(input);
     const to = right - MARGIN - room(output);
     const middle = y + ROW / 2;
-    if (attends(input)) layout.dots.push({ name: input, x: left + u.bar + MARGIN + 9.5, y: middle, text: "start" });
-    if (attends(output)) layout.dots.push({ name: output, x: right - MARGIN - 9.5, y: middle, text: "end" });
+    if (u.measured(input)) layout.dots.push({ name: input, x: left + u.bar + MARGIN + 9.5, y: middle, text: "start" });
+    if (u.measured(output)) layout.dots.push({ name: output, x: right - MARGIN - 9.5, y: middle, text: "end" });
     if (to > from + 8) layout.skips.push({ of: [input, output], d: `M${from} ${middle}H${to}M${to - 4} ${middle - 3}l4 3l-4 3` });
   }
 
@@ -135,7 +134,8 @@
     const to = centre - u.bar / 2 - 6;
     if (to <= x + 14) return [];
     const up = u.mirror(x);
-    const from = Math.min(centre + u.bar / 2 + (u.tight ? 24 : 40), up - 6);
+    const room = u.measured("M00") ? (u.tight ? 24 : 40) : 6;
+    const from = Math.min(centre + u.bar / 2 + room, up - 6);
     return [
       `M${x} ${u.last + 4}V${y - 6}Q${x} ${y} ${x + 6} ${y}H${to}M${to - 5} ${y - 4}l5 4l-5 4`,
       `M${from} ${y}H${up - 6}Q${up} ${y} ${up} ${y - 6}V${u.last + 5}M${up - 4} ${u.last + 10}l4 -5l4 5`,

@@ -6,6 +6,7 @@
   const FIRST = ["GRAD_V", "GRAD_A", "COSINE", "WRAP12", "MID12_50", "OUT12_5", "RING08_5", "FLAT_75"];
   const NEAR = 0.006; // weights are shown and painted in hundredths
   let row, list, search, more, buttons;
+  let active = null; // the preset of the list that the button to the list shows
 
   /** Numbers from 0 to 1 as a small curve. */
   mixer.curve = (numbers, width = 60, height = 22) => {
@@ -58,6 +59,7 @@
     const known = FIRST.filter((name) => name in presets);
     const others = names.filter((name) => !known.includes(name));
     buttons = new Map();
+    active = null;
     more = chilly.el("button", { type: "button", class: "chilly-pre", "aria-expanded": "false", "aria-controls": "chilly_mixer_presets" });
     more.append(dots(), chilly.el("span", {}, `${others.length} more`));
     more.addEventListener("click", () => open(list.hidden));
@@ -76,6 +78,8 @@
       node.setAttribute("aria-pressed", String(same));
       if (same && list.contains(node)) hidden = name;
     }
+    if (hidden === active) return;
+    active = hidden;
     more.firstChild.replaceWith(hidden ? mixer.curve(mixer.net.presets[hidden].slice(1)) : dots());
     more.lastChild.textContent = hidden || `${list.lastChild.childElementCount} more`;
     more.classList.toggle("chilly-pre-on", Boolean(hidden));

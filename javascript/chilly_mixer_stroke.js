@@ -41,6 +41,9 @@
     mixer.repaint();
   }
 
+  /** Whether everything that was done has reached the engine. */
+  mixer.idle = () => !stroke && !queue.length && !sending && !mixer.dragging();
+
   /** Sends an edit of the step that the mixer shows, after those that wait; done gets the problem, or null. */
   mixer.send = (edit, done) => {
     finish();

@@ -104,6 +104,8 @@
   mixer.makeTools = () => {
     choices = chilly.el("div", { class: "chilly-seg", role: "group", "aria-label": "Blocks that move together" });
     opener = tool("Random", toggle);
+    opener.lastChild.className = "chilly-vh"; // the row is full
+    opener.title = "Random weights";
     opener.setAttribute("aria-expanded", "false");
     opener.setAttribute("aria-controls", "chilly_mixer_random");
     const tools = ["Smooth", "Ramp", "Mirror", "Invert"].map(curve);
