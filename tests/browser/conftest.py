@@ -1,0 +1,81 @@
+"""One server and one browser for all tests of the page; a test has a context of its own, which forgets everything."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import FLAGS, OLD_GRADIO, Site, Watch, chromium, gradio_python, open_page
+
+from lib_chilly.demo_models import Manifest, make_models
+
+HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1<'
+"""What a model's name may hold where the page must not care."""
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's nine checkpoints, and one with a hostile name."""
+    folder = tmp_path_factory.mktemp("page") / "models"
+    folder.mkdir()
+    make_models(folder, False, Manifest(folder.parent), lambda: False)
+    (folder / f"{HOSTILE}.safetensors").write_bytes((folder / "NED.safetensors").read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    executable = chromium()
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=executable, headless=True, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def site(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The page's server on the gradio that the tests' own Python has."""
+    pytest.importorskip("gradio")
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "out").mkdir()
+    site = Site(sys.executable, [models], folder / "out", folder / "home")
+    yield site
+    site.end()
+
+
+@pytest.fixture(scope="session", params=sorted(OLD_GRADIO))
+def old_site(request: pytest.FixtureRequest, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The page's server on the gradio that webuis have; a test with it runs once on each."""
+    folder = tmp_path_factory.mktemp("old")
+    (folder / "out").mkdir()
+    site = Site(gradio_python(request.param), [models], folder / "out", folder / "home")
+    yield site
+    site.end()
+
+
+@pytest.fixture
+def new_context(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Make a browser's window with a memory of its own, for a site; after the test nothing may have gone wrong in any of them."""
+    made: list[tuple[Any, Watch]] = []
+
+    def make(site: Site, **options: Any) -> Any:
+        context = browser.new_context(**{"viewport": {"width": 1440, "height": 1000}, **options})
+        context.set_default_timeout(60_000)
+        made.append((context, Watch(context, site.url)))
+        return context
+
+    yield make
+    for context, _ in made:
+        context.close()
+    for _, watch in made:
+        watch.check()
+
+
+@pytest.fixture
+def page(new_context: Callable[..., Any], site: Site) -> Any:
+    """The page, just opened."""
+    return open_page(new_context(site), site.url)

@@ -1,0 +1,91 @@
+"""The page comes up on every gradio, asks and is answered, goes on after a reload, obeys no name, and asks nobody else."""
+
+from __future__ import annotations
+
+import http.client
+from typing import Any
+
+from browsing import READY, Site, open_page, wait_for_view
+
+RECIPE = "A = 0.7 * NED + 0.3 * chilloutmix\n"
+PAINT = "performance.getEntriesByName('first-contentful-paint').map(paint => paint.startTime)"
+
+
+def ask(page: Any, name: str, given: dict[str, Any]) -> Any:
+    """A question of the page, and its reply or its problem."""
+    return page.evaluate(
+        "([name, given]) => chilly.ask(name, given).catch(({message, field}) => ({problem: {message, field}}))", [name, given]
+    )
+
+
+def walk(page: Any, site: Site) -> None:
+    """What holds on every gradio: questions in order, problems as sentences, a reload, hostile names."""
+    facts = {model["name"]: model for model in page.evaluate("chilly.start.models")}
+    assert facts["NED"] == {"name": "NED", "title": "NED.safetensors", "architecture": "sd1", "bytes": 692764, "dtype": "fp16"}
+    assert facts["F222_v1"]["dtype"] == "fp32" and len(facts) == 10
+    many = page.evaluate("Promise.all(Array.from({length: 12}, () => chilly.ask('models', {}))).then((all) => all.length)")
+    assert many == 12
+    assert ask(page, "nothing", {})["problem"]["message"].startswith("there is no question 'nothing'.")
+    assert ask(page, "models", {"again": "yes"})["problem"]["field"] == "again"
+    page.evaluate("text => chilly.look(text)", RECIPE)
+    wait_for_view(page, f"view.text === {RECIPE!r}")
+    name = page.evaluate("chilly.page")
+    page.reload()
+    page.wait_for_selector(READY)
+    assert page.evaluate("[chilly.page, chilly.text]") == [name, RECIPE]
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("#chilly_page img").count() == 0
+
+
+def test_page_on_the_current_gradio_asks_is_answered_and_goes_on_after_a_reload(page, site):
+    walk(page, site)
+
+
+def test_page_on_the_gradio_of_webuis_does_the_same(old_site, new_context):
+    walk(open_page(new_context(old_site), old_site.url), old_site)
+
+
+def test_two_tabs_of_one_browser_do_not_disturb_each_other(site, new_context):
+    context = new_context(site)
+    left, right = open_page(context, site.url), open_page(context, site.url)
+    left.evaluate("text => chilly.look(text)", RECIPE)
+    right.evaluate("text => chilly.look(text)", "B = NED\n")
+    for tab, text in ((left, RECIPE), (right, "B = NED\n")):
+        tab.reload()
+        tab.wait_for_selector(READY)
+        assert tab.evaluate("chilly.text") == text
+    assert left.evaluate("chilly.page") != right.evaluate("chilly.page")
+
+
+def test_newest_look_wins_and_edits_are_never_lost(page):
+    texts = [f"A = {name}\n" for name in ("NED", "chilloutmix", "r34_e4")]
+    seen = page.evaluate("texts => Promise.all(texts.map((text) => chilly.look(text))).then((all) => all.map(Boolean))", texts)
+    assert (seen, page.evaluate("chilly.text")) == ([True, False, True], texts[2])
+    page.evaluate("chilly.undo()")
+    wait_for_view(page, f"view.text === {texts[0]!r}")
+    page.evaluate("chilly.redo()")
+    wait_for_view(page, f"view.text === {texts[2]!r}")
+
+
+def test_first_paint_is_measured_by_the_browser(page, capsys):
+    (milliseconds,) = page.evaluate(PAINT)
+    with capsys.disabled():
+        print(f"\nfirst contentful paint: {milliseconds:.0f} ms")
+
+
+def test_server_answers_this_machine_alone_and_hands_out_no_files(site):
+    def status(path: str, method: str = "GET", **headers: str) -> int:
+        connection = http.client.HTTPConnection(site.url.removeprefix("http://"), timeout=60)
+        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        return connection.getresponse().status
+
+    host = site.url.removeprefix("http://")
+    assert status("/") == status("/", Host=host.replace("127.0.0.1", "localhost")) == status("/", Origin=site.url) == 200
+    assert status("/", Host="evil.example") == status("/", Host="") == status("/config", Origin="http://evil.example") == 403
+    assert status("/config", Origin="null") == status("/config", Origin="http://127.0.0.1:1") == 403
+    model = str(site.models[0] / "NED.safetensors")
+    paths = [f"/file={model}", f"/gradio_api/file={model}", "/upload", "/gradio_api/upload", "/docs", "/openapi.json"]
+    paths += ["/chilly/../style.css", "/chilly/%2e%2e/README.md", "/chilly/", "/proxy=http://example.com/"]
+    assert {path: status(path) for path in paths} == dict.fromkeys(paths, 404)
+    assert status("/chilly/style.css") == 200
+    assert status("/assets/../../../../etc/passwd") in (403, 404)
