@@ -5,7 +5,7 @@
   const history = (chilly.history ??= {});
   const PAGE = 30;
   const PAUSE = 200; // milliseconds without a key before the engine is asked
-  const state = { rows: [], more: false, pinned: false, chosen: [], shown: false, search: "" };
+  const state = { rows: [], more: false, pinned: false, chosen: [], shown: false, search: "", says: [] };
   const nodes = {};
 
   const complain = (error) => {
@@ -33,6 +33,7 @@
     const before = state.rows.length;
     state.rows = older ? state.rows.concat(reply.rows) : reply.rows;
     state.more = reply.more;
+    state.says = reply.says || [];
     state.chosen = state.chosen.filter((id) => state.rows.some((row) => row.id === id));
     draw();
     if (older && nodes.list.children[before]) nodes.list.children[before].querySelector("button").focus();
@@ -98,6 +99,7 @@
   const draw = () => {
     history.drawRows(nodes.list, state.rows, state.chosen);
     nodes.empty.textContent = state.rows.length ? "" : emptyWords();
+    nodes.says.textContent = state.says.join(" ");
     nodes.more.hidden = !state.more;
     drawTools();
   };
@@ -125,11 +127,12 @@
     });
     nodes.hint = chilly.el("span", { class: "chilly-note" });
     nodes.problem = chilly.el("div", {});
+    nodes.says = chilly.el("p", { class: "chilly-note" });
     nodes.list = chilly.el("ul", { class: "chilly-kept", "aria-label": "Entries" });
     nodes.empty = chilly.el("p", { class: "chilly-note chilly-kept-empty", role: "status" });
     nodes.more = button({ text: "Show older" }, () => load(true));
     const tools = chilly.el("div", { class: "chilly-row chilly-kept-tools" }, searchField(), nodes.pinned, nodes.compare, nodes.export, nodes.hint);
-    root.append(chilly.el("div", { class: "chilly-h" }, chilly.el("h2", {}, "History")), tools, nodes.problem, nodes.list, nodes.empty, nodes.more);
+    root.append(chilly.el("div", { class: "chilly-h" }, chilly.el("h2", {}, "History")), tools, nodes.problem, nodes.says, nodes.list, nodes.empty, nodes.more);
     chilly.on("show", (name) => {
       state.shown = name === "history";
       if (state.shown) load(false);

@@ -18,12 +18,12 @@
   };
 
   /** Opens the comparison of two entries. */
-  history.showComparison = (left, right, { lines, fold }) => {
+  history.showComparison = (left, right, { lines, fold, says }) => {
     const names = [left, right].map((row) => `${row.title}, ${row.when}`);
     const different = lines.filter((line) => !line.same).length;
-    const says = different ? `${different} of ${lines.length} lines differ.` : "The recipes are the same.";
+    const summary = different ? `${different} of ${lines.length} lines differ.` : "The recipes are the same.";
     const content = [
-      chilly.el("p", { class: "chilly-note" }, says),
+      chilly.el("p", { class: "chilly-note" }, [summary, ...(says || [])].join(" ")),
       table("Recipe", lines, ...names),
       ...(fold && fold.length ? [table("Folded to files", fold, ...names)] : []),
     ];

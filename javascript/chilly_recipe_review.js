@@ -50,13 +50,14 @@
     return { content: [label], take: () => (box.checked ? chilly.setParams(review.params) : null) };
   };
 
+  const joined = (review) => `${chilly.text.replace(/\s+$/, "")}\n${review.text}`;
+
   // Whether the pasted steps can stand below ours; if not, the engine says why.
   const below = async (dialog, review) => {
-    const joined = `${chilly.text.replace(/\s+$/, "")}\n${review.text}`;
     const button = [...dialog.foot.children].find((one) => one.textContent === "Add below");
     const why = chilly.el("p", { class: "chilly-note chilly-dialog-why" });
     button.disabled = true;
-    const view = await chilly.ask("look", { text: joined, step: null }).catch((error) => ({ ok: false, errors: [error] }));
+    const view = await chilly.ask("look", { text: joined(review), step: null }).catch((error) => ({ ok: false, errors: [error] }));
     const old = new Set(chilly.view.errors.concat(review.view.errors).map((error) => error.message.replace(/\d+/g, "")));
     const fresh = view.errors.filter((error) => !old.has(error.message.replace(/\d+/g, "")));
     button.disabled = fresh.length > 0;
@@ -71,18 +72,33 @@
     if (await recipe.look(text)) chilly.say(`${says} Undo brings back what was there.`);
   };
 
+  // A text without a recipe: a picture's parameters alone.
+  const reviewSettings = (review, title, settings) => {
+    const content = [...settings.content, ...list("chilly-remarks", review.notes)];
+    if (!settings.content.length) content.push(chilly.el("p", {}, "There is no recipe in it."));
+    const use = { text: "Use these settings", run: () => settings.take(), autofocus: true };
+    chilly.dialog({ title, content, actions: [...(settings.content.length ? [use] : []), { text: "Cancel" }] });
+  };
+
+  const stepList = (review, now) => {
+    const { view } = review;
+    const changed = view.steps.filter((step) => change(step, now).kind === "changed");
+    const shown = review.kind === "numbers" && changed.length ? changed : view.steps;
+    const lines = shown.map((step) => stepLine(step, view.steps.indexOf(step), now, view.errors));
+    return chilly.el("ol", { class: "chilly-steps chilly-review-steps", "aria-label": "Steps" }, ...lines);
+  };
+
   /** Shows a REVIEW with Replace, Add below and Cancel; numbers alone go into the open step. */
   recipe.review = (review) => {
+    const title = review.title.charAt(0).toUpperCase() + review.title.slice(1);
+    const settings = pictureSettings(review);
+    if (!review.text) return reviewSettings(review, title, settings);
     const now = (chilly.view && chilly.view.steps) || [];
     const empty = !chilly.text.trim();
     const numbers = review.kind === "numbers";
-    const settings = pictureSettings(review);
-    const changed = review.view.steps.filter((step) => change(step, now).kind === "changed");
-    const shown = numbers && changed.length ? changed : review.view.steps;
-    const steps = shown.map((step) => stepLine(step, review.view.steps.indexOf(step), now, review.view.errors));
     const content = [
       ...mistakesElsewhere(review.view),
-      chilly.el("ol", { class: "chilly-steps chilly-review-steps", "aria-label": "Steps" }, ...steps),
+      stepList(review, now),
       ...(numbers || empty ? [] : gone(review, now)),
       ...list("chilly-remarks", review.notes),
       ...settings.content,
@@ -91,10 +107,10 @@
     const replace = numbers ? "Use these numbers" : empty ? "Use this recipe" : "Replace";
     const actions = [
       { text: replace, run: use(review.text, numbers ? "The numbers are set." : "The recipe is replaced.", settings), autofocus: true },
-      ...(numbers || empty ? [] : [{ text: "Add below", run: use(`${chilly.text.replace(/\s+$/, "")}\n${review.text}`, "The steps are added.", settings) }]),
+      ...(numbers || empty ? [] : [{ text: "Add below", run: use(joined(review), "The steps are added.", settings) }]),
       { text: "Cancel" },
     ];
-    const dialog = chilly.dialog({ title: review.title, content, actions });
+    const dialog = chilly.dialog({ title, content, actions });
     if (!numbers && !empty) below(dialog, review);
   };
 })();
