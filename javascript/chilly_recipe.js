@@ -66,6 +66,9 @@
       "div", { class: "chilly-h" }, chilly.el("h2", {}, "Recipe"), chilly.el("div", { class: "chilly-row" }, undo, redo, choice),
     );
     const show = () => {
+      // Dimmed, not disabled: a button that has the focus keeps it.
+      undo.setAttribute("aria-disabled", String(!chilly.canUndo()));
+      redo.setAttribute("aria-disabled", String(!chilly.canRedo()));
       cards.setAttribute("aria-pressed", String(state.view === "cards"));
       text.setAttribute("aria-pressed", String(state.view === "text"));
     };
@@ -127,6 +130,7 @@
       forget();
       draw();
     });
+    chilly.on("undo", draw);
     draw();
   };
   (chilly.parts ??= {}).recipe = mount;
