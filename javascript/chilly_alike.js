@@ -80,7 +80,7 @@
       note.textContent = fresh ? "Attention blocks, %. Stronger violet: less alike, so the weight matters more." : "";
       note.hidden = !fresh;
       button.hidden = fresh;
-      button.textContent = job ? "Stop" : `Measure${reads() ? `, reads ${chilly.bytes(reads())}` : ""}`;
+      button.textContent = job ? "Stop measuring" : `Measure${reads() ? `, reads ${chilly.bytes(reads())}` : ""}`;
       line.textContent = problem || (job ? `${job.text || "Measuring"}, ${Math.round((job.share || 0) * 100)} %` : fresh ? "" : hint());
       line.classList.toggle("chilly-msg-bad", Boolean(problem));
       line.hidden = !line.textContent;

@@ -165,6 +165,8 @@
       line.dataset.s = now.state;
       text.textContent = now.text;
       button.hidden = !action;
+      if (action === "stop") button.setAttribute("aria-label", "Stop the pictures");
+      else button.removeAttribute("aria-label");
       button.textContent = action === "stop" ? "Stop" : now.state === "none" ? "Make pictures" : now.state === "bad" ? "Try again" : "Update";
       bar.firstChild.style.setProperty("--v", `${Math.round(now.share * 100)}%`);
       const loud = ["bad", "stale"].includes(now.state) || (now.state === "idle" && !preview.follow);
