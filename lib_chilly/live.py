@@ -72,12 +72,14 @@ class LiveWeights:
         self,
         plan: Plan,
         *,
+        on_stale: Callable[[Sequence[KeyJob]], None] = lambda jobs: None,
         on_bytes: Callable[[int], None] = lambda count: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> Change:
         """Bring the tensors to what `plan` says. What a stopped or failed update has left undone, the next one does.
 
         Args:
+            on_stale: told what is to be merged again, before anything is.
             on_bytes: told how many bytes of the result were finished, from any thread.
             should_stop: asked between blocks of a few MiB.
 
@@ -86,8 +88,9 @@ class LiveWeights:
             Interrupted: `should_stop` said so, or Ctrl-C (as KeyboardInterrupt).
         """
         self._is_whole = False
-        origins = _origins(plan)
-        stale = [job for job in plan.jobs if self._origins.get(job.key) != origins[job.key]]
+        now = origins(plan)
+        stale = [job for job in plan.jobs if self._origins.get(job.key) != now[job.key]]
+        on_stale(stale)
         self._make_room(plan, stale)
         files = self._open(plan)
         with single_threaded_torch():
@@ -98,7 +101,7 @@ class LiveWeights:
             work_together(self.threads, blocks_of(part.jobs), run.work, run.failures, should_stop, stopped)
         for file in files:
             file.check_unchanged()
-        self._origins.update((job.key, origins[job.key]) for job in stale)
+        self._origins.update((job.key, now[job.key]) for job in stale)
         change = Change(frozenset(self._changed), frozenset(self._removed), run.tally)
         self._changed, self._removed, self._is_whole = set(), set(), True
         return change
@@ -148,7 +151,7 @@ def _identity(source: Source) -> Hashable:
     return checkpoint.files, checkpoint.header_digest, source.architecture.name, len(source.tensors)
 
 
-def _origins(plan: Plan) -> dict[str, Hashable]:
+def origins(plan: Plan) -> dict[str, Hashable]:
     """Key to all that its values follow from."""
     sources = [_identity(source) for source in plan.sources]
     on_nan = None if plan.on_nan is None else sources[plan.on_nan]

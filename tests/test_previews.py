@@ -226,6 +226,12 @@ def test_infotext_says_how_the_picture_was_made(host):
     assert 0 < result.merge_seconds < result.seconds
 
 
+def test_picture_says_how_many_blocks_were_merged_again(host):
+    picture(host, "weighted_sum(a, b, alpha=0.2)")
+    assert shown(host, "weighted_sum(a, b, alpha={M00: 0.9, IN04-IN05: 0.1, *: 0.2})").blocks == 3
+    assert shown(host, "weighted_sum(a, b, alpha={M00: 0.9, IN04-IN05: 0.1, *: 0.2})", seed=9).blocks == 0
+
+
 def test_model_that_predicts_v_is_sampled_so(host):
     assert not np.array_equal(picture(host, "a", prediction="v"), picture(host, "a"))
     assert make_scheduler("Euler", True, True).config.rescale_betas_zero_snr
@@ -318,7 +324,7 @@ def test_faulty_position_ids_are_seen_in_the_picture_and_rebuilt_ones_are_not(ho
 # ---- progress, cancel, the lock ----
 
 
-@pytest.mark.parametrize("when", ["merging", "step 1 of 2"])
+@pytest.mark.parametrize("when", ["merging 29 blocks", "step 1 of 2"])
 def test_cancelled_picture_is_interrupted_and_the_next_is_right(host, when):
     expected = picture(host, "weighted_sum(a, b, alpha=0.7)")
     picture(host, "a")
@@ -337,7 +343,7 @@ def test_progress_goes_from_nothing_to_done(host):
     seen = []
     picture(host, "b", progress=Progress(on_change=lambda progress: seen.append((progress.share, progress.text))))
     assert [text for _, text in seen] == [
-        "merging",
+        "merging 29 blocks",
         next(text for _, text in seen if text.startswith("the picture takes about")),
         "step 1 of 2",
         "step 2 of 2",

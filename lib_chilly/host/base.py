@@ -70,6 +70,7 @@ class GenResult:
         infotext: the parameters as the webui writes them below a picture.
         notes: sentences for the user: a prompt that was cut, values that overflowed.
         merge_seconds, seconds: what merging took, and all together.
+        blocks: how many blocks were merged again.
     """
 
     image: Image
@@ -78,6 +79,7 @@ class GenResult:
     notes: tuple[str, ...] = ()
     merge_seconds: float = 0.0
     seconds: float = 0.0
+    blocks: int = 0
 
 
 @dataclass

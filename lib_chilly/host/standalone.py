@@ -14,10 +14,12 @@ from typing import Any
 
 import torch
 
+from ..architecture import NO_LANE
 from ..checkpoint import open_checkpoint
 from ..errors import Interrupted, OutputError, RecipeError
 from ..hashes import hash_checkpoints, user_folder
 from ..header import counted
+from ..key_job import KeyJob
 from ..live import LiveWeights
 from ..models import ModelLibrary, default_folders, without_suffix
 from ..plan import Plan
@@ -119,7 +121,7 @@ class StandaloneHost(Host):
 
         with self.exclusive():
             started = time.perf_counter()
-            parts, tally = self._merged(plan, progress)
+            parts, tally, blocks = self._merged(plan, progress)
             merged = time.perf_counter()
             alone = single_threaded_torch() if is_small(shapes, params) else contextlib.nullcontext()
             with torch.inference_mode(), alone:
@@ -129,25 +131,29 @@ class StandaloneHost(Host):
                 self._clock.learn(shapes, params, (time.perf_counter() - sampling) / params.steps)
                 image = decode(parts, latents)
         progress.at(1.0, "done")
-        notes = tuple(_notes(conditioning.lost, tally))
-        return GenResult(image, _infotext(params), params.seed, notes, merged - started, time.perf_counter() - started)
+        notes, seconds = tuple(_notes(conditioning.lost, tally)), time.perf_counter() - started
+        return GenResult(image, _infotext(params), params.seed, notes, merged - started, seconds, blocks)
 
     def release(self) -> None:
         with self.exclusive():
             self._weights.close()
             self._parts = None
 
-    def _merged(self, plan: Plan, progress: Progress) -> tuple[Parts, Tally]:
-        """The modules with the plan's result in them."""
-        done, total = 0, max(1, plan.data_bytes)
+    def _merged(self, plan: Plan, progress: Progress) -> tuple[Parts, Tally, int]:
+        """The modules with the plan's result in them, and how many blocks were merged for it."""
+        done, total, blocks = 0, 1, 0
+
+        def on_stale(jobs: Sequence[KeyJob]) -> None:
+            nonlocal total, blocks
+            total, blocks = max(1, sum(job.size_bytes for job in jobs)), len({job.lane for job in jobs} - {NO_LANE})
+            progress.at(0.0, f"merging {counted(blocks, 'block')}")
 
         def on_bytes(count: int) -> None:
             nonlocal done
             done += count
             progress.share = _MERGE_SHARE * done / total
 
-        progress.at(0.0, "merging")
-        change = self._weights.update(plan, on_bytes=on_bytes, should_stop=progress.is_cancelled)
+        change = self._weights.update(plan, on_stale=on_stale, on_bytes=on_bytes, should_stop=progress.is_cancelled)
         parts, self._parts = self._parts, None  # where they cannot follow, they are built anew the next time
         tensors = self._weights.tensors
         with single_threaded_torch():  # copying waits for memory; threads would wait for each other besides
@@ -156,7 +162,7 @@ class StandaloneHost(Host):
             else:
                 parts = Parts(plan.architecture, tensors)
         self._parts = parts
-        return parts, change.tally
+        return parts, change.tally, blocks
 
     # ---- settings ----
 

@@ -1,0 +1,180 @@
+"""The step of a recipe that is open: its operands, and the same step with other weights, each as a recipe of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+from ..addresses import set_value
+from ..architecture import Architecture
+from ..errors import MergeError
+from ..expression import (
+    Binary,
+    Call,
+    ListValue,
+    ModelRef,
+    Negative,
+    Node,
+    PresetValue,
+    Rules,
+    StepRef,
+    children,
+    number_node,
+    with_children,
+)
+from ..number_lists import Preset, numbers_for
+from ..random_weights import Draw
+from ..recipe import Line, Recipe
+from ..recipe_check import Checker, is_number
+from ..recipe_text import parse_recipe
+from ..registry import get_method
+from .problem import FieldError
+
+
+class OpenStep:
+    """The step of a recipe whose pictures are wanted.
+
+    Args:
+        recipe: as read.
+        step: its name; None for the result.
+        parameter: the one that strength, blocks and variants change; None for the first that may differ between blocks.
+
+    Raises:
+        FieldError: there is no such step.
+    """
+
+    def __init__(self, recipe: Recipe, step: str | None = None, parameter: str | None = None):
+        if step is not None and step not in recipe.steps:
+            raise FieldError(f"there is no step '{step}'. Steps: {', '.join(recipe.steps)}.", "step")
+        self.name = step or recipe.result
+        self.recipe = recipe if self.name == recipe.result else recipe.with_options(step=self.name)
+        self._expression = recipe.steps[self.name].expression
+        self._parameter = parameter
+
+    def operand(self, index: int) -> Recipe:
+        """A recipe of the step's operand: a model by itself as it is stored, a step as the recipe would save it."""
+        operands = operands_of(self._expression)
+        if index >= len(operands):
+            raise FieldError(f"'{self.name}' has no operand {'AB'[index]}.", "pictures")
+        node = operands[index]
+        if isinstance(node, ModelRef):
+            return parse_recipe(Recipe((Line("result", node),), (("dtype", "source"),)).canonical())
+        if isinstance(node, StepRef):
+            return self.recipe.with_options(step=node.name)
+        return self._with_line(Line(self._free_name("AB"[index]), node))
+
+    def strength(self, factor: Fraction, architecture: Architecture) -> Recipe:
+        """The step with its curve scaled; where it has none, the way from its A to what it is."""
+        if (call := self._call()) is None:
+            first = operands_of(self._expression)[0]
+            way = Binary("*", number_node(factor), Binary("-", self._expression, first))
+            return self._with_line(Line(self.name, Binary("+", first, way)))
+        given = dict(call.parameters)
+        name = self._named(call)
+        default = number_node(Fraction(str(get_method(call.method).parameters[name][1])))
+        return self._with_parameter(call, name, self._scaled(given.get(name, default), factor, architecture))
+
+    def block(self, lane: str, value: Fraction) -> Recipe:
+        """The step with one lane moved."""
+        call = self._call_with_blocks()
+        return self._read(set_value(self._with_call(call), f"{self.name}.{self._named(call)}.{lane}", value))
+
+    def variant(self, number: int, seed: int, limits: tuple[Fraction, Fraction], architecture: Architecture) -> Recipe:
+        """The step with random block weights, one for each number of the architecture's list."""
+        call = self._call_with_blocks()
+        name = self._named(call)
+        letters = Rules(tuple((slot, ModelRef("X")) for slot in architecture.slots))
+        drawn = Draw(seed, number, limits)(self.name, replace(call, parameters=((name, letters),)), Checker.of(self.recipe))
+        assert isinstance(drawn, Call)
+        rules = dict(drawn.parameters)[name]
+        assert isinstance(rules, Rules)
+        return self._with_parameter(call, name, ListValue(tuple(value for _, value in rules.entries)))
+
+    # ---- recipes with another line ----
+
+    def _call(self) -> Call | None:
+        """The step as a call that has block weights; None where it is none."""
+        call = as_call(self._expression, Checker.of(self.recipe))
+        return call if call is not None and _per_block(call) else None
+
+    def _call_with_blocks(self) -> Call:
+        call = self._call()
+        if call is None:
+            raise MergeError(f"'{self.name}' has no block weights to change. Make it a weighted sum first.")
+        return call
+
+    def _named(self, call: Call) -> str:
+        names = _per_block(call)
+        if self._parameter is not None and self._parameter not in names:
+            raise FieldError(
+                f"'{self.name}' has no block weights '{self._parameter}'. There are: {', '.join(names)}.", "parameter"
+            )
+        return self._parameter or names[0]
+
+    def _with_call(self, call: Call) -> Recipe:
+        return self._with_line(Line(self.name, call))
+
+    def _with_parameter(self, call: Call, name: str, value: Node) -> Recipe:
+        return self._with_call(replace(call, parameters=tuple({**dict(call.parameters), name: value}.items())))
+
+    def _with_line(self, line: Line) -> Recipe:
+        """The recipe with this line in the place of the step's, or at the end; read again, so that all of it is checked."""
+        is_new = line.name != self.name
+        lines = (
+            (*self.recipe.lines, line) if is_new else tuple(line if old.name == line.name else old for old in self.recipe.lines)
+        )
+        return self._read(replace(self.recipe, lines=lines).with_options(step=line.name))
+
+    def _read(self, recipe: Recipe) -> Recipe:
+        return parse_recipe(recipe.canonical())
+
+    def _free_name(self, start: str) -> str:
+        name = f"{start}_of_{self.name}"
+        while any(line.name == name for line in self.recipe.lines):
+            name += "_"
+        return name
+
+    def _scaled(self, node: Node, factor: Fraction, architecture: Architecture) -> Node:
+        """Block weights times a factor."""
+        checker = Checker.of(self.recipe)
+        if is_number(node):
+            return number_node(factor * checker.number(node))
+        if isinstance(node, PresetValue):  # as it is meant here, since a list of 26 is cut where a preset is resampled
+            numbers, _ = numbers_for(Preset(node.name), architecture)
+            return ListValue(tuple(number_node(factor * number) for number in numbers))
+        return with_children(node, [self._scaled(child, factor, architecture) for child in children(node)])
+
+
+def operands_of(node: Node) -> Sequence[Node]:
+    """What a step is made of: a call's operands, the models of a sum, or the one model that it is."""
+    return node.operands if isinstance(node, Call) else [model for _, model in _terms(node)]
+
+
+def as_call(node: Node, checker: Checker) -> Call | None:
+    """A step as a method's call; a sum of two models is a weighted sum."""
+    if isinstance(node, Call):
+        return node
+    terms = [(checker.number(factor), model) for factor, model in _terms(node)]
+    if len(terms) != 2 or sum(factor for factor, _ in terms) != 1:
+        return None
+    (_, first), (share, second) = terms
+    return Call("weighted_sum", (first, second), (("alpha", number_node(share)),))
+
+
+def _terms(node: Node) -> list[tuple[Node, Node]]:
+    """(factor, what is no number) of each part of a sum."""
+    if isinstance(node, Negative):
+        return [(Negative(factor), model) for factor, model in _terms(node.operand)]
+    if isinstance(node, Binary) and node.operator in "+-":
+        right = node.right if node.operator == "+" else Negative(node.right)
+        return _terms(node.left) + _terms(right)
+    if isinstance(node, Binary):
+        number, model = (node.left, node.right) if is_number(node.left) else (node.right, node.left)
+        if not isinstance(model, Binary):
+            return [(number if node.operator == "*" else Binary("/", number_node(Fraction(1)), number), model)]
+    return [(number_node(Fraction(1)), node)]
+
+
+def _per_block(call: Call) -> Sequence[str]:
+    return [name for name, (parameter, _) in get_method(call.method).parameters.items() if parameter.per_block]
