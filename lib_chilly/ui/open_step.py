@@ -21,6 +21,7 @@ from ..expression import (
     StepRef,
     children,
     number_node,
+    spell,
     with_children,
 )
 from ..number_lists import Preset, numbers_for
@@ -42,6 +43,11 @@ class OpenStep:
 
     Raises:
         FieldError: there is no such step.
+
+    Attributes:
+        name: of the step.
+        recipe: whose result is the step.
+        saved: what `save(step=...)` said before.
     """
 
     def __init__(self, recipe: Recipe, step: str | None = None, parameter: str | None = None):
@@ -49,14 +55,19 @@ class OpenStep:
             raise FieldError(f"there is no step '{step}'. Steps: {', '.join(recipe.steps)}.", "step")
         self.name = step or recipe.result
         self.recipe = recipe if self.name == recipe.result else recipe.with_options(step=self.name)
+        self.saved = recipe.option("step")
         self._expression = recipe.steps[self.name].expression
         self._parameter = parameter
+
+    def operand_name(self, index: int) -> str:
+        """How an operand is written."""
+        return spell(operands_of(self._expression)[index])
 
     def operand(self, index: int) -> Recipe:
         """A recipe of the step's operand: a model by itself as it is stored, a step as the recipe would save it."""
         operands = operands_of(self._expression)
         if index >= len(operands):
-            raise FieldError(f"'{self.name}' has no operand {'AB'[index]}.", "pictures")
+            raise MergeError(f"'{self.name}' is made of one model; there is no {'AB'[index]}.")
         node = operands[index]
         if isinstance(node, ModelRef):
             return parse_recipe(Recipe((Line("result", node),), (("dtype", "source"),)).canonical())

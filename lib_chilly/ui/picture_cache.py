@@ -61,9 +61,12 @@ class PictureCache:
                 self._size -= len(self._kept.popitem(last=False)[1].png)
 
 
+def weights_key(plan: Plan) -> str:
+    """The same for results that are the same: the same sums of the same files, however the recipe is written."""
+    return hashlib.sha256(repr((plan.architecture.name, sorted(origins(plan).items()))).encode()).hexdigest()
+
+
 def picture_key(plan: Plan, params: GenParams) -> str:
-    """The same for pictures that are the same: of the same sums of the same files, however the recipe is written."""
-    weights = sorted(origins(plan).items())
-    # A marker without values, and what a model is said to predict, change how it is sampled.
-    sampled = plan.recipe.option("prediction"), plan.prediction, plan.architecture.name
-    return hashlib.sha256(repr((weights, sampled, params)).encode()).hexdigest()
+    """The same for pictures that are the same."""
+    sampled = plan.recipe.option("prediction"), plan.prediction  # beside the weights, it says how a model is sampled
+    return hashlib.sha256(repr((weights_key(plan), sampled, params)).encode()).hexdigest()

@@ -9,9 +9,9 @@ from typing import Any
 from ..errors import RecipeError
 from ..host.base import GenParams
 from ..host.sampling import check_params
+from .infotext import LONGEST_PROMPT
 from .problem import FieldError
 
-_LONGEST_PROMPT = 10_000
 _FIELDS = {field.name: field for field in dataclasses.fields(GenParams)}
 _KINDS: Mapping[str, tuple[type, ...]] = {"cfg": (int, float), "prompt": (str,), "negative_prompt": (str,), "sampler": (str,)}
 
@@ -30,9 +30,9 @@ def read_params(given: Mapping[str, Any], samplers: Sequence[str]) -> GenParams:
             raise FieldError(f"a picture has no parameter '{name}'. There are: {', '.join(_FIELDS)}.", "params")
         _check_kind(name, value)
     for name in ("prompt", "negative_prompt"):
-        if len(text := given.get(name, "")) > _LONGEST_PROMPT:
+        if len(text := given.get(name, "")) > LONGEST_PROMPT:
             raise FieldError(
-                f"the {name.replace('_', ' ')} has {len(text)} characters; at most {_LONGEST_PROMPT} are taken.", name
+                f"the {name.replace('_', ' ')} has {len(text)} characters; at most {LONGEST_PROMPT} are taken.", name
             )
     plain = GenParams(prompt="")
     for name, value in given.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -28,13 +28,18 @@ class Wanted:
         id: the page's name for it.
         kind: "of", "block", "strength" or "variant".
         recipe: what it is a picture of; its result is that.
-        has_difference: whether it is also shown how it differs from the merge's.
+        text: the whole recipe of the user with this change, to go on with.
     """
 
     id: str
     kind: str
     recipe: Recipe
-    has_difference: bool = False
+    text: str
+
+    @property
+    def own_text(self) -> str:
+        """The recipe of this picture alone."""
+        return replace(self.recipe, lines=self.recipe.used_lines()).with_options(step=None).canonical()
 
 
 def read_wanted(step: OpenStep, pictures: Sequence[Any], architecture: Architecture) -> list[Wanted]:
@@ -78,7 +83,9 @@ def _wanted(step: OpenStep, given: Any, architecture: Architecture) -> Wanted:
         if not all(isinstance(each, int) and 0 <= each < 2**63 for each in (variant, seed)):
             raise FieldError("variant and seed are whole numbers, 0 or more.", "pictures")
         recipe = step.variant(variant, seed, (_number(given, "low", 0), _number(given, "high", 1)), architecture)
-    return Wanted(given["id"], kind, recipe, kind == "block")
+    is_operand = given.get("of") in ("a", "b")
+    text = recipe.canonical() if is_operand else recipe.with_options(step=step.saved).canonical()
+    return Wanted(given["id"], kind, recipe, text)
 
 
 def _number(given: Mapping[str, Any], name: str, default: float = 0) -> Fraction:

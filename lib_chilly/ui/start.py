@@ -18,6 +18,7 @@ from ..host.base import CheckpointRef, Host
 from ..output_dtypes import OUTPUT_DTYPES
 from ..registry import MergeMethod, all_methods
 from .questions import Page, question
+from .work import Work
 
 
 class ModelFacts:
@@ -63,7 +64,7 @@ def start(page: Page) -> dict[str, Any]:
         "params": dataclasses.asdict(page.room.params),
         "output": str(folder),
         "free_bytes": free_bytes(folder),
-        "jobs": [],
+        "jobs": page.one(Work).jobs_of(page.name),
     }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import Interrupted, MergeError
+from ..host.base import Host
 from .job import DONE, FAILED, STOPPED, WORKING, Do, Job, forgotten
 from .problem import FieldError, problem_of
 
@@ -23,15 +24,16 @@ _MOST_AT_ONCE = 100
 
 
 class Work:
-    """The jobs.
+    """The jobs of one server, in any number of pages.
 
     Args:
+        host: as everything is given it that a server has one of; not asked anything.
         kept, kept_bytes: how many jobs that are over are kept for pages that ask again, and how large they may be together.
         most_waiting: jobs of one page that are not over.
         most_pages: pages that have such jobs.
     """
 
-    def __init__(self, kept: int = 100, kept_bytes: int = 256 << 20, most_waiting: int = 32, most_pages: int = 64):
+    def __init__(self, host: Host, *, kept: int = 100, kept_bytes: int = 256 << 20, most_waiting: int = 32, most_pages: int = 64):
         self._kept, self._kept_bytes, self._most_waiting, self._most_pages = kept, kept_bytes, most_waiting, most_pages
         self._changed = threading.Condition()
         self._threads: dict[str, threading.Thread] = {}
@@ -50,6 +52,7 @@ class Work:
         lane: str | None = None,
         thread: str = PICTURES,
         pictures: Sequence[dict[str, Any]] = (),
+        report: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """A new job, as a reply.
 
@@ -57,7 +60,7 @@ class Work:
             do: None where everything is there already.
             lane: what is new in it stops what is older; None stands in nobody's way.
             thread: PICTURES or SAVES.
-            pictures: what the job has from the beginning.
+            pictures, report: what the job has from the beginning.
 
         Raises:
             MergeError: too much waits already.
@@ -71,6 +74,7 @@ class Work:
                 self._check_room(page)
             self._numbers += 1
             job = Job(self._numbers, page, kind, lane, do)
+            job.report = report
             for picture in pictures:
                 job.add(picture)
             self._jobs[job.number] = thread, job

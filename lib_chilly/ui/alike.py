@@ -1,0 +1,79 @@
+"""How alike the open step's A and B are, block by block."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any
+
+from ..host.base import Host
+from ..notations import read_recipe
+from ..plan import Plan, make_plan
+from ..report import default_threads
+from ..similarity import compare, shared_layers
+from .job import Job
+from .open_step import OpenStep
+from .picture_cache import weights_key
+from .questions import Page, question
+from .work import Work
+
+_MOST_REPORTS = 200
+_DECIMALS = 4
+
+
+class Alike:
+    """Compares, and remembers what was found; any thread may ask.
+
+    Args:
+        host: in which one thing at a time is merged.
+    """
+
+    def __init__(self, host: Host):
+        self._host = host
+        self._found: OrderedDict[tuple[str, ...], dict[str, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def known(self, key: tuple[str, ...]) -> dict[str, Any] | None:
+        """What was found before."""
+        with self._lock:
+            return self._found.get(key)
+
+    def find(self, key: tuple[str, ...], plans: tuple[Plan, Plan], measure: str, job: Job) -> dict[str, Any]:
+        """Compare now; the job tells how far it is."""
+
+        def on_layer(done: int, count: int, block: str) -> None:
+            job.progress.at(done / count, f"comparing {block}, layer {done + 1} of {count}")
+
+        with self._host.exclusive():
+            threads, progress = default_threads(), job.progress
+            found = compare(*plans, measure, threads=threads, on_layer=on_layer, should_stop=progress.is_cancelled)
+        facts = {
+            "measure": measure,
+            "blocks": {block: round(value, _DECIMALS) for block, value in found.blocks.items()},
+            "totals": {name: None if value is None else round(value, _DECIMALS) for name, value in found.totals.items()},
+            "notes": list(found.notes),
+        }
+        with self._lock:
+            self._found[key] = facts
+            while len(self._found) > _MOST_REPORTS:
+                self._found.popitem(last=False)
+        return facts
+
+
+@question
+def alike(page: Page, text: str, step: str | None = None, measure: str = "asim") -> dict[str, Any]:
+    """A job that compares A and B. What cannot be compared is refused at once."""
+    opened = OpenStep(read_recipe(text), step)
+    library = page.host.library()
+    plans = make_plan(opened.operand(0), library), make_plan(opened.operand(1), library)
+    shared_layers(*plans, measure)
+    names = {"a": opened.operand_name(0), "b": opened.operand_name(1)}
+    maker, key = page.one(Alike), (measure, *map(weights_key, plans))
+    known = maker.known(key)
+
+    def do(job: Job) -> None:
+        job.report = {**names, **maker.find(key, plans, measure, job)}
+
+    report = None if known is None else {**names, **known}
+    work = page.one(Work)
+    return {"job": work.start(page.name, "alike", None if report else do, lane="alike", report=report)}
