@@ -4,7 +4,7 @@
   "use strict";
   const chilly = (window.chilly = window.chilly || {});
   const mixer = (chilly.mixer = chilly.mixer || {});
-  const SIDES = { BASE: "text encoders", TIME: "time embedding", LABEL: "size and crop", EMBED: "first layers", FINAL: "last layers", VAE: "picture decoder" };
+  const BASE = "text encoders"; // no lane of its own: it stands for those that follow it
   const bars = new Map(); // name -> bar
   const dirty = new Set();
   let frame = 0;
@@ -30,8 +30,10 @@
     return (fine ? String(+weight.toFixed(4)) : rounded).replace("-", "\u2212");
   };
 
+  const says = (name) => (name === "BASE" ? BASE : (mixer.net.lanes.find((lane) => lane.name === name) || { says: "" }).says);
+
   function text(name, place) {
-    const kind = place.slim ? (place.named ? name : "") : place.lane ? SIDES[name] || "text encoder" : name;
+    const kind = place.slim ? (place.named ? name : "") : place.lane ? says(name) : name;
     const lead = place.lane && !place.upright ? `${name} ` : "";
     const label = chilly.el("span", {}, lead + kind);
     const follows = chilly.el("em");
@@ -78,7 +80,7 @@
     mixer.drawWires(layout);
   };
 
-  function says(name, weight) {
+  function meaning(weight) {
     const { a, b, whole } = mixer.shown;
     if (whole) return weight === 0 ? `only ${a}` : `${a} and ${mixer.format(weight)} of ${b}`;
     if (weight === 0) return `all ${a}`;
@@ -92,7 +94,7 @@
   mixer.spoken = (name) => {
     const weight = mixer.weight(name);
     const follows = mixer.linked(name) ? `, follows ${mixer.net.follows[name]}` : "";
-    return `${+weight.toFixed(4)}, ${says(name, weight)}${follows}`;
+    return `${+weight.toFixed(4)}, ${meaning(weight)}${follows}`;
   };
 
   function paint(bar) {
@@ -147,10 +149,8 @@
   /** Names every bar for screen readers: what the block is and how alike the two models are there. */
   mixer.nameBars = () => {
     for (const { name, node } of bars.values()) {
-      const lane = mixer.net.lanes.find((one) => one.name === name);
       const alike = mixer.alike(name);
-      const what = SIDES[name] || (lane ? (lane.attention ? "attention" : lane.says) : "");
-      const label = [name, what, alike == null ? "" : `${alike.toFixed(2)} % alike`].filter(Boolean).join(", ");
+      const label = [name, says(name), alike == null ? "" : `${alike.toFixed(2)} % alike`].filter(Boolean).join(", ");
       node.setAttribute("aria-label", label);
     }
   };

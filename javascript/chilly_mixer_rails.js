@@ -16,6 +16,7 @@
     const height = one ? 330 : 160;
     rails.forEach((names, i) => placeRail(layout, names, frame, { y: frame.top + 20 + i * (height + 70), height, one }));
     layout.arms = rails;
+    if (!rails.length) return frame.top + 200; // a VAE alone has nothing but lanes
     return frame.top + 20 + rails.length * height + Math.max(0, rails.length - 1) * 70 + 48;
   };
 
