@@ -12,6 +12,8 @@
   const past = [];
   const future = [];
   const handlers = new Map();
+  const underWay = new Set(); // edits that are not answered
+  let turn = Promise.resolve(); // the end of the last undo or redo
   let strokeStart = null; // text and step before the gesture that goes on
 
   // ---- elements ----
@@ -107,7 +109,14 @@
 
   /** Ask for an edit of the text as it stands when the edit's turn comes. With `passing`, which the gesture's last edit has
       not, the whole gesture is one undo; of passing edits that wait only the newest is sent, so each says all of its stroke. */
-  chilly.edit = async (edit, { passing = false } = {}) => {
+  chilly.edit = (edit, { passing = false } = {}) => {
+    const answered = askEdit(edit, passing);
+    underWay.add(answered);
+    answered.finally(() => underWay.delete(answered));
+    return answered;
+  };
+
+  const askEdit = async (edit, passing) => {
     try {
       const given = () => {
         if (!strokeStart) strokeStart = mark();
@@ -132,7 +141,11 @@
   /** Open another step: the mixer and the preview follow. */
   chilly.open = (step) => chilly.look(chilly.text, { step, undo: false });
 
+  // One after the other, and after every edit that is under way: what is undone is the last thing that was done.
+  const inTurn = (from, to) => (turn = turn.then(() => goBack(from, to)));
+
   const goBack = async (from, to) => {
+    while (underWay.size) await Promise.allSettled([...underWay]);
     if (!from.length) return null;
     const now = mark();
     const target = from.pop();
@@ -144,8 +157,8 @@
   };
 
   /** One stroke or edit back; and forth again. */
-  chilly.undo = () => goBack(past, future);
-  chilly.redo = () => goBack(future, past);
+  chilly.undo = () => inTurn(past, future);
+  chilly.redo = () => inTurn(future, past);
   chilly.canUndo = () => past.length > 0;
   chilly.canRedo = () => future.length > 0;
 

@@ -30,14 +30,9 @@
     title = chilly.el("h2", {}, "Block weights");
     pick = chilly.el("select", { class: "chilly-in chilly-address", "aria-label": "Which weights the mixer shows", hidden: "" });
     pick.addEventListener("change", openAddress);
-    undo = button("Undo", () => act(chilly.undo), "M5 2.5L2 5.5l3 3M2.4 5.5H9a3 3 0 010 6H6");
-    redo = button("Redo", () => act(chilly.redo));
+    undo = button("Undo", () => mixer.goBack(chilly.undo), "M5 2.5L2 5.5l3 3M2.4 5.5H9a3 3 0 010 6H6");
+    redo = button("Redo", () => mixer.goBack(chilly.redo));
     return chilly.el("div", { class: "chilly-h" }, title, chilly.el("div", { class: "chilly-row" }, pick, undo, redo));
-  }
-
-  function act(change) {
-    mixer.endStroke();
-    change();
   }
 
   function openAddress() {
@@ -103,10 +98,9 @@
     mixer.readOut();
   }
 
-  let width = 0;
   function relayout() {
     const lanes = mixer.sideLanes(mixer.net, mixer.shown.linked);
-    width = mixer.stage.clientWidth;
+    const width = mixer.stage.clientWidth;
     if (!width) return; // hidden: the observer calls again
     const layout = mixer.layout(mixer.net, lanes, width, (name) => mixer.alike(name) !== null);
     const order = [...lanes.left, ...mixer.net.slots.filter((slot) => slot !== "BASE"), ...lanes.right];

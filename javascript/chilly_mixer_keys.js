@@ -58,9 +58,7 @@
 
   function undoOrRedo(event) {
     event.preventDefault();
-    mixer.endStroke();
-    if (event.shiftKey || event.key.toLowerCase() === "y") chilly.redo();
-    else chilly.undo();
+    mixer.goBack(event.shiftKey || event.key.toLowerCase() === "y" ? chilly.redo : chilly.undo);
   }
 
   function press(event) {

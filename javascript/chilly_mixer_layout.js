@@ -9,7 +9,6 @@
   const LEVEL = 17; // more between two resolutions, room for their caption
   const TOP = 22;
   const MARGIN = 7; // of the band round the bars
-  mixer.measures = { ROW, GAP, TOP };
 
   /** The lanes beside the blocks: {left, right}. Text encoders have one bar, BASE, until a recipe sets one apart. */
   mixer.sideLanes = (net, linked) => {

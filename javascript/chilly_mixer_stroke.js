@@ -6,7 +6,7 @@
   const mixer = (chilly.mixer = chilly.mixer || {});
   const EVERY = 150;
   const queue = [];
-  let sending = false;
+  let sending = null; // the promise of the queue's end
   let stroke = null; // {values: Map, sent, timer, ending}
   let last = 0;
 
@@ -21,16 +21,19 @@
     return view ? null : problem;
   }
 
-  async function run() {
-    if (sending) return;
-    sending = true;
+  function run() {
+    sending = sending || sendAll();
+    return sending;
+  }
+
+  async function sendAll() {
     while (queue.length) {
       const { edit, passing, done } = queue.shift();
       const problem = await attempt(edit, passing);
       mixer.problem(problem ? problem.message : "");
       if (done) done(problem);
     }
-    sending = false;
+    sending = null;
     settle();
   }
 
@@ -40,6 +43,13 @@
     mixer.stroked.clear();
     mixer.repaint();
   }
+
+  /** Undo or redo, after all that was done before. */
+  mixer.goBack = async (back) => {
+    finish();
+    await sending;
+    await back();
+  };
 
   /** Whether everything that was done has reached the engine. */
   mixer.idle = () => !stroke && !queue.length && !sending && !mixer.dragging();
