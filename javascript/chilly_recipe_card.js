@@ -176,7 +176,7 @@
   recipe.kindOf = (step) =>
     JSON.stringify([step.method, step.operands.map((one) => one.role), step.parameters.map((one) => one.name)]);
 
-  /** The mistakes that stand in a step's lines. */
-  recipe.mistakesOf = (step) =>
-    ((chilly.view && chilly.view.errors) || []).filter((error) => error.start >= step.start && error.start <= step.end);
+  /** Those of some mistakes that stand in a step's lines; one without a place stands in none. */
+  recipe.mistakesOf = (step, errors = (chilly.view && chilly.view.errors) || []) =>
+    errors.filter((error) => error.end > error.start && error.start >= step.start && error.start <= step.end);
 })();

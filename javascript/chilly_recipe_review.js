@@ -22,14 +22,14 @@
     );
     const node = chilly.el("li", { class: "chilly-step" }, head);
     if (was) node.append(chilly.el("p", { class: "chilly-was" }, "was: ", chilly.el("code", {}, was)));
-    node.append(...errors.filter((e) => e.start >= step.start && e.start <= step.end).map((e) => chilly.el("p", { class: "chilly-was chilly-bad" }, e.message)));
+    node.append(...recipe.mistakesOf(step, errors).map((e) => chilly.el("p", { class: "chilly-was chilly-bad" }, e.message)));
     node.append(recipe.mixLine(step));
     return node;
   };
 
   const mistakesElsewhere = (view) =>
     view.errors
-      .filter((error) => !view.steps.some((step) => error.start >= step.start && error.start <= step.end))
+      .filter((error) => !view.steps.some((step) => recipe.mistakesOf(step, [error]).length))
       .map((error) => chilly.el("div", { class: "chilly-err" }, chilly.el("span", {}, error.message)));
 
   const list = (className, lines) =>

@@ -59,13 +59,6 @@
     pre.replaceChildren(...lines);
   };
 
-  // An end of a file without a word to underline still gets a mark: the letter before it.
-  const visible = (error, text) => {
-    const start = Math.min(error.start, text.length);
-    const end = Math.max(error.end, start);
-    return end > start ? { start, end } : { start: Math.max(0, start - 1), end: Math.min(text.length, Math.max(1, start)) };
-  };
-
   class Editor {
     constructor() {
       this.pre = chilly.el("pre", { "aria-hidden": "true" });
@@ -88,7 +81,7 @@
       let same = 0;
       while (same < value.length && value[same] === old[same]) same += 1;
       // What stands before the changed place is still wrong; what comes after it is asked about again.
-      paint(this.pre, value, this.errors(old).filter((error) => error.end < same));
+      paint(this.pre, value, this.errors().filter((error) => error.end < same));
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.send(), PAUSE);
     }
@@ -117,14 +110,14 @@
       if (!this.timer && step && step.name !== chilly.step && chilly.view.ok) chilly.open(step.name);
     }
 
-    errors(text) {
-      return ((chilly.view && chilly.view.errors) || []).map((error) => visible(error, text));
+    // Those that have a place in the text.
+    errors() {
+      return ((chilly.view && chilly.view.errors) || []).filter((error) => error.end > error.start);
     }
 
     show(error) {
-      const { start, end } = visible(error, this.area.value);
       this.area.focus();
-      this.area.setSelectionRange(start, end);
+      this.area.setSelectionRange(error.start, error.end);
     }
 
     draw() {
@@ -135,7 +128,7 @@
         this.area.value = chilly.text;
         if (this.area === document.activeElement) this.area.setSelectionRange(selectionStart, selectionEnd);
       }
-      paint(this.pre, this.area.value, this.errors(this.area.value));
+      paint(this.pre, this.area.value, this.errors());
       this.area.setAttribute("aria-invalid", String(view.errors.length > 0));
       this.mistakes.replaceChildren(...view.errors.map((error) => recipe.mistake(error, () => this.show(error))));
     }
