@@ -48,12 +48,19 @@
     return true;
   };
 
+  // The same picture once more: its own seed, not a new one.
+  const runAgain = (row) => {
+    if (!chilly.preview) return;
+    chilly.preview.fixed = true;
+    chilly.setParams(row.params || {});
+    chilly.preview.update();
+  };
+
   /** Makes an entry's recipe the page's; with `again` its picture's settings too, and the picture is made anew. */
   history.open = async (row, again) => {
-    if (again && row.params) chilly.setParams(row.params);
     if (!(await chilly.look(row.recipe, { step: null }))) return;
     chilly.show("mix");
-    if (again) chilly.emit("run", row);
+    if (again) runAgain(row);
     chilly.say(`The recipe of ${row.title} is open. Undo brings back the one before.`);
   };
 

@@ -66,6 +66,7 @@
     pin.setAttribute("aria-label", "Same seed for every picture");
     const press = () => pin.setAttribute("aria-pressed", String(preview.fixed));
     pin.addEventListener("click", () => ((preview.fixed = !preview.fixed), press()));
+    chilly.on("params", press);
     press();
     const label = seed.firstChild;
     const box = el("div", { class: "chilly-seed" }, seed.lastChild, dice, pin);
