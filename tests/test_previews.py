@@ -343,6 +343,7 @@ def test_progress_goes_from_nothing_to_done(host):
     seen = []
     picture(host, "b", progress=Progress(on_change=lambda progress: seen.append((progress.share, progress.text))))
     assert [text for _, text in seen] == [
+        "getting ready",
         "merging 29 blocks",
         next(text for _, text in seen if text.startswith("the picture takes about")),
         "step 1 of 2",

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lib_chilly.errors import CheckpointError, Interrupted, MergeError
-from lib_chilly.host.standalone import StandaloneHost
 from lib_chilly.ui.job import Job
 from lib_chilly.ui.problem import FieldError
 from lib_chilly.ui.work import SAVES, Work
@@ -19,7 +18,7 @@ from lib_chilly.ui.work import SAVES, Work
 @pytest.fixture
 def work() -> Iterator[Work]:
     before = threading.active_count()
-    made = Work(StandaloneHost([]), kept=5, kept_bytes=1000, most_waiting=4, most_pages=3)
+    made = Work(kept=5, kept_bytes=1000, most_waiting=4, most_pages=3)
     yield made
     assert made.close(30)
     assert threading.active_count() == before
@@ -290,7 +289,7 @@ def test_poll_that_is_none_is_refused(work, wanted):
 
 def test_closing_stops_what_works_and_what_waits_and_begins_nothing_new():
     before = threading.active_count()
-    work, gate = Work(StandaloneHost([])), Gate()
+    work, gate = Work(), Gate()
     jobs = [work.start("p", "preview", gate), work.start("p", "preview", gate), work.start("p", "save", gate, thread=SAVES)]
     assert gate.entered.wait(30) and work.close(30)
     assert {ended(work, job)["state"] for job in jobs} == {"stopped"}

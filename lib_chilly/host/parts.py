@@ -39,6 +39,14 @@ def import_diffusers() -> tuple[Any, Any]:
     return diffusers, transformers
 
 
+def load_modules() -> None:
+    """Load what the modules are made of, which takes seconds the first time; later it takes none."""
+    diffusers, transformers = import_diffusers()
+    for package, names in ((diffusers, ("UNet2DConditionModel", "AutoencoderKL")), (transformers, ("CLIPTextModel",))):
+        for name in names:  # each is loaded when it is asked for
+            getattr(package, name)
+
+
 def shapes_of(plan: Plan) -> dict[str, tuple[int, ...]]:
     """Name in a diffusers folder to shape, of all that a plan's result has."""
     names = key_map(plan.architecture.name)

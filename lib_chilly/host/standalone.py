@@ -28,7 +28,7 @@ from ..tally import Tally
 from ..workers import single_threaded_torch
 from .base import CheckpointRef, GenParams, GenResult, Host, Progress
 from .configs import configs_of
-from .parts import Parts, shapes_of
+from .parts import Parts, load_modules, shapes_of
 from .sampling import check_params, decode, encode, sample
 from .schedulers import SAMPLERS, make_scheduler
 from .timing import Clock, in_words, is_small
@@ -111,6 +111,8 @@ class StandaloneHost(Host):
     def preview(self, plan: Plan, params: GenParams, progress: Progress | None = None) -> GenResult:
         progress = progress or Progress()
         words, shapes = self.estimate(plan, params)[1], shapes_of(plan)
+        progress.at(0.0, "getting ready")
+        load_modules()
         scheduler = make_scheduler(params.sampler, *_noise_of(plan))
 
         def on_step(done: int) -> None:

@@ -75,5 +75,5 @@ def alike(page: Page, text: str, step: str | None = None, measure: str = "asim")
         job.report = {**names, **maker.find(key, plans, measure, job)}
 
     report = None if known is None else {**names, **known}
-    work = page.one(Work)
+    work = page.one(Work, Work)
     return {"job": work.start(page.name, "alike", None if report else do, lane="alike", report=report)}

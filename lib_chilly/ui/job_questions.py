@@ -11,10 +11,10 @@ from .work import Work
 @question
 def poll(page: Page, jobs: list) -> dict[str, Any]:
     """How far jobs are, and what of them the page has not seen."""
-    return {"jobs": page.one(Work).poll(page.name, jobs)}
+    return {"jobs": page.one(Work, Work).poll(page.name, jobs)}
 
 
 @question
 def stop(page: Page, job: int) -> dict[str, Any]:
     """Stop a job."""
-    return {"job": page.one(Work).stop(page.name, job)}
+    return {"job": page.one(Work, Work).stop(page.name, job)}

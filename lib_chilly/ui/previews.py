@@ -78,7 +78,7 @@ def preview(
             ready.append(_described(wanted, kept))
             todo = [other for other in todo if other is not wanted]
     do = _making(maker, plan, taken, todo) if todo else None
-    return {"job": page.one(Work).start(page.name, "preview", do, lane=lane, pictures=ready)}
+    return {"job": page.one(Work, Work).start(page.name, "preview", do, lane=lane, pictures=ready)}
 
 
 @question

@@ -64,7 +64,7 @@ def start(page: Page) -> dict[str, Any]:
         "params": dataclasses.asdict(page.room.params),
         "output": str(folder),
         "free_bytes": free_bytes(folder),
-        "jobs": page.one(Work).jobs_of(page.name),
+        "jobs": page.one(Work, Work).jobs_of(page.name),
     }
 
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import Interrupted, MergeError
-from ..host.base import Host
 from .job import DONE, FAILED, STOPPED, WORKING, Do, Job, forgotten
 from .problem import FieldError, problem_of
 
@@ -27,13 +26,12 @@ class Work:
     """The jobs of one server, in any number of pages.
 
     Args:
-        host: as everything is given it that a server has one of; not asked anything.
         kept, kept_bytes: how many jobs that are over are kept for pages that ask again, and how large they may be together.
         most_waiting: jobs of one page that are not over.
         most_pages: pages that have such jobs.
     """
 
-    def __init__(self, host: Host, *, kept: int = 100, kept_bytes: int = 256 << 20, most_waiting: int = 32, most_pages: int = 64):
+    def __init__(self, *, kept: int = 100, kept_bytes: int = 256 << 20, most_waiting: int = 32, most_pages: int = 64):
         self._kept, self._kept_bytes, self._most_waiting, self._most_pages = kept, kept_bytes, most_waiting, most_pages
         self._changed = threading.Condition()
         self._threads: dict[str, threading.Thread] = {}
