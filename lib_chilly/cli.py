@@ -52,10 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from .demo import run_demo
+    from .demo import end_demo, run_demo
 
     with stop_flag() as should_stop:
         run_demo(options.dir, options.full, options.threads or default_threads(), should_stop)
+        end_demo(options.dir, not options.no_page, should_stop)
 
 
 def _ui(options: argparse.Namespace) -> None:

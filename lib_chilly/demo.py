@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +18,8 @@ from .notations import read_recipe
 from .plan import make_plan
 
 CARD = Path(__file__).parents[1] / "recipes" / "chillymix-card.txt"
+RECIPE = CARD.with_name("chillymix-v1-ned.chilly")
+"""The same in our own notation: the page begins with it."""
 RESULTS = {"ChillyMixBaseV0": "ChillyMixBaseV0.safetensors", "ChillyMixBase_V1-NED": "ChillyMixBase_V1-NED.safetensors"}
 """Step of the card to the file it is saved as."""
 
@@ -49,6 +54,18 @@ def run_demo(folder: Path, full: bool, threads: int, should_stop: Callable[[], b
     for step, name in RESULTS.items():
         _merge_step(text, step, models, out / name, manifest, threads, should_stop)
     print(f"\nDone in {time.perf_counter() - started:.1f} s. Sources: '{models}'. Results: '{out}'.")
+
+
+def end_demo(folder: Path, wanted: bool, should_stop: Callable[[], bool]) -> None:
+    """Open the page with the card's recipe where somebody sits at a desktop; else say how it is opened."""
+    from .ui.page_server import has_desktop, run_page
+
+    models, out = folder / "models", folder / "out"
+    if wanted and has_desktop() and sys.stdout.isatty() and not os.environ.get("CI"):
+        run_page(str(RECIPE), [models], out, None, True, should_stop)
+    else:
+        command = ["./chilly", "ui", "--models", str(models), "--out", str(out), os.path.relpath(RECIPE)]
+        show([f"See and play with it: {shlex.join(command)}"])
 
 
 def _merge_step(

@@ -50,8 +50,8 @@ def run_page(
 
     def on_ready(address: str) -> None:
         show([f"The page is at {address}  (Ctrl-C ends it)"])
-        if browser:
-            open_browser(address)
+        if browser and has_desktop():
+            _open_browser(address)
 
     serve(Room(host, beginning(recipe)), port, on_ready, should_stop)
     show(["The page has ended."])
@@ -96,13 +96,14 @@ def serve(room: Room, port: int | None, on_ready: Callable[[str], None], should_
             service.close()
 
 
-def open_browser(address: str) -> bool:
-    """Show the page to the user; False where there is no desktop."""
-    if sys.platform not in ("win32", "darwin") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return False
+def has_desktop() -> bool:
+    """Whether a browser that is opened here is seen by somebody."""
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _open_browser(address: str) -> None:
     with contextlib.suppress(webbrowser.Error, OSError):
-        return webbrowser.open(address)
-    return False
+        webbrowser.open(address)
 
 
 def _bound(port: int | None) -> socket.socket:

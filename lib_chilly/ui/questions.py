@@ -30,13 +30,13 @@ class Room:
     """What all pages of one server share: the host, and what is made once and lives as long as the server.
 
     Args:
-        recipe, params: what a new page begins with.
+        recipe, params: what a new page begins with; parameters that are None are chosen by the models.
     """
 
     def __init__(self, host: Host, recipe: str = "", params: GenParams | None = None):
         self.host = host
         self.recipe = recipe
-        self.params = params or GenParams(prompt="")
+        self.params = params
         self._things: dict[type, Any] = {}
         self._lock = threading.RLock()
 

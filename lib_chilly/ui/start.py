@@ -14,11 +14,14 @@ from ..checkpoint import open_checkpoint
 from ..console import free_bytes
 from ..errors import ArchitectureError, MergeError
 from ..header import Checkpoint
-from ..host.base import CheckpointRef, Host
+from ..host.base import CheckpointRef, GenParams, Host
 from ..output_dtypes import OUTPUT_DTYPES
 from ..registry import MergeMethod, all_methods
 from .questions import Page, question
 from .work import Work
+
+_SMALL_BYTES = 200_000_000
+_LARGE_PICTURES = {"sdxl", "sd3", "flux"}
 
 
 class ModelFacts:
@@ -52,16 +55,17 @@ def start(page: Page) -> dict[str, Any]:
     """All that a page shows before anything is asked."""
     host = page.host
     folder = host.output_folder()
+    listed = models(page)
     return {
         "version": __version__,
         "host": host.kind,
         "page": True,
-        **models(page),
+        **listed,
         "methods": [_described(method) for method in all_methods().values()],
         "samplers": list(host.samplers()),
         "dtypes": list(OUTPUT_DTYPES),
         "recipe": page.room.recipe,
-        "params": dataclasses.asdict(page.room.params),
+        "params": dataclasses.asdict(page.room.params or _params_for(listed["models"])),
         "output": str(folder),
         "free_bytes": free_bytes(folder),
         "jobs": page.one(Work, Work).jobs_of(page.name),
@@ -79,6 +83,15 @@ def models(page: Page, again: bool = False) -> dict[str, Any]:
             {"name": reference.name, "title": reference.title, **known.of(reference)} for reference in page.host.checkpoints()
         ]
     }
+
+
+def _params_for(listed: list[dict[str, Any]]) -> GenParams:
+    """What a first picture is made with: models of reduced width, such as the demo's, were taught small pictures."""
+    sizes = [model["bytes"] for model in listed if model["architecture"]]
+    if sizes and max(sizes) < _SMALL_BYTES:
+        return GenParams(prompt="a red circle on blue", seed=1, steps=12, cfg=4.0, width=64, height=64, sampler="DDIM")
+    side = 1024 if {model["architecture"] for model in listed} & _LARGE_PICTURES else 512
+    return GenParams(prompt="", seed=1, width=side, height=side)
 
 
 def _facts_of(path: Path, size: int) -> dict[str, Any]:
