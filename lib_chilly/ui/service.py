@@ -56,7 +56,7 @@ def _read(request: Any) -> dict[str, Any]:
         raise MergeError(f"this is too much at once: {len(request):,} bytes; {MOST_BYTES:,} are taken.")
     try:
         asked = json.loads(request, parse_constant=_refuse_constant)
-        json.dumps(asked, ensure_ascii=False).encode()
+        json.dumps(asked, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
         raise MergeError("the text holds half a character, which cannot be written to a file. Take it out.") from None
     except (ValueError, RecursionError):
