@@ -24,6 +24,7 @@ class Job:
         progress: for the engine and the host. Set by them, cancelled by a stop.
         part, parts: where it makes several things one after another: which of them `progress` speaks of, from 0, of how many.
         report: what was found, when it is done.
+        at_end: called once it is over in whatever way, begun or not.
     """
 
     def __init__(self, number: int, page: str, kind: str, lane: str | None, do: Do | None):
@@ -38,6 +39,7 @@ class Job:
         self.turn = 0
         self.work: Iterator[None] | None = None
         self.do = do
+        self.at_end: Callable[[], None] = lambda: None
 
     def add(self, picture: dict[str, Any]) -> None:
         """One more picture; the page gets it at its next poll.
@@ -66,6 +68,7 @@ class Job:
         if self.work is not None and hasattr(self.work, "close"):
             self.work.close()
         self.state, self.problem, self.work, self.do = state, problem, None, None
+        self.at_end()
 
     def reply(self, seen: int | None = None) -> dict[str, Any]:
         """JOB as docs/page-protocol.md has it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import Interrupted, MergeError
@@ -51,6 +51,7 @@ class Work:
         thread: str = PICTURES,
         pictures: Sequence[dict[str, Any]] = (),
         report: dict[str, Any] | None = None,
+        at_end: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
         """A new job, as a reply.
 
@@ -59,6 +60,9 @@ class Work:
             lane: what is new in it stops what is older; None stands in nobody's way.
             thread: PICTURES or SAVES.
             pictures, report: what the job has from the beginning.
+            thread: PICTURES, where pages take turns, or SAVES, where all wait in one row.
+            at_end: called when the job is over in whatever way, begun or not; must not ask this Work anything.
+            pictures: what the job has from the beginning.
 
         Raises:
             MergeError: too much waits already.
@@ -73,6 +77,7 @@ class Work:
             self._numbers += 1
             job = Job(self._numbers, page, kind, lane, do)
             job.report = report
+            job.at_end = at_end or job.at_end
             for picture in pictures:
                 job.add(picture)
             self._jobs[job.number] = thread, job
@@ -167,6 +172,8 @@ class Work:
     def _next(self, thread: str) -> Job | None:
         """Whose turn it is: the page's that had none for longest, and of its jobs the one of which that holds."""
         ready = [job for its, job in self._jobs.values() if its == thread and not job.is_over]
+        if thread == SAVES:
+            return min(ready, key=lambda job: job.number, default=None)
         return min(ready, key=lambda job: (self._turns.get(job.page, 0), job.turn, job.number), default=None)
 
     def _run(self, thread: str) -> None:

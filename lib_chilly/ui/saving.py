@@ -1,0 +1,245 @@
+"""Saving from the page: a name, what it will come to, and the job that writes the file, reads it back and remembers it."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint import open_checkpoint
+from ..console import free_bytes
+from ..engine import merge
+from ..errors import Interrupted, MergeError, OutputError, RecipeError
+from ..hashes import hash_checkpoints
+from ..history import Entry
+from ..host.base import Host
+from ..notations import read_recipe
+from ..plan import Plan, make_plan
+from ..recipe import SAVE_OPTIONS, Recipe
+from ..recipe_queue import SUFFIX
+from ..report import Report, default_threads
+from .history_view import history_of
+from .job import Job
+from .questions import FieldError, Page, question
+from .save_names import fault_of, folded, names_in, proposed_name
+from .save_progress import SaveClock, SaveProgress, in_bytes, in_words
+from .work import SAVES, Work
+
+_OPTION_SAID = re.compile(r"(?:save option|the option) '?(\w+)'?")
+_SHORT_HASH = 10
+
+
+class Saves:
+    """What waits to be saved by one server, so that no two files get one name or the same room.
+
+    Args:
+        host: that has the output folder.
+    """
+
+    def __init__(self, host: Host):
+        self.clock = SaveClock(host)
+        self._waiting: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def take(self, name: str, size_bytes: int) -> None:
+        """Keep a name and room for one that waits; FieldError where it is taken."""
+        with self._lock:
+            if folded(name) in self._waiting:
+                raise FieldError(f"{name} is being saved already. Choose another name.", "name")
+            self._waiting[folded(name)] = size_bytes
+
+    def give_back(self, name: str) -> None:
+        with self._lock:
+            self._waiting.pop(folded(name), None)
+
+    def names(self) -> set[str]:
+        with self._lock:
+            return set(self._waiting)
+
+    def bytes(self) -> int:
+        """Of all that waits."""
+        with self._lock:
+            return sum(self._waiting.values())
+
+
+@question
+def name(page: Page, text: str, step: str | None = None) -> dict[str, Any]:
+    """A name for the file, from the recipe; free in the output folder."""
+    recipe = _recipe(text, step, {})
+    plan = make_plan(recipe, page.host.library())
+    taken = names_in(page.host.output_folder()) | page.one(Saves).names()
+    return {"name": proposed_name(plan, recipe, taken)}
+
+
+@question
+def facts(page: Page, text: str, name: str, step: str | None = None, options: dict | None = None) -> dict[str, Any]:
+    """What saving would come to, before the click."""
+    plan = _plan(page.host, text, step, options or {})
+    saves, folder = page.one(Saves), page.host.output_folder()
+    seconds = saves.clock.seconds(plan)
+    return {
+        "file": _output(plan, folder, name).name,
+        "bytes": plan.writes_bytes,
+        "seconds": round(seconds, 2),
+        "says": in_words(seconds, saves.clock.is_known),
+        "free_bytes": free_bytes(folder),
+        "problem": _problem(page.host, saves, plan, name),
+    }
+
+
+@question
+def save(page: Page, text: str, name: str, step: str | None = None, options: dict | None = None) -> dict[str, Any]:
+    """Write the file, when those that wait before it are done."""
+    plan = _plan(page.host, text, step, options or {})
+    saves, host = page.one(Saves), page.host
+    if problem := _problem(host, saves, plan, name):
+        raise FieldError(problem["message"], problem["field"] or "name")
+    saves.take(name, plan.writes_bytes)
+    work = page.one(Work)
+
+    def do(job: Job) -> None:
+        job.report = _saved(page, plan.recipe, name, job)
+
+    try:
+        return {"job": work.start(page.name, "save", do, thread=SAVES, at_end=lambda: saves.give_back(name))}
+    except BaseException:  # too much waits already
+        saves.give_back(name)
+        raise
+
+
+def _recipe(text: str, step: str | None, options: dict) -> Recipe:
+    """The recipe that is saved: with the open step as its result, and the options of the form in its save(...)."""
+    recipe = read_recipe(text)
+    if step is not None and step != recipe.result:
+        # The title is that of the result.
+        recipe = recipe.with_options(step=step, title=None)
+        _ = recipe.result
+    for option, value in options.items():
+        if option not in SAVE_OPTIONS or option == "step" or not isinstance(value, (str, type(None))):
+            raise FieldError(f"save has no option '{option}' that takes this.", option)
+    return recipe.with_options(**{option: value or None for option, value in options.items()})
+
+
+def _plan(host: Host, text: str, step: str | None, options: dict) -> Plan:
+    """The plan; what an option of the form makes impossible is said at its field."""
+    recipe = _recipe(text, step, options)
+    try:
+        return make_plan(recipe, host.library(), **{option: value or None for option, value in options.items()})
+    except MergeError as error:
+        said = _OPTION_SAID.match(error.message if isinstance(error, RecipeError) else str(error))
+        if said and said[1] in options:
+            raise FieldError(str(error), said[1]) from None
+        raise
+
+
+def _output(plan: Plan, folder: Path, name: str) -> Path:
+    """Where the file goes: in the folder, whatever the name says."""
+    return folder / (Path(name.replace("\\", "/")).name + ("" if plan.is_folder else SUFFIX))
+
+
+def _problem(host: Host, saves: Saves, plan: Plan, name: str) -> dict[str, Any] | None:
+    """Why it cannot be saved under this name, or at all."""
+    folder = host.output_folder()
+    if fault := fault_of(name):
+        return {"message": fault, "field": "name"}
+    output = _output(plan, folder, name)
+    if os.path.lexists(output) or folded(output.name) in names_in(folder, stems=False):
+        return {"message": f"{output.name} exists already. Choose another name.", "field": "name"}
+    if folded(name) in saves.names():
+        return {"message": f"{output.name} is being saved already. Choose another name.", "field": "name"}
+    free = free_bytes(folder) - saves.bytes()
+    if free < plan.writes_bytes:
+        waiting = " when those that wait are saved" if saves.bytes() else ""
+        return {"message": f"Needs {in_bytes(plan.writes_bytes)}, {in_bytes(max(0, free))} free{waiting}.", "field": None}
+    return None
+
+
+def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
+    """Plan again, as files may have changed while this waited; write, read back, and tell everybody."""
+    host, clock = page.host, page.one(Saves).clock
+    plan = make_plan(recipe, host.library())
+    folder = host.output_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    output = _output(plan, folder, name)
+    started = time.perf_counter()
+    progress = SaveProgress(plan, job.progress)
+    job.progress.at(0.0, "starting")
+    report = merge(
+        plan,
+        output,
+        threads=default_threads(),
+        on_progress=progress.advance,
+        should_stop=job.progress.is_cancelled,
+    )
+    with _undone(output, plan):
+        _check(output, report, progress)
+    seconds = time.perf_counter() - started
+    clock.learn(
+        "merge", plan.reads_bytes + plan.writes_bytes, progress.seconds.get("merge", 0) + progress.seconds.get("measure", 0)
+    )
+    clock.learn(
+        "hash", progress.done["hash"] + progress.done["check"], progress.seconds.get("hash", 0) + progress.seconds["check"]
+    )
+    host.register_saved(output, report.sha256)
+    warnings = [*report.warnings, *report.notes]
+    facts = {"name": output.name, "bytes": report.written_bytes, "sha256": report.sha256}
+    return {
+        "name": name,
+        "file": output.name,
+        "bytes": report.written_bytes,
+        "seconds": round(seconds, 3),
+        "sha256": report.sha256,
+        "short_hash": report.sha256[:_SHORT_HASH],
+        "checked": True,
+        "history": _remember(page, plan, name, facts, warnings),
+        "warnings": warnings,
+        "can_load": host.kind != "standalone",
+    }
+
+
+def _check(output: Path, report: Report, progress: SaveProgress) -> None:
+    """Read the file back: its header can be read, and every byte is the one that was written."""
+
+    def on_bytes(count: int) -> None:
+        progress.stop_if_cancelled()
+        progress.advance("check", count)
+
+    progress.advance("check", 0)
+    if hash_checkpoints([open_checkpoint(output)], 1, on_bytes) != [report.sha256]:
+        raise OutputError(
+            f"'{output.name}' was written, but reads back otherwise: the disk or its cable may be failing. It was removed."
+        )
+
+
+@contextmanager
+def _undone(output: Path, plan: Plan) -> Iterator[None]:
+    """What is wrong, or stopped, after the file got its name takes it away again; a folder stays."""
+    written = output.stat()
+    try:
+        yield
+    except (MergeError, Interrupted):
+        if not plan.is_folder and (output.stat().st_ino, output.stat().st_dev) == (written.st_ino, written.st_dev):
+            output.unlink()
+        raise
+
+
+def _remember(page: Page, plan: Plan, name: str, facts: dict[str, Any], warnings: list[str]) -> int | None:
+    """The entry's number in the history; a history that cannot be written is no reason to lose a file."""
+    entry = Entry(
+        "file",
+        name,
+        plan.recipe.canonical(),
+        architecture=plan.architecture.name,
+        file=facts,
+        sources=tuple(source.name for source in plan.sources),
+    )
+    try:
+        return history_of(page).add(entry).number
+    except MergeError as error:
+        warnings.append(str(error))
+        return None
