@@ -58,11 +58,9 @@ class Work:
         Args:
             do: None where everything is there already.
             lane: what is new in it stops what is older; None stands in nobody's way.
-            thread: PICTURES or SAVES.
-            pictures, report: what the job has from the beginning.
             thread: PICTURES, where pages take turns, or SAVES, where all wait in one row.
+            pictures, report: what the job has from the beginning.
             at_end: called when the job is over in whatever way, begun or not; must not ask this Work anything.
-            pictures: what the job has from the beginning.
 
         Raises:
             MergeError: too much waits already.
