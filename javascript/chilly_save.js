@@ -12,7 +12,7 @@
   };
   const REST = 250;
 
-  const form = { name: null, proposed: "", options: {} };
+  const form = { name: null, proposed: "", options: {}, written: "" };
   let facts = null;
   let problem = null;
   let newest = 0;
@@ -84,9 +84,12 @@
     if (document.activeElement !== ui.name || form.name === null) ui.name.value = form.name ?? form.proposed;
   };
 
-  /** The recipe is another: its own save options show, and the name and the size are asked for again. */
+  /** The recipe is another: its own save options show, and the name and the size are asked for again. What save(...) says in
+      the text is newer than what was chosen here, when it changes. */
   function changed() {
     const written = chilly.good?.save || {};
+    if (form.written !== JSON.stringify(written)) form.options = {};
+    form.written = JSON.stringify(written);
     ui.dtype.value = form.options.dtype || written.dtype || "fp16";
     fillVae(form.options.vae || written.vae || "keep");
     later();
@@ -150,7 +153,7 @@
 
   /** A problem stands below the bar and marks the field that caused it. */
   function mark() {
-    const said = problem?.message || (chilly.view && !chilly.view.ok ? "The recipe has a mistake; mend it before saving." : "");
+    const said = (!tooLarge() && problem?.message) || (chilly.view && !chilly.view.ok ? "The recipe has a mistake; mend it before saving." : "");
     ui.line.hidden = !said;
     ui.line.textContent = said;
     const fields = { name: ui.name, dtype: ui.dtype, vae: ui.vae, discard: ui.parts.querySelector("[data-globs]") };
