@@ -165,7 +165,7 @@
     const says = preview.estimate ? preview.estimate.says : "";
     if (problem) return { state: "bad", text: problem.message, share: 0, action: "update", field: problem.field };
     if (!preview.basis()) return { state: "none", text: "A picture needs a recipe without errors", share: 0, action: null };
-    if (made === null) return { state: "none", text: says ? `No picture yet, ${says}` : "No picture yet", share: 0, action: "update" };
+    if (made === null) return { state: "none", text: says ? `No picture yet. One takes ${says}` : "No picture yet", share: 0, action: "update" };
     if (!preview.fresh()) {
       const text = stopped ? "Stopped. The preview is older than the mixer" : "Preview is older than the mixer";
       return { state: "stale", text, share: 0, action: "update" };
@@ -174,13 +174,14 @@
     return { state: "idle", text: `Up to date. ${timing(preview.pictures.merged)}`, share: 1, action: null };
   };
 
-  const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+  const sentence = (text) => (text.charAt(0).toUpperCase() + text.slice(1)).replace(/:\s*$/, "");
 
   function timing(picture) {
     const merge = picture.merge_seconds || 0;
     const rest = Math.max(0, (picture.seconds || 0) - merge);
     const say = (seconds) => (seconds < 0.995 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`);
-    return `Merged in ${say(merge)}, ${chilly.params.steps} steps in ${say(rest)}`;
+    const blocks = picture.blocks ? ` ${picture.blocks} block${picture.blocks === 1 ? "" : "s"}` : "";
+    return `Merged${blocks} in ${say(merge)}, ${chilly.params.steps} steps in ${say(rest)}`;
   }
 
   /** Begins to follow the state; the pane calls it once. */
