@@ -281,7 +281,7 @@ def kept_picture(page: Page, size: int = 512) -> dict:
     target = io.BytesIO()
     images.effect_noise((size, size * 2), 90).save(target, "PNG")
     address = f"data:image/png;base64,{base64.b64encode(target.getvalue()).decode()}"
-    job = page.one(Work).start(page.name, "preview", None, thread=PICTURES, pictures=[{"id": "merged", "image": address}])
+    job = page.one(Work, Work).start(page.name, "preview", None, thread=PICTURES, pictures=[{"id": "merged", "image": address}])
     params = {"prompt": "<script>a lighthouse", "seed": 5, "other": "x" * 1000}
     return keep(page, "M = mean(A, B)\nN = mean(M, B)", "M", params, {"job": job["job"], "id": "merged"})
 

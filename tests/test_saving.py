@@ -57,7 +57,7 @@ def ended(page: Page, started: dict[str, Any]) -> dict[str, Any]:
     """A save's job when it is over."""
     until = time.monotonic() + 120
     while True:
-        (job,) = page.one(Work).poll(page.name, [{"job": started["job"]["job"], "seen": 0}])
+        (job,) = page.one(Work, Work).poll(page.name, [{"job": started["job"]["job"], "seen": 0}])
         if job["state"] in ("done", "stopped", "failed"):
             return job
         assert time.monotonic() < until
@@ -268,7 +268,7 @@ def test_saves_of_all_pages_wait_in_one_row(page: Page):
 
 
 def test_stopping_one_that_waits_gives_its_name_back(page: Page, monkeypatch: pytest.MonkeyPatch):
-    work, stopped = page.one(Work), list[str]()
+    work, stopped = page.one(Work, Work), list[str]()
     on_bytes(monkeypatch, "merge", lambda: stopped.append(work.stop(page.name, second["job"]["job"])["state"]))
     first = save(page, TEXT, "one")
     second = save(page, TEXT, "two")
@@ -282,7 +282,7 @@ def test_stopping_one_that_waits_gives_its_name_back(page: Page, monkeypatch: py
 
 @pytest.mark.parametrize("what", ["hash", "merge", "check"])
 def test_stopped_save_leaves_nothing_behind(what: str, page: Page, monkeypatch: pytest.MonkeyPatch):
-    work = page.one(Work)
+    work = page.one(Work, Work)
     on_bytes(monkeypatch, what, lambda: work.stop(page.name, 1))
     job = ended(page, save(page, TEXT, "out"))
     assert (job["state"], job["report"], files(page)) == ("stopped", None, [])

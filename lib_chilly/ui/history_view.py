@@ -40,7 +40,7 @@ def history(page: Page, search: str = "", pinned: bool = False, before: int | No
 @question
 def keep(page: Page, text: str, step: str, params: dict, image: dict) -> dict[str, Any]:
     """Keep a picture that was made here, with its recipe."""
-    picture = page.one(Work).picture(page.name, image.get("job"), image.get("id"))
+    picture = page.one(Work, Work).picture(page.name, image.get("job"), image.get("id"))
     if picture is None:
         raise FieldError("this picture is no longer here; make it again, then keep it.", "image")
     recipe = read_recipe(text).with_options(step=step)

@@ -100,7 +100,7 @@ def save(page: Page, text: str, name: str, step: str | None = None, options: dic
     if problem := _problem(host, saves, plan, name):
         raise FieldError(problem["message"], problem["field"] or "name")
     saves.take(name, plan.writes_bytes)
-    work = page.one(Work)
+    work = page.one(Work, Work)
 
     def do(job: Job) -> None:
         job.report = _saved(page, plan.recipe, name, job)
