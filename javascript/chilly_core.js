@@ -8,7 +8,7 @@
   const MOST_UNDO = 100;
   const SVG = "http://www.w3.org/2000/svg";
 
-  Object.assign(chilly, { text: "", view: null, good: null, step: null, params: null, start: null, page: "" });
+  Object.assign(chilly, { text: "", view: null, good: null, step: null, parameter: null, params: null, start: null, page: "" });
   const past = [];
   const future = [];
   const handlers = new Map();
@@ -81,6 +81,7 @@
     chilly.view = view;
     if (view.ok) chilly.good = view;
     chilly.step = view.step || chilly.step;
+    chilly.parameter = view.mixer ? view.mixer.parameter : null;
     keep();
     chilly.emit("view", view);
     return view;
@@ -93,9 +94,9 @@
   };
 
   /** Ask for the view of a text; null when it was overtaken by a newer one or refused (event `problem`). */
-  chilly.look = async (text, { step = chilly.step, undo = true } = {}) => {
+  chilly.look = async (text, { step = chilly.step, parameter = chilly.parameter, undo = true } = {}) => {
     try {
-      const view = await chilly.ask("look", () => ({ text, step }), "look");
+      const view = await chilly.ask("look", () => ({ text, step, parameter }), "look");
       if (!view) return null;
       const before = strokeStart || mark();
       strokeStart = null;
@@ -138,8 +139,8 @@
     strokeStart = null;
   };
 
-  /** Open another step: the mixer and the preview follow. */
-  chilly.open = (step) => chilly.look(chilly.text, { step, undo: false });
+  /** Open another step, or another of its parameters: the mixer and the preview follow. */
+  chilly.open = (step, parameter = null) => chilly.look(chilly.text, { step, parameter, undo: false });
 
   // One after the other, and after every edit that is under way: what is undone is the last thing that was done.
   const inTurn = (from, to) => (turn = turn.then(() => goBack(from, to)));

@@ -144,6 +144,12 @@
     mixer.repaint();
   }
 
+  function drawLegend() {
+    const { a, b, whole, parameter } = mixer.shown;
+    const texts = mixer.mixes() ? [whole ? "0 leaves " : "0 is ", a, whole ? "1 adds " : "1 is ", b] : [`${parameter} `, "0", `${parameter} `, "1"];
+    [...legend.a, ...legend.b].forEach((node, i) => (node.textContent = texts[i]));
+  }
+
   function drawHead(view, shown) {
     const parameter = shown && shown.parameter !== "alpha" ? `, ${shown.parameter}` : "";
     title.textContent = shown ? `Block weights of ${shown.step}${parameter}` : "Block weights";
@@ -151,12 +157,7 @@
     none.textContent = view.step ? `${view.step} has no weights to set.` : "Every block of the network becomes a bar to drag.";
     body.classList.toggle("chilly-pale", !shown);
     for (const part of body.children) part.inert = !shown && part !== none;
-    const whole = mixer.shown.whole;
-    const sides = whole ? { a: "0 leaves ", b: "1 adds " } : { a: "0 is ", b: "1 is " };
-    for (const key of ["a", "b"]) {
-      legend[key][0].textContent = sides[key];
-      legend[key][1].textContent = mixer.shown[key];
-    }
+    drawLegend();
     const { addresses } = mixer.shown;
     pick.hidden = addresses.length < 2;
     pick.replaceChildren(...addresses.map(({ step, parameter: name }) => chilly.el("option", {}, `${step}: ${name}`)));

@@ -80,8 +80,12 @@
     mixer.drawWires(layout);
   };
 
+  /** Whether the weights say how much there is of A and of B. */
+  mixer.mixes = () => ["alpha", "beta"].includes(mixer.shown.parameter);
+
   function meaning(weight) {
-    const { a, b, whole } = mixer.shown;
+    const { a, b, whole, parameter } = mixer.shown;
+    if (!mixer.mixes()) return parameter;
     if (whole) return weight === 0 ? `only ${a}` : `${a} and ${mixer.format(weight)} of ${b}`;
     if (weight === 0) return `all ${a}`;
     if (weight === 1) return `all ${b}`;

@@ -7,6 +7,7 @@
   const EVERY = 150;
   const queue = [];
   let sending = null; // the promise of the queue's end
+  let goingBack = 0; // undos and redos under way
   let stroke = null; // {values: Map, sent, timer, ending}
   let last = 0;
 
@@ -47,12 +48,14 @@
   /** Undo or redo, after all that was done before. */
   mixer.goBack = async (back) => {
     finish();
+    goingBack += 1;
     await sending;
     await back();
+    goingBack -= 1;
   };
 
   /** Whether everything that was done has reached the engine. */
-  mixer.idle = () => !stroke && !queue.length && !sending && !mixer.dragging();
+  mixer.idle = () => !stroke && !queue.length && !sending && !goingBack && !mixer.dragging();
 
   /** Sends an edit of the step that the mixer shows, after those that wait; done gets the problem, or null. */
   mixer.send = (edit, done) => {
