@@ -68,23 +68,23 @@ class Architecture:
 
     Attributes:
         latents: which kind of latents its VAE makes; VAEs of two kinds may have the same shapes. "" where files do not say.
+        latent_size: side of the latents of a square picture of the size that it was made for; None where there is no U-Net.
         slots: names of the numbers in a pasted list, in order; BASE first.
         lanes: lane to the slot whose number it takes from a pasted list, in display order.
         lists: other lists of numbers, each of a length of its own.
-        components: component to its key prefixes.
-        aliases: old key prefixes to today's.
+        components, aliases: component to its key prefixes; old key prefixes to today's.
         bare: a component's prefix to how its keys start in files that hold it alone, without the prefix.
         rules: which lane a key has.
         copied, dropped: globs of keys that are never merged, and of those that no output has.
         classes: name of a key class to its globs.
         markers: keys whose presence says how a model is sampled, to words for it.
-        predictions: keys whose presence says what a model predicts, to that.
-        prediction: what every model of this architecture predicts; None where models differ.
+        predictions, prediction: keys that say what a model predicts, to that; what every model predicts, None where they differ.
     """
 
     name: str
     title: str
     latents: str
+    latent_size: int | None
     slots: tuple[str, ...]
     lanes: Mapping[str, str]
     lists: tuple[NumberList, ...]
@@ -175,6 +175,7 @@ def load(name: str) -> Architecture:
         name=row["name"],
         title=row["title"],
         latents=row["latents"],
+        latent_size=row.get("latent_size"),
         slots=tuple(row["slots"]),
         lanes=row["lanes"],
         lists=tuple(NumberList(each["title"], tuple(each["slots"]), _compile_rules(each["rules"])) for each in row["lists"]),
@@ -210,9 +211,8 @@ def detect(shapes: Mapping[str, tuple[int, ...]], file_name: str) -> Architectur
     Raises:
         ArchitectureError: no known architecture has these keys.
     """
-    for architecture in architectures():
-        if architecture.fits(shapes):
-            return architecture
+    if found := next((architecture for architecture in architectures() if architecture.fits(shapes)), None):
+        return found
     known = ", ".join(architecture.title for architecture in architectures())
     example = f", such as '{min(shapes)}'" if shapes else ""
     raise ArchitectureError(

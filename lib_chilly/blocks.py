@@ -5,7 +5,7 @@ A number is a `fractions.Fraction`: what the user typed, exactly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -105,6 +105,11 @@ def in_words(weights: KeyWeights, architecture: Architecture, first: str, second
     Args:
         first, second: names of the models that 0 and 1 stand for.
     """
+    return weights_in_words(weights, architecture, lambda alpha: _taken(alpha, first, second))
+
+
+def weights_in_words(weights: KeyWeights, architecture: Architecture, say: Callable[[Fraction], str]) -> str:
+    """Where which number is, such as "BASE {say(1)}, the rest {say(0)}"."""
     by_value: dict[Fraction, list[str]] = {}
     named = _fine_values(weights.fine, architecture) if weights.fine else _slot_values(weights, architecture)
     order = [name for name, _ in named]
@@ -118,12 +123,12 @@ def in_words(weights: KeyWeights, architecture: Architecture, first: str, second
             where = "the rest"
         else:
             where = runs(slots, order)
-        sentences.append(f"{where} {_taken(value, first, second)}")
+        sentences.append(f"{where} {say(value)}")
     for rule in weights.rules:
         lanes = [lane for lane in architecture.lanes if lane in (rule.lanes or ())]
         if rule.label is not None or weights.fine:
             where = " in ".join(filter(None, (rule.label, runs(lanes, tuple(architecture.lanes)) if lanes else None)))
-            sentences.append(f"{where} {_taken(rule.value, first, second)}")
+            sentences.append(f"{where} {say(rule.value)}")
     return ", ".join(sentences)
 
 

@@ -13,9 +13,12 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from .checkpoint import Checkpoint, open_checkpoint
 from .diffusers_folder import REST, is_diffusers_folder
 from .errors import Instead, RecipeError
 
+MOST_OPENED = 48
+"""Headers that a library keeps: that of a large model takes a MiB or two."""
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth")
 _TITLE = re.compile(r"(?P<name>.*\S)\s*\[(?P<hash>[0-9a-fA-F]{8,64})\]")
 
@@ -46,6 +49,7 @@ class ModelLibrary:
 
     def __init__(self, folders: Sequence[Path]):
         self.folders = tuple(folders)
+        self._opened: dict[Path, tuple[object, Checkpoint]] = {}
 
     @cached_property
     def files(self) -> tuple[tuple[str, Path], ...]:
@@ -59,6 +63,23 @@ class ModelLibrary:
                 raise RecipeError(f"the models folder '{folder}' does not exist. Name another with --models DIR.")
             found += [(_name_below(folder, path), path) for path in _walk(folder)]
         return tuple(found)
+
+    def open(self, path: Path) -> Checkpoint:
+        """A checkpoint's header; read again only where the file is another one, since it is asked for again and again."""
+        try:
+            stat = path.stat()
+        except OSError:
+            return open_checkpoint(path)
+        if path.is_dir():  # its own times do not tell that a file in it has changed
+            return open_checkpoint(path)
+        identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        known = self._opened.pop(path, None)
+        if known is None or known[0] != identity:
+            known = identity, open_checkpoint(path)
+        self._opened[path] = known
+        while len(self._opened) > MOST_OPENED:
+            del self._opened[next(iter(self._opened))]
+        return known[1]
 
     def knows(self, name: str) -> bool:
         """Whether at least one file fits the name."""

@@ -16,7 +16,7 @@ from .recipe_check import Checker
 from .recipe_check import is_number as is_numeric
 from .recipe_lines import STRING, clean_text, statements
 from .recipe_save import Options, check_saved_step, read_save
-from .recipe_tree import TreeReader, sign_hint
+from .recipe_tree import Spans, TreeReader, sign_hint
 
 _WORD = f"{NAME_CHARACTERS}+"
 _POSSESSIVE = re.compile(rf"(?<!{NAME_CHARACTERS})({_WORD})\s*\+\s*({_WORD})['’]s\s+([\w ]+)")
@@ -74,10 +74,17 @@ def parse_recipe(text: str, draw: Draw | None = None) -> Recipe:
     return recipe
 
 
-def read_statement(start: int, statement: str, above: Checker) -> tuple[ModelRef | None, Node]:
-    """(what stands left of `=`, the expression) of one statement that begins at `start`; RecipeError where it makes no sense."""
-    tree = _parse_statement(above.text, start, statement)
-    return TreeReader(above.text, start, above.constants, above.sums).read(tree)
+def read_statement(start: int, statement: str, above: Checker, spans: Spans | None = None) -> tuple[ModelRef | None, Node]:
+    """(what stands left of `=`, the expression) of one statement that begins at `start`; RecipeError where it makes no sense.
+
+    Args:
+        spans: takes the places of the nodes, which are to be kept as long as it.
+    """
+    reader = TreeReader(above.text, start, above.constants, above.sums)
+    found = reader.read(_parse_statement(above.text, start, statement))
+    if spans is not None:
+        spans.update(reader.spans)
+    return found
 
 
 @functools.cache

@@ -27,11 +27,20 @@ DEEPEST = 100
 """Levels of an expression; all that reads expressions may recurse so deep."""
 
 
+Spans = dict[int, tuple[int, int]]
+"""id() of a node to where its text stands, without parentheses around it."""
+
+
 class TreeReader:
-    """Turns lark's tree of one statement into nodes; names are settled by what stands above."""
+    """Turns lark's tree of one statement into nodes; names are settled by what stands above.
+
+    Attributes:
+        spans: of every node that was read.
+    """
 
     def __init__(self, text: str, start: int, constants: Container[str], steps: Container[str]):
         self.text, self.start = text, start
+        self.spans: Spans = {}
         self.constants, self.steps = constants, steps
         self.depth = 0
 
@@ -62,6 +71,7 @@ class TreeReader:
             )
         node = self._node(tree)
         self.depth -= 1
+        self.spans[id(node)] = (self.start + tree.meta.start_pos, self.start + tree.meta.end_pos)
         return node
 
     def _node(self, tree: Any) -> Node:

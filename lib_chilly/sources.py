@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from .architecture import VAE_ALONE, Architecture, detect
-from .checkpoint import Checkpoint, TensorInfo, open_checkpoint
+from .checkpoint import Checkpoint, TensorInfo
 from .errors import ArchitectureError, CheckpointError, Instead, RecipeError
 from .expression import ModelRef, spell_name
 from .models import ModelLibrary, split_title, without_suffix
@@ -80,7 +80,7 @@ def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], d
         real = str(path.resolve())
         if real not in by_file:
             by_file[real] = len(opened)
-            opened.append((split_title(model.name)[0], open_checkpoint(path)))
+            opened.append((split_title(model.name)[0], library.open(path)))
         number_of[model.name] = by_file[real]
     sources = _as_sources(_named_apart(opened), recipe.option("ema") == "keep")
     _refuse_mixtures(sources)

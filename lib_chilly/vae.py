@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .architecture import Architecture, detect, known_keys
-from .checkpoint import Checkpoint, TensorInfo, open_checkpoint
+from .checkpoint import Checkpoint, TensorInfo
 from .errors import ArchitectureError, RecipeError
 from .header import quoted
 from .models import ModelLibrary, split_title, without_suffix
@@ -36,7 +36,7 @@ def take_vae(choice: str | None, library: ModelLibrary, sources: list[Source]) -
     architecture, merged = sources[0].architecture, tuple(sources)
     number = next((n for n, source in enumerate(sources) if source.checkpoint.path.resolve() == path.resolve()), len(sources))
     if number == len(sources):
-        checkpoint = open_checkpoint(path)
+        checkpoint = library.open(path)
         _check_latents(checkpoint, architecture)
         name = without_suffix(choice)
         if name in [source.name for source in merged]:  # only its suffix tells it apart
