@@ -172,9 +172,9 @@
     const wanted = basis();
     try {
       const { job } = await chilly.ask("save", wanted);
-      save.watch(job, ui.list, { facts, text: wanted.text });
-      chilly.say(`Saving ${facts?.file || form.name || form.proposed}`);
-      form.name = null;
+      save.watch(job, ui.list, { file: wanted.name, text: wanted.text });
+      chilly.say(`Saving ${wanted.name}`);
+      if (form.name === wanted.name) form.name = null;
     } catch (error) {
       problem = { message: error.message, field: error.field };
     }

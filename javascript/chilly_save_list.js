@@ -6,32 +6,17 @@
   const CHECK = "M2 7l3.2 3.2L11.4 3.6";
 
   /** Puts a save's line into the list and follows the job to its end. */
-  save.watch = (job, list, { facts = null, text = "" } = {}) => {
+  save.watch = (job, list, { file = job.report?.file || "File", text = "" } = {}) => {
     const line = chilly.el("div", { class: "chilly-saved", tabindex: "-1" });
-    const name = facts?.file || job.report?.file || "File";
-    const rate = speed(facts?.bytes || 0);
     list.append(line);
-    const bar = progress(line, job, name);
+    const bar = progress(line, job, file);
     chilly.job({ ...job, state: "waiting" }, (now) => {
-      if (now.state === "waiting" || now.state === "working") return bar(now, rate(now.share || 0));
-      ended(line, now, name, text);
+      if (now.state === "waiting" || now.state === "working") return bar(now);
+      ended(line, now, file, text);
       save.refresh();
     });
     line.scrollIntoView({ block: "nearest" });
   };
-
-  /** Bytes written and bytes per second, from the share of a file whose size is known. */
-  function speed(bytes) {
-    const began = performance.now();
-    let first = null;
-    return (share) => {
-      if (!bytes || !share) return "";
-      first ??= share;
-      const seconds = (performance.now() - began) / 1000;
-      const rate = seconds > 0.5 && share > first ? `, ${chilly.bytes(((share - first) * bytes) / seconds)}/s` : "";
-      return `${chilly.bytes(share * bytes)} of ${chilly.bytes(bytes)}${rate}`;
-    };
-  }
 
   const button = (text, act) => chilly.el("button", { class: "chilly-btn chilly-btn-s", type: "button", onclick: (event) => act(event.target) }, text);
 
@@ -43,10 +28,10 @@
     stop.setAttribute("aria-label", `Stop saving ${name}`);
     const state = el("span", { class: "chilly-chip" }, "Waiting");
     line.replaceChildren(state, el("strong", {}, name), note, el("span", { class: "chilly-row" }, stop), track);
-    return (now, rate) => {
+    return (now) => {
       const percent = Math.round((now.share || 0) * 100);
       state.textContent = now.state === "waiting" ? "Waiting" : "Saving";
-      note.textContent = [now.text, rate].filter(Boolean).join(". ");
+      note.textContent = now.state === "waiting" ? "" : now.text || "";
       track.setAttribute("aria-valuenow", String(percent));
       track.firstChild.style.setProperty("--v", `${percent}%`);
     };

@@ -1,0 +1,173 @@
+"""The preview pane in a browser, with models small enough for real pictures: it follows, compares, keeps, and never goes blank."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import READY, Site, check_accessibility, open_page, wait_for_view
+
+pytest.importorskip("diffusers")
+
+MIX = "MIX = weighted_sum(a, b, alpha=0.8)\n"
+SMALL = {"prompt": "hills at dawn", "steps": 2, "width": 64, "height": 64, "cfg": 3.0}
+COUNT_BLANKS = """() => {
+    window.blanks = 0;
+    const look = () => {
+        const shown = document.querySelector('.chilly-wipe img');
+        if (!shown || !shown.complete || !shown.naturalWidth) window.blanks++;
+        requestAnimationFrame(look);
+    };
+    look();
+}"""
+MERGED = "chilly.preview.pictures.merged.image"
+
+
+def wait_until_up_to_date(page: Any) -> None:
+    page.wait_for_function("() => chilly.preview.fresh() && chilly.preview.status().state === 'idle'")
+
+
+@pytest.fixture
+def pane(new_context: Callable[..., Any], picture_site: Site) -> Any:
+    """The page with a mix of two picturable models, its first pictures made."""
+    page = open_page(new_context(picture_site), picture_site.url)
+    page.evaluate("small => chilly.setParams(small)", SMALL)
+    page.evaluate("text => chilly.look(text)", MIX)
+    wait_for_view(page, "view.ok && view.mixer")
+    wait_until_up_to_date(page)
+    return page
+
+
+def test_pictures_follow_the_weights_and_never_go_blank(pane):
+    assert pane.get_by_role("group", name="Pictures", exact=True).locator("img").count() == 3
+    assert pane.locator(".chilly-strip img").count() == 5
+    first = pane.evaluate(MERGED)
+    pane.evaluate(COUNT_BLANKS)
+    for weight in (0.1, 0.2, 0.3):
+        pane.evaluate("IN04 => chilly.edit({do: 'weights', step: 'MIX', values: {IN04}}, {passing: true})", weight)
+    pane.evaluate("chilly.edit({do: 'weights', step: 'MIX', values: {IN04: 0}})")
+    wait_until_up_to_date(pane)
+    assert pane.evaluate(MERGED) != first
+    assert pane.evaluate("window.blanks") == 0
+
+    pane.get_by_label("Follow the mixer").uncheck()
+    before = pane.evaluate(MERGED)
+    pane.evaluate("chilly.undo()")
+    pane.get_by_text("Preview is older than the mixer").wait_for()
+    assert pane.evaluate(MERGED) == before
+    pane.get_by_role("button", name="Update").click()
+    wait_until_up_to_date(pane)
+    assert pane.evaluate(MERGED) == first
+
+    pane.get_by_label("Follow the mixer").check()
+    pane.get_by_role("button", name="Strength 50 percent").click()
+    wait_for_view(pane, "view.mixer.alpha === 0.4")
+    wait_until_up_to_date(pane)
+    assert pane.evaluate(MERGED) not in (first, before)
+
+
+def test_fields_wipe_and_large_picture_by_keyboard(pane):
+    wipe = pane.get_by_role("slider", name="Wipe between a and the merge")
+    wipe.focus()
+    pane.keyboard.press("Home")
+    pane.keyboard.press("ArrowRight")
+    assert wipe.get_attribute("aria-valuenow") == "2"
+    box = pane.locator(".chilly-wipe").bounding_box()
+    pane.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + 90)
+    assert wipe.get_attribute("aria-valuenow") == "75"
+    compare = pane.get_by_role("button", name="Compare b with the merge")
+    compare.focus()
+    pane.keyboard.press("Enter")
+    pane.get_by_role("slider", name="Wipe between b and the merge").wait_for()
+    assert pane.evaluate("document.activeElement.getAttribute('aria-label')") == "Compare b with the merge"
+
+    seed = pane.evaluate("chilly.params.seed")
+    pane.get_by_role("button", name="New seed").press("Enter")
+    wait_until_up_to_date(pane)
+    assert pane.get_by_label("Seed", exact=True).input_value() == str(pane.evaluate("chilly.params.seed")) != str(seed)
+    pane.evaluate("chilly.setParams({sampler: 'nothing'})")
+    pane.get_by_text("there is no sampler 'nothing' here").wait_for()
+    assert pane.get_by_label("Sampler").get_attribute("aria-invalid") == "true"
+    assert pane.get_by_label("Sampler").is_visible()
+    pane.evaluate("chilly.setParams({sampler: 'Euler'})")
+    wait_until_up_to_date(pane)
+
+    pane.get_by_role("button", name="Open large").press("Enter")
+    dialog = pane.get_by_role("dialog", name="Merged")
+    assert "Steps: 2" in dialog.inner_text()
+    check_accessibility(pane, ".chilly-large")
+    pane.keyboard.press("Escape")
+    assert dialog.count() == 0
+
+
+def test_variants_blocks_and_kept_pictures_are_gone_on_with(pane, picture_site, tmp_path):
+    pane.get_by_role("button", name="Variants", exact=True).click()
+    pane.get_by_label("Count").fill("2")
+    pane.get_by_role("button", name="Make variants").click()
+    pane.get_by_role("button", name="Take the weights of variant 2").click()
+    wait_for_view(pane, "view.mixer.on")
+    wait_until_up_to_date(pane)
+    taken = pane.evaluate("chilly.text")
+    assert "IN05" in taken or "[" in taken
+
+    pane.get_by_role("button", name="Block by block").click()
+    pane.get_by_role("button", name="to A").click()
+    pane.get_by_role("button", name="Make the map").click()
+    block = pane.get_by_role("button", name="Compare the picture with IN01 moved")
+    block.wait_for()
+    whole = block.locator("img").get_attribute("src")
+    pane.get_by_role("button", name="Differences").click()
+    assert block.locator("img").get_attribute("src") != whole
+    block.click()
+    pane.get_by_role("slider", name="Wipe between IN01 moved and the merge").wait_for()
+    pane.locator(".chilly-strip-tools").get_by_role("button", name="Stop").click()
+
+    pane.get_by_role("button", name="Keep", exact=True).click()
+    pane.get_by_role("button", name="Kept (1)").wait_for()
+    with pane.expect_download() as download:
+        pane.get_by_role("button", name="Download").click()
+    download.value.save_as(tmp_path / "picture.png")
+    pane.evaluate("text => chilly.look(text)", MIX)
+    pane.reload()
+    pane.wait_for_selector(READY)
+    pane.get_by_role("button", name="Kept (1)").click()
+    pane.get_by_role("button", name="Go back to MIX").click()
+    wait_for_view(pane, "view.mixer && view.mixer.on")
+    back = pane.evaluate("JSON.stringify(chilly.view.mixer.values)")
+    pane.evaluate("text => chilly.look(text)", taken)
+    wait_for_view(pane, f"view.text === {taken!r}")
+    assert pane.evaluate("JSON.stringify(chilly.view.mixer.values)") == back
+
+    head = base64.b64encode((tmp_path / "picture.png").read_bytes()).decode()
+    review = pane.evaluate("head => chilly.ask('paste', {file: {name: 'picture.png', head}})", head)
+    assert review["view"]["canonical"] == pane.evaluate("chilly.view.canonical")
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1440, "light"), (820, "dark"), (360, "light")])
+def test_pane_is_accessible_and_fits_at_every_width(new_context, picture_site, width, theme):
+    context = new_context(picture_site, viewport={"width": width, "height": 900})
+    page = open_page(context, f"{picture_site.url}/?__theme={theme}")
+    page.evaluate("small => chilly.setParams(small)", SMALL)
+    page.evaluate("text => chilly.look(text)", MIX)
+    wait_until_up_to_date(page)
+    page.get_by_role("button", name="Variants", exact=True).click()
+    assert page.evaluate("document.querySelector('.chilly-page').dataset.theme") == theme
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    check_accessibility(page)
+
+
+@pytest.fixture(scope="session")
+def picture_site(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Any:
+    """A server whose models have pictures."""
+    import sys
+
+    from pictures import family_pair
+
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "out").mkdir()
+    site = Site(sys.executable, [family_pair(tmp_path_factory)], folder / "out", folder / "home")
+    yield site
+    site.end()

@@ -1,0 +1,82 @@
+"""The save bar in a browser: facts before the click, faults at their field, real files, the report, what does not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from browsing import READY, Site, check_accessibility, wait_for_view
+
+RECIPE = "MIX = weighted_sum(NED, chilloutmix, alpha=0.5)\n"
+
+
+def write(page: Any) -> None:
+    page.evaluate("text => chilly.look(text)", RECIPE)
+    wait_for_view(page, "view.ok && view.step === 'MIX'")
+    page.wait_for_function("() => document.querySelector('#chilly_save_name').value")
+
+
+def bar(page: Any) -> Any:
+    return page.get_by_role("region", name="Save")
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    return json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
+
+
+def test_saves_queue_report_and_are_the_files_they_say(page, site: Site):
+    write(page)
+    name = page.get_by_label("File name")
+    assert name.input_value().startswith("MIX")
+    bar(page).get_by_text("file size").wait_for()
+    name.fill("../escape")
+    page.locator("#chilly_save_problem").wait_for()
+    assert name.get_attribute("aria-invalid") == "true"
+    save = page.locator("#chilly_save_button")
+    assert save.is_disabled()
+
+    name.fill("first")
+    page.get_by_label("Precision").select_option("fp32")
+    page.wait_for_function("() => !document.querySelector('#chilly_save_button').disabled")
+    save.click()
+    name.fill("second")
+    page.get_by_label("VAE").select_option("drop")
+    page.get_by_label("Precision").select_option("bf16")
+    page.wait_for_function("() => !document.querySelector('#chilly_save_button').disabled")
+    save.click()
+    bar(page).get_by_text("Read back and checked").nth(1).wait_for()
+    for file, dtype, has_vae in (("first", "F32", True), ("second", "BF16", False)):
+        path = site.out / f"{file}.safetensors"
+        tensors = {key: value["dtype"] for key, value in header_of(path).items() if key != "__metadata__"}
+        assert dtype in set(tensors.values())
+        assert any(key.startswith("first_stage_model.") for key in tensors) == has_vae
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert bar(page).get_by_role("button", name=f"Copy the hash {digest[:10]}").count() == 1
+    assert not (site.out.parent / "escape.safetensors").exists()
+    check_accessibility(page, ".chilly-save")
+    name.fill("first")
+    page.get_by_text("first.safetensors exists already").wait_for()
+
+    page.reload()
+    page.wait_for_selector(READY)
+    assert {"first.safetensors", "second.safetensors"} <= set(bar(page).locator("strong").all_inner_texts())
+
+
+def test_what_does_not_fit_and_what_has_mistakes_cannot_be_saved(page):
+    page.evaluate("""() => {
+        const ask = chilly.ask;
+        chilly.ask = (...given) => ask(...given).then((reply) => (given[0] === 'facts' ? {...reply, free_bytes: 1000} : reply));
+    }""")
+    write(page)
+    save = page.locator("#chilly_save_button")
+    page.wait_for_function("() => document.querySelector('#chilly_save_button').textContent.startsWith('Needs ')")
+    assert save.is_disabled() and save.inner_text().endswith("1.00 kB free")
+    assert bar(page).locator("[data-bad=true]").count() == 1
+    check_accessibility(page, ".chilly-save")
+    page.evaluate("chilly.look('MIX = weighted_sum(NED, nobody, alpha=0.5)')")
+    bar(page).get_by_text("The recipe has a mistake").wait_for()
+    assert save.is_disabled()
