@@ -61,12 +61,15 @@
     if (!root.dataset.state) begin(root);
     return true;
   };
+  let isWatching = false;
   const watch = () => {
-    if (isThere()) return;
+    if (isWatching || isThere()) return;
+    isWatching = true;
     const watcher = new MutationObserver(() => isThere() && watcher.disconnect());
     watcher.observe(document, { childList: true, subtree: true });
   };
-  // Once all files are here: they are loaded one after another.
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", watch);
-  else setTimeout(watch);
+  // Once all files are here: deferred ones run one after another while the document is "interactive", before DOMContentLoaded,
+  // which comes not at all for those that are added later.
+  if (document.readyState === "complete") setTimeout(watch);
+  else for (const [where, event] of [[document, "DOMContentLoaded"], [window, "load"]]) where.addEventListener(event, watch);
 })();
