@@ -154,7 +154,9 @@
     const parameter = shown && shown.parameter !== "alpha" ? `, ${shown.parameter}` : "";
     title.textContent = shown ? `Block weights of ${shown.step}${parameter}` : "Block weights";
     none.hidden = Boolean(shown);
-    none.textContent = view.step ? `${view.step} has no weights to set.` : "Every block of the network becomes a bar to drag.";
+    if (!view.step) none.textContent = "Every block of the network becomes a bar to drag.";
+    else if (view.ok && view.architecture) none.textContent = `${view.step} has no weights to set.`;
+    else none.textContent = `The weights of ${view.step} can be set once its models are found.`;
     body.classList.toggle("chilly-pale", !shown);
     for (const part of body.children) part.inert = !shown && part !== none;
     drawLegend();
