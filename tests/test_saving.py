@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -357,3 +359,20 @@ def test_killed_save_is_swept_up_by_the_next(page: Page, tmp_path: Path):
 
 def test_names_of_a_folder_that_is_not_there_are_none(tmp_path: Path):
     assert names_in(tmp_path / "none") == set()
+
+
+def test_entry_of_a_file_has_the_picture_that_was_made_of_it(page: Page):
+    images = pytest.importorskip("PIL.Image")
+    target = io.BytesIO()
+    images.new("RGB", (64, 64), "red").save(target, "PNG")
+    address = f"data:image/png;base64,{base64.b64encode(target.getvalue()).decode()}"
+    below = "a lighthouse\nSteps: 4, Sampler: Euler, CFG scale: 3, Seed: 11, Size: 64x64"
+    other = {"id": "merged", "image": address, "infotext": "other\nSteps: 1", "recipe": "M = mean(A, C)"}
+    same = {"id": "merged", "image": address, "infotext": below, "recipe": f"{TEXT}save(dtype=fp16)"}
+    page.one(Work, Work).start(page.name, "preview", None, pictures=[same])
+    page.one(Work, Work).start(page.name, "preview", None, pictures=[other, {**same, "id": "a", "infotext": "a\nSteps: 1"}])
+    assert ended(page, save(page, TEXT, "out", "TOP", {"dtype": "fp32"}))["state"] == "done"
+    (entry,) = History().rows()[0]
+    assert entry.prompt == "a lighthouse" and entry.params is not None and entry.params["seed"] == 11 and entry.thumbnail
+    assert ended(page, save(page, TEXT, "in", "MIX"))["state"] == "done"
+    assert History().rows()[0][0].thumbnail is None

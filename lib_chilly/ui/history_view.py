@@ -13,15 +13,17 @@ from ..host.base import GenParams
 from ..models import without_suffix
 from ..notations import read_recipe
 from ..plan import make_plan
-from ..recipe import Recipe
+from ..recipe import Line, Recipe
 from .comparison import compared
-from .infotext import LONGEST_PROMPT
+from .infotext import LONGEST_PROMPT, read_infotext
 from .questions import FieldError, Page, question
 from .thumbnails import as_address, thumbnail
 from .work import Work
 
 EXPORT = "chillymerge-history.json"
 _LONGEST_TITLE = 120
+_MOST_LOOKED_AT = 40
+"""Pictures of a page among which a saved file's is looked for."""
 
 
 def history_of(page: Page) -> History:
@@ -92,6 +94,24 @@ def row_of(entry: Entry) -> dict[str, Any]:
         "file": entry.file,
         "sources": list(entry.sources),
     }
+
+
+def with_picture(page: Page, entry: Entry, pictures: list[dict[str, Any]]) -> Entry:
+    """An entry with the newest of some pictures that shows its recipe, however it would be saved; else as it is."""
+    steps = _steps(entry.recipe)
+    for picture in pictures[:_MOST_LOOKED_AT]:
+        if picture.get("id") == "merged" and _steps(picture["recipe"]) == steps:
+            params = read_infotext(picture["infotext"], page.host.samplers(), page.room.params or GenParams("")).params
+            small = thumbnail(picture["image"])
+            return dataclasses.replace(entry, prompt=params.prompt, params=dataclasses.asdict(params), thumbnail=small)
+    return entry
+
+
+def _steps(text: str) -> tuple[Line, ...] | None:
+    try:
+        return read_recipe(text).used_lines()
+    except MergeError:
+        return None
 
 
 def entry_of(page: Page, recipe: Recipe, kind: str) -> Entry:

@@ -180,15 +180,15 @@ def _imported(imported: Imported, place: str) -> Pasted:
 def _own(text: str, place: str) -> Pasted:
     """A recipe in our own notation as it stands, or a model card in our notation.
 
-    A mistake that has its place is shown there, with its fixes, so the text is taken with it.
+    A mistake in our notation is shown at its place, with its fixes, so the text is taken with it.
     """
     try:
         recipe = read_recipe(text)
     except RecipeError as error:
-        if error.position is None or error.text is None or isinstance(error.text, UnseenText) or not _is_likely(text):
+        is_card = looks_like_card(text) or isinstance(error.text, UnseenText)
+        if error.text is None or error.position is None or is_card or not _is_likely(text):
             raise
-        kind = "model card" if looks_like_card(text) else "recipe"
-        return Pasted(kind, f"a {kind} with a mistake{place}", error.text)
+        return Pasted("recipe", f"a recipe with a mistake{place}", error.text)
     if _is_ours(text, recipe):
         return Pasted("recipe", f"a recipe{place}", recipe.text, recipe.notes)
     return Pasted("model card", f"a model card{place}", recipe.canonical(), recipe.notes)

@@ -23,7 +23,7 @@ from ..plan import Plan, make_plan
 from ..recipe import SAVE_OPTIONS, Recipe
 from ..recipe_queue import SUFFIX
 from ..report import Report, default_threads
-from .history_view import history_of
+from .history_view import history_of, with_picture
 from .job import Job
 from .questions import FieldError, Page, question
 from .save_names import fault_of, folded, names_in, proposed_name
@@ -239,7 +239,7 @@ def _remember(page: Page, plan: Plan, name: str, facts: dict[str, Any], warnings
         sources=tuple(source.name for source in plan.sources),
     )
     try:
-        return history_of(page).add(entry).number
+        return history_of(page).add(with_picture(page, entry, page.one(Work, Work).newest_pictures(page.name))).number
     except MergeError as error:
         warnings.append(str(error))
         return None

@@ -123,6 +123,12 @@ class Work:
             job = self._find(page, _number(number, "job"))
             return next((picture for picture in job.pictures if picture.get("id") == name), None) if job else None
 
+    def newest_pictures(self, page: str) -> list[dict[str, Any]]:
+        """All pictures of a page that are still here, the newest job's first."""
+        with self._changed:
+            jobs = [job for _, job in self._jobs.values() if job.page == page]
+            return [picture for job in reversed(jobs) for picture in job.pictures]
+
     def close(self, seconds: float = 10.0) -> bool:
         """Stop everything and wait for the threads; whether they have ended in that time."""
         with self._changed:
