@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import json
@@ -17,11 +18,14 @@ from hypothesis import strategies as st
 from lib_chilly.engine import merge
 from lib_chilly.errors import MergeError
 from lib_chilly.host.base import GenParams
+from lib_chilly.host.standalone import StandaloneHost
 from lib_chilly.notations import read_recipe
 from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.ui.infotext import read_infotext
+from lib_chilly.ui.paste import paste
 from lib_chilly.ui.pasted import CHUNK, LARGEST_HEAD, Pasted, Reader
 from lib_chilly.ui.png_text import MOST_TEXT, SIGNATURE, png_texts
+from lib_chilly.ui.questions import Page, Room
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 SAMPLERS = ("Euler a", "Euler", "DPM++ 2M", "DPM++ 2M Karras")
@@ -308,3 +312,58 @@ def test_lies_in_a_header_of_ours_are_refused(reader: Reader, tmp_path: Path):
         path = write_file(tmp_path / "lie.safetensors", model(1), {"chillymerge": json.dumps({**record, name: lie})})
         with pytest.raises(MergeError):
             reader.file(path.name, head_of(path))
+
+
+# ---- the page's question ----
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
+    monkeypatch.setenv("CHILLY_HOME", str(tmp_path / "home"))
+    write_models(tmp_path / "models", A=model(1), B=model(2))
+    return Page("k3v9x0", Room(StandaloneHost([tmp_path / "models"], tmp_path)))
+
+
+def dropped(name: str, content: bytes) -> dict[str, str]:
+    return {"name": name, "head": base64.b64encode(content).decode()}
+
+
+def test_review_shows_what_was_pasted_as_a_recipe(page: Page):
+    found = paste(page, text="- MIX = A x 0.5 + B x 0.5")
+    assert (found["kind"], found["title"], found["text"]) == ("model card", "A model card", "MIX = A * 0.5 + B * 0.5\n")
+    assert found["view"]["ok"] and [step["name"] for step in found["view"]["steps"]] == ["MIX"]
+    assert found["params"] is None and found["sources"] == []
+    json.dumps(found, allow_nan=False)
+
+
+def test_review_of_a_recipe_with_a_mistake_offers_its_fixes(page: Page):
+    found = paste(page, text="MIX = weighted_sum(A, B, alpha=0.3")
+    (error,) = found["view"]["errors"]
+    assert [fix["text"] for fix in error["fixes"]] == ["MIX = weighted_sum(A, B, alpha=0.3)"]
+
+
+def test_review_of_parameters_alone_leaves_the_recipe_as_it_is(page: Page):
+    here = "M = mean(A, B)  # mine"
+    found = paste(page, file=dropped("x.png", png((b"tEXt", b"parameters\0" + BELOW.encode()))), into={"text": here, "step": "M"})
+    assert found["text"] == here and found["params"]["seed"] == 123 and found["view"]["steps"]
+
+
+def test_review_of_a_checkpoint_names_its_sources(page: Page, tmp_path: Path):
+    merge(plan_in(tmp_path / "models", "M = mean(A, B)"), tmp_path / "out.safetensors", threads=1)
+    found = paste(page, file=dropped("out.safetensors", head_of(tmp_path / "out.safetensors")))
+    assert found["kind"] == "checkpoint" and [source["name"] for source in found["sources"]] == ["A", "B"]
+    assert found["view"]["ok"]
+
+
+def test_numbers_without_an_open_step_are_refused(page: Page):
+    with pytest.raises(MergeError, match="Open the step"):
+        paste(page, text=TWENTY_SIX)
+
+
+def test_what_is_no_file_is_refused_in_a_sentence(page: Page):
+    for file in ({}, {"name": 3, "head": ""}, {"name": "x", "head": "?"}, {"name": "x", "head": "A" * (12 << 20)}):
+        with pytest.raises(MergeError) as caught:
+            paste(page, file=file)
+        assert str(caught.value).endswith(".")
+    with pytest.raises(MergeError):
+        paste(page)
