@@ -14,7 +14,8 @@
     if (text === "none" || tight) return parts;
     const start = text === "start";
     const label = { x: x + (start ? 9 : -9), y: y + 4, class: "chilly-dot-t", "text-anchor": text };
-    return [...parts, chilly.svg("text", label, String(Math.round(alike)))];
+    const figure = alike < 100 ? Math.min(99, Math.round(alike)) : 100; // 100 says that they are the same
+    return [...parts, chilly.svg("text", label, String(figure))];
   }
 
   /** Draws everything behind the bars anew. */
