@@ -28,16 +28,15 @@
       return node;
     };
     title = chilly.el("h2", {}, "Block weights");
-    pick = chilly.el("select", { class: "chilly-in chilly-address", "aria-label": "Which weights the mixer shows", hidden: "" });
+    pick = chilly.el("select", { class: "chilly-in chilly-address", "aria-label": "Which of the step's parameters the mixer shows" });
     pick.addEventListener("change", openAddress);
     undo = button("Undo", () => mixer.goBack(chilly.undo), "M5 2.5L2 5.5l3 3M2.4 5.5H9a3 3 0 010 6H6");
     redo = button("Redo", () => mixer.goBack(chilly.redo));
-    return chilly.el("div", { class: "chilly-h" }, title, chilly.el("div", { class: "chilly-row" }, pick, undo, redo));
+    return chilly.el("div", { class: "chilly-h" }, title, chilly.el("div", { class: "chilly-row" }, chilly.el("span", { class: "chilly-pick" }, pick), undo, redo));
   }
 
   function openAddress() {
-    const address = mixer.shown.addresses[pick.selectedIndex];
-    if (address) chilly.open(address.step, address.parameter);
+    chilly.open(mixer.shown.step, pick.value);
   }
 
   function makeLegend() {
@@ -160,10 +159,10 @@
     body.classList.toggle("chilly-pale", !shown);
     for (const part of body.children) part.inert = !shown && part !== none;
     drawLegend();
-    const { addresses } = mixer.shown;
-    pick.hidden = addresses.length < 2;
-    pick.replaceChildren(...addresses.map(({ step, parameter: name }) => chilly.el("option", {}, `${step}: ${name}`)));
-    pick.selectedIndex = addresses.findIndex(({ step, parameter: name }) => step === mixer.shown.step && name === mixer.shown.parameter);
+    const parameters = mixer.shown.addresses.filter(({ step }) => step === mixer.shown.step).map((address) => address.parameter);
+    pick.parentNode.hidden = parameters.length < 2;
+    pick.replaceChildren(...parameters.map((name) => chilly.el("option", {}, name)));
+    pick.value = mixer.shown.parameter;
     undo.disabled = !chilly.canUndo();
     redo.disabled = !chilly.canRedo();
   }
