@@ -22,7 +22,7 @@
   function typing(whole) {
     const numbers = parts();
     const { length } = mixer.net.slots;
-    const bad = numbers.findIndex((part) => !Number.isFinite(Number(part)));
+    const bad = numbers.findIndex((part) => !/^[-+\u2212\d.e/]+$/i.test(part)); // 1/3 is one
     if (bad >= 0) return tell(message, `Number ${bad + 1} reads "${numbers[bad].slice(0, 20)}", which is no number.`);
     if (!whole && numbers.length !== length) return tell(message, `${numbers.length} of ${length} numbers. The bars change when all are there.`);
     if (!numbers.length || list.value === mixer.shown.list_text) return tell(message, "", false);
