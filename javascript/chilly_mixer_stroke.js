@@ -64,12 +64,12 @@
     return run();
   };
 
-  function push(passing) {
+  function push(passing, done) {
     last = performance.now();
     const waiting = queue[queue.length - 1];
     if (waiting && waiting.stroke === stroke) queue.pop();
     const edit = { do: "weights", values: Object.fromEntries(stroke.values), ...stroke.address };
-    queue.push({ edit, passing, stroke });
+    queue.push({ edit, passing, stroke, done });
     stroke.sent = true;
     run();
   }
@@ -106,8 +106,7 @@
     const { values } = stroke;
     const changed = [...values].some(([name, value]) => mixer.shown.values[name] !== value || mixer.linked(name));
     if (values.size && (stroke.sent || changed)) {
-      push(false);
-      mixer.announce([...values.keys()]);
+      push(false, (problem) => problem || mixer.announce([...values.keys()]));
     }
     stroke = null;
     settle();
