@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pictures import SMALL, family_pair, picture, plan_on
 
 from lib_chilly.host.base import GenParams
@@ -151,6 +153,8 @@ def test_picture_says_its_parameters_and_its_recipe_in_one_line_and_in_the_file(
     assert np.array_equal(pixels(found), picture(host, recipe, '星, "so"\nand on', seed=4))
     chunk = png_texts(base64.b64decode(found["image"].partition(",")[2]), "x.png")["parameters"]
     read = read_infotext(chunk, host.samplers(), GenParams(""))
+    review = tab.ask("paste", file={"name": "x.png", "head": found["image"].partition(",")[2]})["reply"]
+    assert (review["text"], review["params"]["seed"]) == (recipe, 4)
     assert (read.recipe, read.params.seed, read.params.prompt) == (recipe, 4, '星, "so"\nand on')
 
 
@@ -176,6 +180,24 @@ def test_block_after_block_only_what_was_moved_is_merged_again(tab):
     asked = [{"id": lane, "block": lane} for lane in ("IN04", "OUT03")]
     found = tab.pictures(MIX, OF[0], *asked, params={"seed": 77}, lane="blocks")
     assert [each["blocks"] for each in found.values()] == [found["merged"]["blocks"], 1, 2]
+
+
+def test_thread_that_began_while_another_saved_has_all_cores(folder):
+    before, found = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    host = StandaloneHost([folder])
+    inner = threading.Thread(target=lambda: found.append((torch.get_num_threads(), picture(host, "a"), torch.get_num_threads())))
+
+    def save() -> None:
+        torch.set_num_threads(1)
+        inner.start()
+        inner.join()
+
+    outer = threading.Thread(target=save)
+    outer.start()
+    outer.join()
+    torch.set_num_threads(before)
+    assert (found[0][0], found[0][2]) == (1, 2)
 
 
 def test_job_tells_what_it_does(tab):

@@ -29,8 +29,9 @@ from ..random_weights import Draw
 from ..recipe import Line, Recipe
 from ..recipe_check import Checker, is_number
 from ..recipe_text import parse_recipe
-from ..registry import get_method
+from ..registry import MergeMethod
 from .problem import FieldError
+from .step_reading import read_step
 
 
 class OpenStep:
@@ -57,18 +58,20 @@ class OpenStep:
         self.recipe = recipe if self.name == recipe.result else recipe.with_options(step=self.name)
         self.saved = recipe.option("step")
         self._expression = recipe.steps[self.name].expression
+        self._checker = Checker.of(recipe)
+        self._reading = read_step(self._expression, self._checker)
+        self._operands = self._reading.operands or _models(self._expression)
         self._parameter = parameter
 
     def operand_name(self, index: int) -> str:
         """How an operand is written."""
-        return spell(operands_of(self._expression)[index])
+        return spell(self._operands[index])
 
     def operand(self, index: int) -> Recipe:
         """A recipe of the step's operand: a model by itself as it is stored, a step as the recipe would save it."""
-        operands = operands_of(self._expression)
-        if index >= len(operands):
+        if index >= len(self._operands):
             raise MergeError(f"'{self.name}' is made of one model; there is no {'AB'[index]}.")
-        node = operands[index]
+        node = self._operands[index]
         if isinstance(node, ModelRef):
             return parse_recipe(Recipe((Line("result", node),), (("dtype", "source"),)).canonical())
         if isinstance(node, StepRef):
@@ -77,26 +80,23 @@ class OpenStep:
 
     def strength(self, factor: Fraction, architecture: Architecture) -> Recipe:
         """The step with its curve scaled; where it has none, the way from its A to what it is."""
-        if (call := self._call()) is None:
-            first = operands_of(self._expression)[0]
+        if (curve := self._curve()) is None:
+            first = self._operands[0]
             way = Binary("*", number_node(factor), Binary("-", self._expression, first))
             return self._with_line(Line(self.name, Binary("+", first, way)))
-        given = dict(call.parameters)
-        name = self._named(call)
-        default = number_node(Fraction(str(get_method(call.method).parameters[name][1])))
-        return self._with_parameter(call, name, self._scaled(given.get(name, default), factor, architecture))
+        call, name = curve
+        return self._with_parameter(call, name, self._scaled(self._reading.value(name), factor, architecture))
 
     def block(self, lane: str, value: Fraction) -> Recipe:
         """The step with one lane moved."""
-        call = self._call_with_blocks()
-        return self._read(set_value(self._with_call(call), f"{self.name}.{self._named(call)}.{lane}", value))
+        call, name = self._needed_curve()
+        return self._read(set_value(self._with_call(call), f"{self.name}.{name}.{lane}", value))
 
     def variant(self, number: int, seed: int, limits: tuple[Fraction, Fraction], architecture: Architecture) -> Recipe:
         """The step with random block weights, one for each number of the architecture's list."""
-        call = self._call_with_blocks()
-        name = self._named(call)
+        call, name = self._needed_curve()
         letters = Rules(tuple((slot, ModelRef("X")) for slot in architecture.slots))
-        drawn = Draw(seed, number, limits)(self.name, replace(call, parameters=((name, letters),)), Checker.of(self.recipe))
+        drawn = Draw(seed, number, limits)(self.name, replace(call, parameters=((name, letters),)), self._checker)
         assert isinstance(drawn, Call)
         rules = dict(drawn.parameters)[name]
         assert isinstance(rules, Rules)
@@ -104,24 +104,22 @@ class OpenStep:
 
     # ---- recipes with another line ----
 
-    def _call(self) -> Call | None:
-        """The step as a call that has block weights; None where it is none."""
-        call = as_call(self._expression, Checker.of(self.recipe))
-        return call if call is not None and _per_block(call) else None
-
-    def _call_with_blocks(self) -> Call:
-        call = self._call()
-        if call is None:
-            raise MergeError(f"'{self.name}' has no block weights to change. Make it a weighted sum first.")
-        return call
-
-    def _named(self, call: Call) -> str:
-        names = _per_block(call)
+    def _curve(self) -> tuple[Call, str] | None:
+        """The step as a call, and the name of its parameter that makes the curve; None where it has none."""
+        method = self._reading.registered
+        names = _per_block(method) if method else []
+        if not names:
+            return None
         if self._parameter is not None and self._parameter not in names:
             raise FieldError(
                 f"'{self.name}' has no block weights '{self._parameter}'. There are: {', '.join(names)}.", "parameter"
             )
-        return self._parameter or names[0]
+        return self._reading.call(), self._parameter or names[0]
+
+    def _needed_curve(self) -> tuple[Call, str]:
+        if (curve := self._curve()) is None:
+            raise MergeError(f"'{self.name}' has no block weights to change. Make it a weighted sum first.")
+        return curve
 
     def _with_call(self, call: Call) -> Recipe:
         return self._with_line(Line(self.name, call))
@@ -148,44 +146,24 @@ class OpenStep:
 
     def _scaled(self, node: Node, factor: Fraction, architecture: Architecture) -> Node:
         """Block weights times a factor."""
-        checker = Checker.of(self.recipe)
         if is_number(node):
-            return number_node(factor * checker.number(node))
+            return number_node(factor * self._checker.number(node))
         if isinstance(node, PresetValue):  # as it is meant here, since a list of 26 is cut where a preset is resampled
             numbers, _ = numbers_for(Preset(node.name), architecture)
             return ListValue(tuple(number_node(factor * number) for number in numbers))
         return with_children(node, [self._scaled(child, factor, architecture) for child in children(node)])
 
 
-def operands_of(node: Node) -> Sequence[Node]:
-    """What a step is made of: a call's operands, the models of a sum, or the one model that it is."""
-    return node.operands if isinstance(node, Call) else [model for _, model in _terms(node)]
-
-
-def as_call(node: Node, checker: Checker) -> Call | None:
-    """A step as a method's call; a sum of two models is a weighted sum."""
+def _models(node: Node) -> Sequence[Node]:
+    """What an expression is made of: a call's operands, the models of a sum, or the one model that it is."""
     if isinstance(node, Call):
-        return node
-    terms = [(checker.number(factor), model) for factor, model in _terms(node)]
-    if len(terms) != 2 or sum(factor for factor, _ in terms) != 1:
-        return None
-    (_, first), (share, second) = terms
-    return Call("weighted_sum", (first, second), (("alpha", number_node(share)),))
-
-
-def _terms(node: Node) -> list[tuple[Node, Node]]:
-    """(factor, what is no number) of each part of a sum."""
+        return node.operands
     if isinstance(node, Negative):
-        return [(Negative(factor), model) for factor, model in _terms(node.operand)]
-    if isinstance(node, Binary) and node.operator in "+-":
-        right = node.right if node.operator == "+" else Negative(node.right)
-        return _terms(node.left) + _terms(right)
+        return _models(node.operand)
     if isinstance(node, Binary):
-        number, model = (node.left, node.right) if is_number(node.left) else (node.right, node.left)
-        if not isinstance(model, Binary):
-            return [(number if node.operator == "*" else Binary("/", number_node(Fraction(1)), number), model)]
-    return [(number_node(Fraction(1)), node)]
+        return [model for side in (node.left, node.right) if not is_number(side) for model in _models(side)]
+    return [node]
 
 
-def _per_block(call: Call) -> Sequence[str]:
-    return [name for name, (parameter, _) in get_method(call.method).parameters.items() if parameter.per_block]
+def _per_block(method: MergeMethod) -> Sequence[str]:
+    return [name for name, (parameter, _) in method.parameters.items() if parameter.per_block]
