@@ -14,6 +14,7 @@ from lib_chilly.errors import CheckpointError, MergeError, RecipeError
 from lib_chilly.models import ModelLibrary
 from lib_chilly.notations import read_recipe
 from lib_chilly.plan import make_plan
+from lib_chilly.ui.draft import read_draft
 from lib_chilly.ui.fixes import fixes_of
 
 ONES, FINE = ", ".join("1" * 26), "0." + "3" * 150
@@ -141,6 +142,15 @@ def test_other_errors_of_the_same_sentence_stay_for_later_clicks(library: ModelL
     once = fixed(text, library)["Use C - NED"]
     assert once == "M = A + C - NED\nN = M + C-NED"
     assert fixed(once, library)["Use C - NED"] == "M = A + C - NED\nN = M + C - NED"
+
+
+def test_each_of_several_mistakes_has_its_own_fixes(library: ModelLibrary):
+    text = "K = mean(A, C\nM = weighted_sum(A C, alpha=0.3)\nN = 0.7 * M + 0.2 * A\nO = wieghted_sum(C, A)"
+    errors = read_draft(text).errors
+    assert len(errors) == 4
+    for error, right in zip(errors, ("C)\n", "A, C, alpha", "0.3 * A", "weighted_sum(C"), strict=True):
+        new = fixes_of(error, text, library)[0]["text"]
+        assert right in new and len(read_draft(new).errors) == 3
 
 
 def test_error_of_a_file_has_no_fix(library: ModelLibrary):

@@ -21,11 +21,9 @@ from ..expression import (
     walk,
 )
 from ..recipe_check import Checker
-from ..recipe_lines import STRING, statements
-from ..recipe_text import read_line, read_statement
+from .draft import read_draft
 
 _MOST_DIGITS = 12
-_TARGET = re.compile(rf"\s*(?:{STRING.pattern}|{NAME_CHARACTERS}+)\s*=")
 _WORD = re.compile(rf"{NAME_CHARACTERS}+")
 
 Proposal = tuple[str, str]
@@ -33,24 +31,14 @@ Proposal = tuple[str, str]
 
 def sum_fixes(text: str, position: int) -> Iterator[Proposal]:
     """Texts in which the sum at a position is one that is meant."""
-    checker, found = Checker(text), None
-    for start, statement in statements(text):
-        target, node = read_statement(start, statement, checker)
-        if start <= position <= start + len(statement):
-            found = start, statement, node
-            break
-        if not (isinstance(node, Call) and node.method == "save" and target is None):
-            checker.add(read_line(statement, target or ModelRef("result", start), node, checker)[0])
+    draft = read_draft(text)
+    found = next((written for written in draft.lines if written.start <= position <= written.end), None)
     if found is None:
         return
-    start, statement, node = found
-    total = checker.total(node)
+    node, (first, last) = found.line.expression, found.body
+    total = draft.checker.total(node)
     yield from _minus(text, node)
-    yield from _last_scaled(text, node, total, checker)
-    match = _TARGET.match(statement)
-    first = start + (match.end() if match else 0)
-    first += len(text[first:]) - len(text[first:].lstrip())
-    last = start + len(statement.rstrip())
+    yield from _last_scaled(text, node, total, draft.checker)
     before, right, after = text[:first], text[first:last], text[last:]
     if total > 0 and is_decimal(total) and len(spell_number(total)) <= _MOST_DIGITS:
         divided = f"({right})" if isinstance(node, Binary) and node.operator in "+-" else right

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import MergeError, RecipeError, UnseenText
@@ -12,7 +13,7 @@ from ..expression import shortened, spell_name
 from ..notations import looks_like_card, read_recipe
 from ..plan import make_plan
 from ..recipe_lines import STRING, clean_text, statements
-from ..recipe_text import parse_recipe
+from .draft import read_draft
 from .fix_order import order_fixes
 from .fix_sums import sum_fixes
 from .fix_syntax import syntax_fixes
@@ -44,7 +45,7 @@ def fixes_of(error: Exception, text: str, library: ModelLibrary) -> list[dict[st
         return []
     try:
         base = error.text if error.text is not None else clean_text(text)
-        reading = first_problem(base, None) is not None
+        is_read = any(str(error) == str(other) for other in problems(base, None))
     except RecursionError:
         return []
     found: dict[str, str] = {}
@@ -52,23 +53,26 @@ def fixes_of(error: Exception, text: str, library: ModelLibrary) -> list[dict[st
     for label, new in _proposals(error, base):
         if time.monotonic() > until:
             break
-        if new not in found and new != base and _is_gone(error, base, new, None if reading else library):
+        if new not in found and new != base and _is_gone(error, base, new, None if is_read else library):
             found[new] = label
             if len(found) == MOST_FIXES:
                 break
     return [{"label": label, "text": new} for new, label in found.items()]
 
 
-def first_problem(text: str, library: ModelLibrary | None) -> MergeError | None:
-    """What is wrong with a recipe; None where it can be read and, with a library, planned."""
-    read = read_recipe if looks_like_card(text) else parse_recipe
+def problems(text: str, library: ModelLibrary | None) -> Sequence[MergeError]:
+    """What is wrong with a recipe: every mistake of its text, else with a library what cannot be planned."""
+    is_card = looks_like_card(text)
+    errors: Sequence[MergeError] = () if is_card else read_draft(text).errors
+    if errors or not (is_card or library):
+        return errors
     try:
-        recipe = read(text)
+        recipe = read_recipe(text)
         if library is not None:
             make_plan(recipe, library)
     except MergeError as error:
-        return error
-    return None
+        return [error]
+    return ()
 
 
 def _proposals(error: RecipeError, text: str) -> Iterator[Proposal]:
@@ -80,24 +84,33 @@ def _proposals(error: RecipeError, text: str) -> Iterator[Proposal]:
     elif error.fault == "sum":
         yield from sum_fixes(text, error.position)
     elif error.fault in ("later", "twice", "nameless"):
-        yield from order_fixes(error, text)
+        with contextlib.suppress(RecipeError):  # a bracket that does not close: that comes first
+            yield from order_fixes(error, text)
 
 
 def _is_gone(error: RecipeError, text: str, new: str, library: ModelLibrary | None) -> bool:
-    """Whether the new text has no error, or another one outside of what was changed."""
-    try:
-        found = first_problem(new, library)
-    except RecursionError:
-        return False
-    if not isinstance(found, RecipeError) or found.position is None:
-        return found is None or str(found) != str(error)
+    """Whether no error of the new text is the old one, or stands in what was changed."""
     start = _common(text, new)
     after = _common(text[start:][::-1], new[start:][::-1])
-    if start <= found.position < len(new) - after:
-        return False
     old = error.position or 0
-    is_same = found.position == (old if old < start else old + len(new) - len(text))
-    return not (is_same and (found.message == error.message or start <= old < len(text) - after))
+    is_changed = start <= old < len(text) - after
+    same = old if old < start else old + len(new) - len(text)
+    try:
+        found = problems(new, library)
+    except RecursionError:
+        return False
+    for other in found:
+        place = other.position if isinstance(other, RecipeError) else None
+        if place is None:
+            if str(other) == str(error):
+                return False
+        elif start <= place < len(new) - after or (place == same and (is_changed or _message(other) == error.message)):
+            return False
+    return True
+
+
+def _message(error: MergeError) -> str:
+    return error.message if isinstance(error, RecipeError) else str(error)
 
 
 def _common(first: str, second: str) -> int:
