@@ -6,7 +6,7 @@ Either may be a merge; of that only what a measure looks at is made, in memory.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -99,12 +99,24 @@ def compare(
         ArchitectureError, RecipeError: they cannot be compared, or there is no such measure.
         CheckpointError, Interrupted: as of LiveWeights.update.
     """
+    steps = layer_by_layer(a, b, measure, threads=threads, should_stop=should_stop)
+    while True:
+        try:
+            on_layer(*next(steps))
+        except StopIteration as ended:
+            return ended.value
+
+
+def layer_by_layer(
+    a: Plan, b: Plan, measure: str = "asim", *, threads: int = 1, should_stop: Callable[[], bool] = lambda: False
+) -> Generator[tuple[int, int, str], None, Similarity]:
+    """The same, a layer at a time for those who have other work to do: what `on_layer` is told, and in the end what was found."""
     layers, notes = shared_layers(a, b, measure)
     score, found = MEASURES[measure].start(), dict[str, list[float]]()
     held = LiveWeights(threads), LiveWeights(threads)
     try:
         for number, layer in enumerate(layers):
-            on_layer(number, len(layers), layer.block)
+            yield number, len(layers), layer.block
             if should_stop():
                 raise Interrupted("stopped. Nothing was found out.")
             of_a, of_b = (_merged(weights, plan, layer, should_stop) for weights, plan in zip(held, (a, b), strict=True))

@@ -20,7 +20,9 @@ from pictures import SMALL, family_pair, picture, plan_on
 from lib_chilly.host.base import GenParams
 from lib_chilly.host.standalone import StandaloneHost
 from lib_chilly.similarity import compare
+from lib_chilly.ui.alike import Alike
 from lib_chilly.ui.infotext import read_infotext
+from lib_chilly.ui.job import Job
 from lib_chilly.ui.picture_cache import Kept, PictureCache
 from lib_chilly.ui.png import AMPLIFIED
 from lib_chilly.ui.png_text import png_texts
@@ -264,6 +266,15 @@ def test_alike_reports_what_was_compared_and_knows_it_the_next_time(tab, host):
     assert (again["state"], again["report"]) == ("done", report)
     assert "no measure 'magic'" in tab.ask("alike", text=text, measure="magic")["problem"]["message"]
     assert "made of one model" in tab.ask("alike", text="x = a")["problem"]["message"]
+
+
+def test_comparison_gives_others_a_turn_after_every_layer(host):
+    job, pieces = Job(1, "tab1", "alike", None, None), 0
+    for _ in Alike(host).find(("key",), (plan_on(host, "a"), plan_on(host, "b")), "asim", job):
+        pieces += 1
+        with host.exclusive():  # a picture could be made now
+            assert pieces == 17 or job.progress.text.endswith(f"layer {pieces} of 16")
+    assert pieces == 17 and job.report is not None and len(job.report["blocks"]) == 16
 
 
 def test_cache_lets_go_of_what_was_used_longest_ago():

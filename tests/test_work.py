@@ -236,6 +236,25 @@ def test_job_stopped_between_its_pieces_is_over_at_once_and_cleaned_up(work):
     assert ended(work, other, "q")["state"] == "done"
 
 
+def test_job_that_fails_when_it_is_stopped_is_stopped_and_the_thread_goes_on(work, caplog):
+    between = threading.Event()
+
+    def long(job: Job) -> Iterator[None]:
+        try:
+            while True:
+                between.set()
+                yield
+                time.sleep(0.001)
+        finally:
+            raise ValueError("closing")
+
+    job = work.start("p", "preview", long)
+    assert between.wait(30)
+    work.stop("p", job["job"])
+    assert ended(work, job)["state"] == "stopped" and "closing" in caplog.text
+    assert ended(work, work.start("p", "preview", lambda job: None))["state"] == "done"
+
+
 def test_saves_go_on_beside_pictures(work):
     gate = Gate()
     work.start("p", "preview", gate)

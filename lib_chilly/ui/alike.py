@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 from ..host.base import Host
 from ..notations import read_recipe
 from ..plan import Plan, make_plan
 from ..report import default_threads
-from ..similarity import compare, shared_layers
+from ..similarity import layer_by_layer, shared_layers
 from .job import Job
 from .open_step import OpenStep
 from .picture_cache import weights_key
@@ -38,26 +40,29 @@ class Alike:
         with self._lock:
             return self._found.get(key)
 
-    def find(self, key: tuple[str, ...], plans: tuple[Plan, Plan], measure: str, job: Job) -> dict[str, Any]:
-        """Compare now; the job tells how far it is."""
-
-        def on_layer(done: int, count: int, block: str) -> None:
-            job.progress.at(done / count, f"comparing {block}, layer {done + 1} of {count}")
-
-        with self._host.exclusive():
-            threads, progress = default_threads(), job.progress
-            found = compare(*plans, measure, threads=threads, on_layer=on_layer, should_stop=progress.is_cancelled)
-        facts = {
+    def find(self, key: tuple[str, ...], plans: tuple[Plan, Plan], measure: str, job: Job) -> Iterator[None]:
+        """Compare now, with a turn for others between layers; the job tells how far it is, and reports what was found."""
+        steps = layer_by_layer(*plans, measure, threads=default_threads(), should_stop=job.progress.is_cancelled)
+        found = None
+        with contextlib.closing(steps):
+            while found is None:
+                with self._host.exclusive():
+                    try:
+                        done, count, block = next(steps)
+                    except StopIteration as ended:
+                        found = ended.value
+                job.progress.at(done / count, f"comparing {block}, layer {done + 1} of {count}")
+                yield
+        job.report = {
             "measure": measure,
             "blocks": {block: round(value, _DECIMALS) for block, value in found.blocks.items()},
             "totals": {name: None if value is None else round(value, _DECIMALS) for name, value in found.totals.items()},
             "notes": list(found.notes),
         }
         with self._lock:
-            self._found[key] = facts
+            self._found[key] = job.report
             while len(self._found) > _MOST_REPORTS:
                 self._found.popitem(last=False)
-        return facts
 
 
 @question
@@ -71,8 +76,9 @@ def alike(page: Page, text: str, step: str | None = None, measure: str = "asim")
     maker, key = page.one(Alike), (measure, *map(weights_key, plans))
     known = maker.known(key)
 
-    def do(job: Job) -> None:
-        job.report = {**names, **maker.find(key, plans, measure, job)}
+    def do(job: Job) -> Iterator[None]:
+        yield from maker.find(key, plans, measure, job)
+        job.report = {**names, **(job.report or {})}
 
     report = None if known is None else {**names, **known}
     work = page.one(Work, Work)

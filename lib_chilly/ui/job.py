@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 from ..errors import MergeError
 from ..host.base import Progress
+from .problem import problem_of
 
 WAITING, WORKING, DONE, STOPPED, FAILED = "waiting", "working", "done", "stopped", "failed"
 _MOST_BYTES = 512 << 20
@@ -65,8 +66,11 @@ class Job:
 
     def end(self, state: str, problem: dict[str, Any] | None = None) -> None:
         """Nothing more is done; what it held is let go."""
-        if self.work is not None and hasattr(self.work, "close"):
-            self.work.close()
+        if isinstance(self.work, Generator):
+            try:
+                self.work.close()
+            except Exception as error:  # it is over all the same
+                problem_of(error, self.kind)
         self.state, self.problem, self.work, self.do = state, problem, None, None
         self.at_end()
 
