@@ -23,7 +23,9 @@ def build_tab(service: Service) -> None:
     gr.HTML('<div id="chilly_page"></div>', elem_id="chilly_place")
     reply = gr.Textbox(value="", label="reply", lines=1, max_lines=1, elem_id="chilly_reply", **hidden)
     go = gr.Button("ask", elem_id="chilly_go", **hidden)
-    asked = go.click(service.answer, [reply], [reply], **{_JS: "() => window.chilly.request()"}, **_QUIETLY)
+    # Else gradio 4 runs the script of a click that comes while it ends the event before, and drops what it gave.
+    each = {} if _VERSION < 4 else {"trigger_mode": "multiple"}
+    asked = go.click(service.answer, [reply], [reply], **{_JS: "() => window.chilly.request()"}, **each, **_QUIETLY)
     asked.then(None, [reply], None, **{_JS: "(text) => { window.chilly.answer(text); }"}, **_QUIETLY)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from browsing import FLAGS, OLD_GRADIO, Site, Watch, chromium, gradio_python, open_page
 
+from bench.picturable import picturable
 from lib_chilly.demo_models import Manifest, make_models
 
 HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1<'
@@ -18,11 +20,12 @@ HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1<'
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's nine checkpoints, and one with a hostile name."""
+    """The demo's nine checkpoints in a size that has pictures, and one with a hostile name."""
     folder = tmp_path_factory.mktemp("page") / "models"
     folder.mkdir()
+    picturable(folder / "v1-5-pruned-emaonly.safetensors", seed=1)  # the demo makes the others near it
     make_models(folder, False, Manifest(folder.parent), lambda: False)
-    (folder / f"{HOSTILE}.safetensors").write_bytes((folder / "NED.safetensors").read_bytes())
+    os.link(folder / "NED.safetensors", folder / f"{HOSTILE}.safetensors")
     return folder
 
 
