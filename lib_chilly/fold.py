@@ -9,43 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from .expression import Binary, Call, ModelRef, Negative, Node, StepRef, spell
+from .expression import Binary, Call, ModelRef, Negative, Node, StepRef, spell, walk
+from .linear_form import NOTHING, LinearForm
 from .recipe import Recipe
 from .recipe_check import Checker, is_number
 from .registry import Absence, coefficients, get_method
-
-Scalar = int | Fraction
-
-
-class LinearForm:
-    """A weighted sum of numbered things; adds, subtracts and scales like a tensor, exactly."""
-
-    def __init__(self, terms: Mapping[int, Fraction]):
-        self.terms = {index: weight for index, weight in terms.items() if weight != 0}
-
-    def __add__(self, other: LinearForm | int) -> LinearForm:
-        if isinstance(other, int):  # sum() starts with 0
-            return self
-        return LinearForm({index: self[index] + other[index] for index in {**self.terms, **other.terms}})
-
-    __radd__ = __add__
-
-    def __sub__(self, other: LinearForm) -> LinearForm:
-        return self + -1 * other
-
-    def __mul__(self, scalar: Scalar) -> LinearForm:
-        return LinearForm({index: weight * scalar for index, weight in self.terms.items()})
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, scalar: Scalar) -> LinearForm:
-        return self * (1 / Fraction(scalar))
-
-    def __getitem__(self, index: int) -> Fraction:
-        return self.terms.get(index, Fraction(0))
-
-
-NOTHING = LinearForm({})
 
 
 @dataclass(frozen=True)
@@ -90,6 +58,8 @@ class Folder:
         self.checker = Checker.of(recipe)
         self.lines = [line for line in recipe.used_lines() if not line.is_constant]
         self.calls = {id(call): number for number, call in enumerate(recipe.calls())}
+        self._places = self._weights_of_lines()
+        self._values: dict[object, Value] = {}
 
     def fold(self, weights: Mapping[tuple[int, str], Fraction], holders: frozenset[int]) -> Value:
         """The result in keys that `holders` hold.
@@ -102,9 +72,25 @@ class Folder:
             RecipeError: a method divides by zero with these weights.
         """
         run = _Fold(self, weights, holders)
-        for line in self.lines:
-            run.steps[line.name] = run.value(line.expression)
+        for line in self.lines:  # most of them are the same in most kinds of keys
+            situation = line.name, holders, tuple(weights[place] for place in self._places[line.name])
+            if situation not in self._values:
+                self._values[situation] = run.value(line.expression)
+            run.steps[line.name] = self._values[situation]
         return run.steps[self.recipe.result]
+
+    def _weights_of_lines(self) -> dict[str, tuple[tuple[int, str], ...]]:
+        """Name of each step to all the weights that have a part in it, its own and those of the steps that it uses."""
+        found: dict[str, tuple[tuple[int, str], ...]] = {}
+        for line in self.lines:
+            places: dict[tuple[int, str], None] = {}
+            for node in walk(line.expression):
+                if isinstance(node, StepRef):
+                    places |= dict.fromkeys(found[node.name])
+                elif isinstance(node, Call):
+                    places |= dict.fromkeys((self.calls[id(node)], name) for name in get_method(node.method).parameters)
+            found[line.name] = tuple(places)
+        return found
 
 
 class _Fold:

@@ -63,6 +63,21 @@ class JobMaker:
         jobs += scale_jobs(jobs, self.architecture)
         return sorted(jobs, key=lambda job: (-job.dtype.size_bytes, job.key))
 
+    def fold_kinds(self, kinds: Mapping[tuple[str, frozenset[int]], Sequence[str]]) -> list[tuple[Row, Sequence[str]]]:
+        """The row of every kind of key, and its keys, without making jobs.
+
+        Args:
+            kinds: (lane, numbers of the sources that hold the keys) to the keys. Where rules set keys apart, each is looked at.
+        """
+        apart = any(weights.fine or any(rule.keys for rule in weights.rules) for weights in self.weights.values())
+        found: dict[str, tuple[Row, list[str]]] = {}
+        for (lane, holders), keys in kinds.items():
+            for group in [[key] for key in keys] if apart else [keys]:
+                _, row = self._fold(group[0] if group else "", lane, holders)
+                self.rows[row.label] = row
+                found.setdefault(row.label, (row, []))[1].extend(group)
+        return list(found.values())
+
     def unet_sources(self, jobs: Sequence[KeyJob]) -> set[int]:
         """Numbers of the sources that the U-Net of the output, or a marker of what it predicts, comes from."""
         row = self.architecture

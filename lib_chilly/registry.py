@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import enum
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -149,11 +150,16 @@ def merge_method(
 
 def all_methods() -> Mapping[str, MergeMethod]:
     """Every method by name, in the order of definition."""
+    _load_methods()
+    return _METHODS
+
+
+@functools.cache
+def _load_methods() -> None:
     from . import methods
 
     for module in pkgutil.iter_modules(methods.__path__):
         importlib.import_module(f"{methods.__name__}.{module.name}")
-    return _METHODS
 
 
 def get_method(name: str) -> MergeMethod:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
@@ -11,6 +12,7 @@ from .architecture import VAE_ALONE, Architecture, detect
 from .checkpoint import Checkpoint, TensorInfo
 from .errors import ArchitectureError, CheckpointError, Instead, RecipeError
 from .expression import ModelRef, spell_name
+from .latents import latents_of
 from .models import ModelLibrary, split_title, without_suffix
 from .prediction import UNKNOWN, prediction_of
 from .recipe import Recipe
@@ -42,6 +44,11 @@ class Source:
         """Input channels of the first convolution; None where it is missing or malformed."""
         info = self.tensors.get(self.architecture.conv_in.key)
         return info.shape[1] if info and len(info.shape) == 4 else None
+
+    @functools.cached_property
+    def latents(self) -> str:
+        """What kind of latents its VAE makes; "" where the file does not say."""
+        return latents_of(self.checkpoint)
 
     def main_dtype(self) -> str:
         """Our name of the dtype that most of the bytes have."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .architecture import Architecture, detect, known_keys
+from .architecture import Architecture, known_keys
 from .checkpoint import Checkpoint, TensorInfo
 from .errors import ArchitectureError, RecipeError
 from .header import quoted
+from .latents import latents_of
 from .models import ModelLibrary, split_title, without_suffix
 from .sources import Source
 
@@ -51,20 +52,12 @@ def take_vae(choice: str | None, library: ModelLibrary, sources: list[Source]) -
 
 def is_told_apart(source: Source) -> bool:
     """Whether the file says which kind of latents its VAE makes; a VAE by itself does not, and shapes do not tell."""
-    return _latents(source.checkpoint) != ""
-
-
-def _latents(checkpoint: Checkpoint) -> str:
-    """What kind of latents a file's VAE makes; "" where it does not say."""
-    try:
-        return detect({key: info.shape for key, info in checkpoint.tensors.items()}, checkpoint.path.name).latents
-    except ArchitectureError:
-        return ""
+    return source.latents != ""
 
 
 def _check_latents(checkpoint: Checkpoint, architecture: Architecture) -> None:
     """A VAE of another kind may have the same shapes, and then every picture is broken."""
-    found = _latents(checkpoint)
+    found = latents_of(checkpoint)
     if found not in ("", architecture.latents):
         raise ArchitectureError(
             f"save option 'vae': {quoted(checkpoint.path.name)} has a VAE for latents of {found}; those of {architecture.title} "

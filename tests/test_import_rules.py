@@ -18,12 +18,12 @@ PACKAGE = ROOT / "lib_chilly"
 LAYERS = {
     0: "__init__ dtypes errors",
     1: "architecture checkpoint database diffusers_configs diffusers_folder diffusers_keys fileio folder_writer hashes header"
-    " models own_files prediction rounding safetensors_header tensor_views text_files torch_names torch_pickle torch_zip writer"
-    " zip_records",
+    " latents models own_files prediction rounding safetensors_header tensor_views text_files torch_names torch_pickle"
+    " torch_zip writer zip_records",
     2: "block_rules blocks methods/* number_lists registry",
     3: "addresses expression notations/* random_weights recipe recipe_check recipe_lines recipe_save recipe_text recipe_tree",
-    4: "claims diffusers_parts fold jobs history key_job memory modelspec output_dtypes plan plan_options plan_words provenance"
-    " sidecar sources vae",
+    4: "claims diffusers_parts fold jobs history key_job linear_form memory modelspec output_dtypes plan plan_options plan_words"
+    " provenance sidecar sources vae",
     5: "diffusers_output inspection kernel live measure reading recorded_library report similarity stream tally workers",
     6: "console engine host/* recipe_queue",
     7: "arguments cli demo demo_models merge_commands queue_command synth ui/*",

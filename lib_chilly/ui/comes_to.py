@@ -1,22 +1,34 @@
-"""What the open step comes to, from the headers of its sources: factors, words, warnings; what is known is kept."""
+"""What the open step comes to, from the headers of its sources: factors, warnings, sizes; what is known is kept.
+
+A plan looks at every key. While only weights change, its keys stay: then each kind of key is folded once, by the engine, and
+the rest is as in the plan before.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..architecture import VAE_ALONE, detect
 from ..errors import MergeError
-from ..expression import ModelRef, walk
+from ..expression import ModelRef, StepRef, walk
 from ..host.base import Host
+from ..jobs import JobMaker
+from ..key_job import Row
 from ..models import ModelLibrary
-from ..plan import Plan, make_plan
+from ..plan import make_plan
+from ..plan_options import effective
+from ..plan_words import warnings_of
+from ..recipe import Recipe
+from ..sources import Source, open_sources
+from ..vae import take_vae
 from .draft import Draft
 from .fold_view import Factors, factors_view, lane_groups
+from .step_reading import read_step
 
-_MOST_KEPT = 32
+_MOST_KEPT = 48
 
 
 @dataclass(frozen=True)
@@ -29,11 +41,29 @@ class ComesTo:
     notes: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """What does not depend on a recipe's weights.
+
+    Attributes:
+        kinds: (lane, numbers of the sources that hold the key) to the keys, of those that are summed.
+        warnings, notes: those that the weights have no part in.
+    """
+
+    sources: Sequence[Source]
+    number_of: Mapping[str, int]
+    vae: int | None
+    kinds: Mapping[tuple[str, frozenset[int]], Sequence[str]]
+    writes_bytes: int
+    warnings: Sequence[str]
+    notes: Sequence[str]
+
+
 class Knowledge:
     """What was read of headers and planned, for all pages of a server."""
 
     def __init__(self, host: Host | None = None):
-        self._plans: dict[Hashable, Plan | MergeError] = {}
+        self._known: dict[Hashable, Any] = {}
         self._lock = threading.Lock()
 
     def architecture(self, draft: Draft, library: ModelLibrary) -> str | None:
@@ -42,12 +72,13 @@ class Knowledge:
             node.name for written in draft.steps for node in walk(written.line.expression) if isinstance(node, ModelRef)
         )
         for name in names:
-            try:
-                checkpoint = library.open(library.find(name))
-                found = detect({key: info.shape for key, info in checkpoint.tensors.items()}, name).name
-            except MergeError:
+            identity = _identity(name, library)
+            if identity is None:
                 continue
-            if found != VAE_ALONE or len(names) == 1:
+            found = self._kept(("architecture", identity)) or self._keep(
+                ("architecture", identity), _architecture_of(name, library)
+            )
+            if found and (found != VAE_ALONE or len(names) == 1):
                 return found
         return None
 
@@ -55,54 +86,136 @@ class Knowledge:
         """What a step comes to; what the engine refuses is added to `errors`."""
         if draft.recipe is None or step is None or errors:
             return ComesTo()
-        try:
-            plan = self._plan(draft, step, library)
-        except MergeError as error:
-            errors.append(error)
-            return ComesTo()
-        return ComesTo(
-            fold=self._fold(draft, step, plan, library),
-            plan={
-                "reads_bytes": plan.reads_bytes,
-                "writes_bytes": plan.writes_bytes,
-                "reproducible": True,
-                "sources": len(plan.sources),
-            },
-            warnings=plan.warnings,
-            notes=plan.notes,
-        )
-
-    def _plan(self, draft: Draft, step: str, library: ModelLibrary) -> Plan:
-        assert draft.recipe is not None
         recipe = draft.recipe.with_options(step=step)
-        key = (recipe.canonical(), library.folders, id(library))
-        with self._lock:
-            known = self._plans.pop(key, None)
-        if known is None:
+        names = list(dict.fromkeys(model.name for model in recipe.models()))
+        files = tuple(_identity(name, library) for name in names)
+        key = ("step", recipe.canonical(), files, library.folders)
+        found = self._kept(key)
+        if found is None:
             try:
-                known = make_plan(recipe, library)
+                frame = self._frame(recipe, names, files, library)
+                found = self._keep(key, _comes_to(draft, effective(recipe), step, frame, library))
             except MergeError as error:
-                known = error
+                errors.append(error)
+                return ComesTo()
+        return found
+
+    def _frame(self, recipe: Recipe, names: Sequence[str], files: Hashable, library: ModelLibrary) -> _Frame:
+        options = tuple(option for option in recipe.save if option[0] not in ("title", "step"))
+        key = ("frame", tuple(names), files, options, library.folders)
+        return self._kept(key) or self._keep(key, _frame_of(recipe, library))
+
+    def _kept(self, key: Hashable) -> Any:
         with self._lock:
-            self._plans[key] = known
-            while len(self._plans) > _MOST_KEPT:
-                del self._plans[next(iter(self._plans))]
-        if isinstance(known, MergeError):
-            raise known
-        return known
+            found = self._known.pop(key, None)
+            if found is not None:
+                self._known[key] = found
+            return found
 
-    def _fold(self, draft: Draft, step: str, plan: Plan, library: ModelLibrary) -> dict[str, Any]:
-        by_lane = _by_lane(plan)
-        alike = set(by_lane.values())
-        if len(alike) == 1:
-            return factors_view(step, alike.pop(), None)
-        return factors_view(step, (), lane_groups(step, by_lane, plan.architecture))
+    def _keep(self, key: Hashable, value: Any) -> Any:
+        with self._lock:
+            self._known[key] = value
+            while len(self._known) > _MOST_KEPT:
+                del self._known[next(iter(self._known))]
+        return value
 
 
-def _by_lane(plan: Plan) -> dict[str, Factors]:
-    names = [source.name for source in plan.sources]
-    found: dict[str, Factors] = {}
-    for row in plan.ordered_rows():
-        factors = tuple((names[number], row.exact[number]) for number in sorted(row.exact))
-        found.setdefault(row.label.partition("|")[0], factors)
-    return found
+def _identity(name: str, library: ModelLibrary) -> Hashable:
+    """What says that a name means the same file as before; None where it means none."""
+    try:
+        path = library.find(name)
+        stat = path.stat()
+    except (MergeError, OSError):
+        return None
+    return str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _architecture_of(name: str, library: ModelLibrary) -> str | None:
+    try:
+        checkpoint = library.open(library.find(name))
+        return detect({key: info.shape for key, info in checkpoint.tensors.items()}, name).name
+    except MergeError:
+        return None
+
+
+def _frame_of(recipe: Recipe, library: ModelLibrary) -> _Frame:
+    """Plan a recipe, and keep what its weights have no part in."""
+    plan = make_plan(recipe, library)
+    recipe = effective(recipe)
+    opened, number_of = open_sources(recipe, library)
+    vae = take_vae(recipe.option("vae"), library, opened)
+    maker = JobMaker(recipe, opened, number_of, vae)
+    kinds: dict[tuple[str, frozenset[int]], list[str]] = {}
+    for job in plan.jobs:
+        if job.row is not None and not maker.is_taken(job.key):
+            holders = frozenset(number for number, source in enumerate(maker.merged) if job.key in source.tensors)
+            kinds.setdefault((job.lane, holders), []).append(job.key)
+    maker.rows.update(plan.rows)
+    said = {*maker.notes(), *recipe.notes, *warnings_of(recipe, library, maker)}
+    return _Frame(
+        sources=opened,
+        number_of=number_of,
+        vae=vae,
+        kinds=kinds,
+        writes_bytes=plan.writes_bytes,
+        warnings=[sentence for sentence in plan.warnings if sentence not in said],
+        notes=[sentence for sentence in plan.notes if sentence not in said],
+    )
+
+
+def _comes_to(draft: Draft, recipe: Recipe, step: str, frame: _Frame, library: ModelLibrary) -> ComesTo:
+    maker = JobMaker(recipe, frame.sources, frame.number_of, frame.vae)
+    rows = maker.fold_kinds(frame.kinds)
+    reads = sum(maker.sources[number].tensors[key].size_bytes for row, keys in rows for key in keys for number in row.exact)
+    return ComesTo(
+        fold=_fold(draft, recipe, step, [row for row, _ in rows], maker),
+        plan={
+            "reads_bytes": reads,
+            "writes_bytes": frame.writes_bytes,
+            "reproducible": True,
+            "sources": len(frame.sources),
+        },
+        warnings=[*warnings_of(recipe, library, maker), *frame.warnings],
+        notes=[*recipe.notes, *maker.notes(), *frame.notes],
+    )
+
+
+def _fold(draft: Draft, recipe: Recipe, step: str, rows: Sequence[Row], maker: JobMaker) -> dict[str, Any]:
+    """The step's factors; where its block weights make them differ, A's too, if that is a step whose factors do not."""
+    by_label = _by_label(rows, maker)
+    main = _main(by_label)
+    architecture = maker.architecture
+    if main is not None:
+        others = {label: factors for label, factors in by_label.items() if factors != main}
+        return factors_view(step, main, lane_groups(others, architecture) if others else None)
+    groups = lane_groups(by_label, architecture)
+    written = draft.named(step)
+    first = read_step(written.line.expression, draft.checker).operands[:1] if written else ()
+    if first and isinstance(first[0], StepRef) and draft.checker.sums[first[0].name] == 1:
+        name = first[0].name
+        below = _factors_of(recipe.with_options(step=name), maker)
+        if below is not None:
+            named = [{**group, "lanes": f"{step}, {group['lanes']}"} for group in groups]
+            return factors_view(name, below, named)
+    return factors_view(step, (), groups)
+
+
+def _factors_of(recipe: Recipe, maker: JobMaker) -> Factors | None:
+    """The factors of another step of the recipe where all sources hold the keys; None where they differ between lanes."""
+    other = JobMaker(recipe, maker.sources, maker.folder.source_of)
+    everything = frozenset(range(len(maker.merged)))
+    rows = other.fold_kinds({(lane, everything): () for lane in maker.architecture.lanes})
+    return _main(_by_label([row for row, _ in rows], other))
+
+
+def _by_label(rows: Sequence[Row], maker: JobMaker) -> dict[str, Factors]:
+    names = [source.name for source in maker.sources]
+    order = list(maker.architecture.lanes)
+    lanes = sorted(rows, key=lambda row: (order.index(row.lane) if row.lane in order else len(order), row.label))
+    return {row.label: tuple((names[number], row.exact[number]) for number in sorted(row.exact)) for row in lanes}
+
+
+def _main(by_label: Mapping[str, Factors]) -> Factors | None:
+    """The factors of all keys that no source lacks; None where these differ, or there is no such key."""
+    whole = {factors for label, factors in by_label.items() if "|" not in label}
+    return whole.pop() if len(whole) == 1 else None

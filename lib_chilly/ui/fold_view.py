@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -25,13 +25,17 @@ def factors_view(name: str, factors: Factors, lanes: Sequence[dict[str, Any]] | 
     }
 
 
-def lane_groups(step: str, by_lane: Mapping[str, Factors], architecture: Architecture) -> list[dict[str, Any]]:
-    """The lanes in runs of equal factors, in the order of the data."""
-    order = [lane for lane in architecture.lanes if lane in by_lane]
-    found: dict[Factors, list[str]] = {}
-    for lane in order:
-        found.setdefault(by_lane[lane], []).append(lane)
-    return [{"lanes": _runs(lanes, order), "rows": _rows(factors)} for factors, lanes in found.items()]
+def lane_groups(by_label: Mapping[str, Factors], architecture: Architecture) -> list[dict[str, Any]]:
+    """Labels of rows in runs of equal factors, in the order of the data; what some sources lack is said."""
+    order = list(architecture.lanes)
+    found: dict[tuple[Factors, str], list[str]] = {}
+    for label, factors in by_label.items():
+        place, _, lacking = label.partition("|-")
+        found.setdefault((factors, lacking), []).append(place)
+    return [
+        {"lanes": _runs(places, by_label, order) + (f" (not in {lacking})" if lacking else ""), "rows": _rows(factors)}
+        for (factors, lacking), places in found.items()
+    ]
 
 
 def formula(factors: Factors) -> str:
@@ -56,12 +60,22 @@ def _text(number: Fraction) -> str:
     return shown_number(number).replace("-", MINUS)
 
 
-def _runs(lanes: Sequence[str], order: Sequence[str]) -> str:
-    """Lanes in the order's runs: "CLIP_L, IN00-M00"."""
-    found: list[list[str]] = []
-    for lane in lanes:
-        if found and order.index(found[-1][-1]) + 1 == order.index(lane) and lane[-1].isdigit() and found[-1][-1][-1].isdigit():
-            found[-1].append(lane)
+def _runs(places: Sequence[str], labels: Iterable[str], order: Sequence[str]) -> str:
+    """Lanes in runs: "CLIP_L, IN00-M00", "IN01-OUT11/attn2"; `labels` are all that there are."""
+    rank = {lane: number for number, lane in enumerate(order) if lane[-2:].isdigit()}
+    known = sorted({label.partition("|")[0] for label in labels}, key=lambda label: rank.get(label.partition("/")[0], -1))
+    found: dict[str, list[list[str]]] = {}
+    for label in places:
+        lane, _, part = label.partition("/")
+        beside = [each.partition("/")[0] for each in known if each.partition("/")[2] == part]
+        place = {each: number for number, each in enumerate(beside) if each in rank}
+        runs = found.setdefault(part, [])
+        if runs and place.get(runs[-1][-1], -2) + 1 == place.get(lane):
+            runs[-1].append(lane)
         else:
-            found.append([lane])
-    return ", ".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in found)
+            runs.append([lane])
+    return ", ".join(
+        (run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}") + (f"/{part}" if part else "")
+        for part, runs in found.items()
+        for run in runs
+    )

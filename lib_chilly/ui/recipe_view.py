@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..architecture import Architecture, load
-from ..errors import RecipeError
+from ..errors import MergeError, RecipeError
 from ..models import ModelLibrary
+from ..notations import read_recipe
 from .comes_to import Knowledge
 from .draft import Draft, place_of, read_draft
 from .fixes import fixes_of
@@ -35,6 +36,8 @@ def view_of(text: str, step: str | None, parameter: str | None, library: ModelLi
         parameter: that the mixer shows; None for the step's first.
     """
     draft = read_draft(text)
+    if draft.errors and step is None and (own := _in_our_notation(text)):
+        draft = read_draft(own)
     offsets = Offsets(draft.text)
     result = draft.result()
     opened = draft.named(step)
@@ -70,6 +73,14 @@ def view_of(text: str, step: str | None, parameter: str | None, library: ModelLi
         "save": {option: value for option, (value, _) in draft.save[2].items()} if draft.save else {},
         "canonical": draft.recipe.canonical() if draft.recipe else None,
     }
+
+
+def _in_our_notation(text: str) -> str | None:
+    """A model card's or another merger's recipe as ours, where a page begins with one; None where it is none."""
+    try:
+        return read_recipe(text).canonical()
+    except (MergeError, RecursionError):
+        return None
 
 
 def _mixed(
