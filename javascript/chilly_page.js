@@ -35,6 +35,7 @@
 
   const begin = async (root) => {
     root.classList.add("chilly-page");
+    document.getElementById("chilly_before")?.remove();
     root.dataset.state = "waiting";
     const places = frame(root);
     const kept = chilly.kept();

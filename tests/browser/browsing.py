@@ -24,11 +24,8 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 FLAGS += ("--disable-component-update", "--disable-sync")
 PATIENCE_SECONDS = 90
 READY = "#chilly_page[data-state=ready]"
-OLD_GRADIO = {
-    "3.41.2": ("gradio==3.41.2", "starlette<1"),
-    "4.40.0": ("gradio==4.40.0", "fastapi==0.104.1", "pydantic==2.8.2", "huggingface-hub==0.26.2")
-    + ("diffusers==0.31.0", "transformers==4.46.3"),
-}
+_FORGE = ["gradio==4.40.0", "fastapi==0.104.1", "pydantic==2.8.2", "huggingface-hub==0.26.2", "diffusers==0.31.0"]
+OLD_GRADIO = {"3.41.2": ["gradio==3.41.2", "starlette<1"], "4.40.0": [*_FORGE, "transformers==4.46.3"]}
 """The gradio of the webui and that of Forge, with what each needs to run and, where they are others than ours, for pictures."""
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 

@@ -1,4 +1,4 @@
-"""The preview pane in a browser, with models small enough for real pictures: it follows, compares, keeps, and never goes blank."""
+"""The preview pane in a browser, with models small enough for real pictures: it follows, compares, keeps, never goes blank."""
 
 from __future__ import annotations
 
