@@ -367,3 +367,18 @@ def test_what_is_no_file_is_refused_in_a_sentence(page: Page):
         assert str(caught.value).endswith(".")
     with pytest.raises(MergeError):
         paste(page)
+
+
+@pytest.mark.parametrize("count", [26, 25])
+def test_numbers_go_into_the_open_step(count: int, page: Page):
+    numbers = ["0.25"] * (count - 1) + ["1"]
+    here = "K = mean(A, B)  # first\nM = 0.5 * K + 0.5 * B\n"
+    found = paste(page, text=" ".join(numbers), into={"text": here, "step": "M"})
+    assert found["kind"] == "numbers" and found["view"]["step"] == "M" and found["view"]["ok"]
+    assert found["text"].startswith("K = mean(A, B)  # first\n") and found["view"]["mixer"]["values"]["OUT11"] == 1
+    assert found["view"]["mixer"]["values"]["IN03"] == 0.25
+
+
+def test_numbers_of_another_count_are_refused_with_the_counts_that_go(page: Page):
+    with pytest.raises(MergeError, match="26"):
+        paste(page, text=",".join(["1"] * 17), into={"text": "M = weighted_sum(A, B)", "step": "M"})

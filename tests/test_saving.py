@@ -155,7 +155,7 @@ def test_mixture_of_many_sources_is_cut(tmp_path: Path):
     names = [f"{letter * 9}" for letter in "abcdefghij"]
     where = write_models(tmp_path / "m", **{each: model(1) for each in names})
     plan = plan_in(where, f"mean({', '.join(names)})")
-    found = proposed_name(plan, read_recipe("mean(a, b)"), set())
+    found = proposed_name(read_recipe("mean(a, b)"), lambda: plan, set())
     assert len(found) <= 80 and found.startswith("aaaaaaaaa 0.10 + bbbbbbbbb 0.10 + ")
 
 
@@ -376,3 +376,9 @@ def test_entry_of_a_file_has_the_picture_that_was_made_of_it(page: Page):
     assert entry.prompt == "a lighthouse" and entry.params is not None and entry.params["seed"] == 11 and entry.thumbnail
     assert ended(page, save(page, TEXT, "in", "MIX"))["state"] == "done"
     assert History().rows()[0][0].thumbnail is None
+
+
+def test_facts_follow_a_source_that_is_replaced(page: Page, tmp_path: Path):
+    before = facts(page, "M = A", "out")["bytes"]
+    write_models(tmp_path / "models", A=model(1, size=80))
+    assert facts(page, "M = A", "out")["bytes"] > before

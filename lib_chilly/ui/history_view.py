@@ -16,7 +16,8 @@ from ..plan import make_plan
 from ..recipe import Line, Recipe
 from .comparison import compared
 from .infotext import LONGEST_PROMPT, read_infotext
-from .questions import FieldError, Page, question
+from .problem import FieldError
+from .questions import Page, question
 from .thumbnails import as_address, thumbnail
 from .work import Work
 

@@ -10,8 +10,11 @@ from typing import Any
 from ..errors import MergeError
 from ..header import quoted
 from ..host.base import GenParams
+from .comes_to import Knowledge
 from .pasted import LARGEST_HEAD, Pasted, Reader
-from .questions import FieldError, Page, all_questions, question
+from .problem import FieldError
+from .questions import Page, question
+from .recipe_edits import edited
 from .recipe_view import look
 
 _LONGEST_NAME = 300
@@ -63,9 +66,7 @@ def _with_numbers(page: Page, found: Pasted, into: dict | None) -> tuple[str, st
     if not isinstance(text, str) or not isinstance(step, str):
         raise MergeError(f"these are {found.title}, for a step. Open the step that they are meant for, then paste them again.")
     edit = {"do": "list", "step": step, "text": ", ".join(found.numbers)}
-    changed = all_questions()["edit"](page, text=text, step=step, edit=edit)
-    assert changed is not None
-    return changed["text"], step
+    return edited(text, step, edit, page.host.library(), page.one(Knowledge)).text, step
 
 
 def _capital(sentence: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Container
+from collections.abc import Callable, Container
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,14 +21,15 @@ _UNNAMED = "result"
 _MOST_SOURCES = 6
 
 
-def proposed_name(plan: Plan, recipe: Recipe, taken: Container[str]) -> str:
-    """A name for a plan's result that is still free.
+def proposed_name(recipe: Recipe, plan: Callable[[], Plan], taken: Container[str]) -> str:
+    """A name for a recipe's result that is still free.
 
     Args:
         recipe: as the user wrote it, with the step that is saved.
+        plan: makes its plan, where nothing in the recipe is a name.
         taken: names that are not free, as `folded` has them.
     """
-    said = recipe.option("title") or (recipe.result if recipe.result != _UNNAMED else "") or _mixture(plan)
+    said = recipe.option("title") or (recipe.result if recipe.result != _UNNAMED else "") or _mixture(plan())
     return unique(safe(said) or "merge", taken)
 
 

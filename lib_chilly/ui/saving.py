@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,67 +19,36 @@ from ..history import Entry
 from ..host.base import Host
 from ..notations import read_recipe
 from ..plan import Plan, make_plan
+from ..plan_options import typed
 from ..recipe import SAVE_OPTIONS, Recipe
 from ..recipe_queue import SUFFIX
 from ..report import Report, default_threads
 from .history_view import history_of, with_picture
 from .job import Job
-from .questions import FieldError, Page, question
+from .problem import FieldError
+from .questions import Page, question
 from .save_names import fault_of, folded, names_in, proposed_name
-from .save_progress import SaveClock, SaveProgress, in_bytes, in_words
+from .save_progress import SaveProgress, in_bytes, in_words
+from .saves import Saves
 from .work import SAVES, Work
 
 _OPTION_SAID = re.compile(r"(?:save option|the option) '?(\w+)'?")
 _SHORT_HASH = 10
 
 
-class Saves:
-    """What waits to be saved by one server, so that no two files get one name or the same room.
-
-    Args:
-        host: that has the output folder.
-    """
-
-    def __init__(self, host: Host):
-        self.clock = SaveClock(host)
-        self._waiting: dict[str, int] = {}
-        self._lock = threading.Lock()
-
-    def take(self, name: str, size_bytes: int) -> None:
-        """Keep a name and room for one that waits; FieldError where it is taken."""
-        with self._lock:
-            if folded(name) in self._waiting:
-                raise FieldError(f"{name} is being saved already. Choose another name.", "name")
-            self._waiting[folded(name)] = size_bytes
-
-    def give_back(self, name: str) -> None:
-        with self._lock:
-            self._waiting.pop(folded(name), None)
-
-    def names(self) -> set[str]:
-        with self._lock:
-            return set(self._waiting)
-
-    def bytes(self) -> int:
-        """Of all that waits."""
-        with self._lock:
-            return sum(self._waiting.values())
-
-
 @question
 def name(page: Page, text: str, step: str | None = None) -> dict[str, Any]:
     """A name for the file, from the recipe; free in the output folder."""
-    recipe = _recipe(text, step, {})
-    plan = make_plan(recipe, page.host.library())
-    taken = names_in(page.host.output_folder()) | page.one(Saves).names()
-    return {"name": proposed_name(plan, recipe, taken)}
+    recipe, saves = _recipe(text, step, {}), page.one(Saves)
+    taken = names_in(page.host.output_folder()) | saves.names()
+    return {"name": proposed_name(recipe, lambda: saves.plan(recipe, page.host.library()), taken)}
 
 
 @question
 def facts(page: Page, text: str, name: str, step: str | None = None, options: dict | None = None) -> dict[str, Any]:
     """What saving would come to, before the click."""
-    plan = _plan(page.host, text, step, options or {})
     saves, folder = page.one(Saves), page.host.output_folder()
+    plan = _plan(page, text, step, options or {})
     seconds = saves.clock.seconds(plan)
     return {
         "file": _output(plan, folder, name).name,
@@ -95,7 +63,7 @@ def facts(page: Page, text: str, name: str, step: str | None = None, options: di
 @question
 def save(page: Page, text: str, name: str, step: str | None = None, options: dict | None = None) -> dict[str, Any]:
     """Write the file, when those that wait before it are done."""
-    plan = _plan(page.host, text, step, options or {})
+    plan = _plan(page, text, step, options or {})
     saves, host = page.one(Saves), page.host
     if problem := _problem(host, saves, plan, name):
         raise FieldError(problem["message"], problem["field"] or "name")
@@ -125,11 +93,12 @@ def _recipe(text: str, step: str | None, options: dict) -> Recipe:
     return recipe.with_options(**{option: value or None for option, value in options.items()})
 
 
-def _plan(host: Host, text: str, step: str | None, options: dict) -> Plan:
+def _plan(page: Page, text: str, step: str | None, options: dict) -> Plan:
     """The plan; what an option of the form makes impossible is said at its field."""
     recipe = _recipe(text, step, options)
     try:
-        return make_plan(recipe, host.library(), **{option: value or None for option, value in options.items()})
+        typed(dict(recipe.save))
+        return page.one(Saves).plan(recipe, page.host.library())
     except MergeError as error:
         said = _OPTION_SAID.match(error.message if isinstance(error, RecipeError) else str(error))
         if said and said[1] in options:
@@ -169,13 +138,8 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
     started = time.perf_counter()
     progress = SaveProgress(plan, job.progress)
     job.progress.at(0.0, "starting")
-    report = merge(
-        plan,
-        output,
-        threads=default_threads(),
-        on_progress=progress.advance,
-        should_stop=job.progress.is_cancelled,
-    )
+    stop, threads = job.progress.is_cancelled, default_threads()
+    report = merge(plan, output, threads=threads, on_progress=progress.advance, should_stop=stop)
     with _undone(output, plan):
         _check(output, report, progress)
     seconds = time.perf_counter() - started
@@ -186,7 +150,7 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
         "hash", progress.done["hash"] + progress.done["check"], progress.seconds.get("hash", 0) + progress.seconds["check"]
     )
     host.register_saved(output, report.sha256)
-    warnings = [*report.warnings, *report.notes]
+    warnings = list(report.warnings)
     facts = {"name": output.name, "bytes": report.written_bytes, "sha256": report.sha256}
     return {
         "name": name,
@@ -198,6 +162,7 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
         "checked": True,
         "history": _remember(page, plan, name, facts, warnings),
         "warnings": warnings,
+        "notes": list(report.notes),
         "can_load": host.kind != "standalone",
     }
 
