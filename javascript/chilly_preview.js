@@ -179,9 +179,9 @@
   function timing(picture) {
     const merge = picture.merge_seconds || 0;
     const rest = Math.max(0, (picture.seconds || 0) - merge);
-    const say = (seconds) => (seconds < 0.995 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`);
-    const blocks = picture.blocks ? ` ${picture.blocks} block${picture.blocks === 1 ? "" : "s"}` : "";
-    return `Merged${blocks} in ${say(merge)}, ${chilly.params.steps} steps in ${say(rest)}`;
+    const say = (seconds) => (seconds < 0.095 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`);
+    const blocks = picture.blocks ? `${picture.blocks} block${picture.blocks === 1 ? "" : "s"}` : "Merged";
+    return `${blocks} in ${say(merge)}, ${picture.of.params.steps} steps in ${say(rest)}`;
   }
 
   /** Begins to follow the state; the pane calls it once. */
