@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from ..host.base import GenParams
@@ -63,7 +64,11 @@ class PictureCache:
 
 def weights_key(plan: Plan) -> str:
     """The same for results that are the same: the same sums of the same files, however the recipe is written."""
-    return hashlib.sha256(repr((plan.architecture.name, sorted(origins(plan).items()))).encode()).hexdigest()
+    alike: dict[Hashable, list[str]] = {}
+    for key, origin in origins(plan).items():
+        alike.setdefault(origin, []).append(key)
+    weights = sorted((keys, repr(origin)) for origin, keys in alike.items())
+    return hashlib.sha256(repr((plan.architecture.name, weights)).encode()).hexdigest()
 
 
 def picture_key(plan: Plan, params: GenParams) -> str:

@@ -73,7 +73,8 @@ def preview(
     todo = read_wanted(opened, pictures, plan.architecture)
     ready = []
     for wanted in todo[:_MOST_AT_ONCE]:
-        kept = maker.ready(maker.plan(wanted), taken) if wanted.kind == "of" else None
+        own = plan if wanted.recipe is opened.recipe else maker.plan(wanted) if wanted.kind == "of" else None
+        kept = maker.ready(own, taken) if own else None
         if kept is not None:
             ready.append(_described(wanted, kept))
             todo = [other for other in todo if other is not wanted]
