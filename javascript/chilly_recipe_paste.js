@@ -17,7 +17,8 @@
   recipe.paste = async ({ text, file }, at) => {
     try {
       const what = file ? { file: { name: file.name, head: await base64(file.slice(0, HEAD)) } } : { text };
-      recipe.review(await chilly.ask("paste", { ...what, into: { text: chilly.text, step: chilly.step } }));
+      const into = chilly.text.trim() && chilly.step ? { into: { text: chilly.text, step: chilly.step } } : {}; // for numbers alone
+      recipe.review(await chilly.ask("paste", { ...what, ...into }));
     } catch (error) {
       recipe.refuse(error, at);
     }

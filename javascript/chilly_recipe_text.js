@@ -69,7 +69,9 @@
       this.mistakes = chilly.el("div", { id: "chilly_mistakes", "aria-live": "polite" });
       const box = chilly.el("div", { class: "chilly-ed" }, this.pre, this.area);
       this.node = chilly.el("div", {}, box, this.mistakes);
-      this.timer = 0;
+      this.timer = 0; // of the pause after the last key
+      this.newest = 0; // of the texts that were asked about
+      this.waiting = false; // for the reply to it
       this.area.addEventListener("input", () => this.typed());
       this.area.addEventListener("keydown", (event) => this.key(event));
       this.area.addEventListener("click", () => this.follow());
@@ -90,7 +92,13 @@
       if (!this.timer) return;
       clearTimeout(this.timer);
       this.timer = 0;
-      await recipe.look(this.area.value);
+      // What an older question brings must not take away what was typed since; nor a server that does not answer.
+      const mine = (this.newest += 1);
+      this.waiting = true;
+      const came = await recipe.look(this.area.value);
+      if (!came || mine !== this.newest) return;
+      this.waiting = false;
+      this.draw();
     }
 
     async key(event) {
@@ -122,7 +130,7 @@
 
     draw() {
       const { view } = chilly;
-      if (!view || this.timer) return; // somebody is typing: the reply to that is on its way
+      if (!view || this.timer || this.waiting) return; // somebody is typing: the reply to that is on its way
       if (this.area.value !== chilly.text) {
         const { selectionStart, selectionEnd } = this.area;
         this.area.value = chilly.text;
