@@ -1,0 +1,206 @@
+"""The Recipe pane as somebody uses it: paste and review, cards and text in step, mistakes with their fixes, keyboard alone; what
+names and texts hold is never obeyed."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from browsing import CARD, Site, check_accessibility, open_page, wait_for_view
+
+from lib_chilly.notations import read_recipe
+
+RECIPE = """\
+# first of two
+ratio = 0.25
+MIX = (1 - ratio) * NED + ratio * chilloutmix  # a remark
+EXTRA = mean(pyro_pov_a, pyro_pov_b)
+OUT = weighted_sum(MIX, EXTRA, alpha=0.5)
+"""
+HOSTILE = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>"
+TALL = {"width": 1440, "height": 1400}
+
+
+@pytest.fixture
+def pane(new_context: Callable[..., Any], site: Site) -> Any:
+    """The page, with a clipboard to paste from."""
+    context = new_context(site, viewport=TALL)
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site.url)
+    return open_page(context, site.url)
+
+
+def paste(page: Any, text: str) -> Any:
+    """Paste into the dashed field, by the keyboard; gives the review."""
+    page.locator(".chilly-paste-area:visible").focus()
+    page.evaluate("text => navigator.clipboard.writeText(text)", text)
+    page.keyboard.press("Control+v")
+    return page.get_by_role("dialog")
+
+
+def begin(page: Any, text: str = RECIPE) -> Any:
+    page.evaluate("text => chilly.look(text)", text)
+    return wait_for_view(page, "view.ok")
+
+
+def names(page: Any) -> list[str]:
+    """The cards' names, as they are read."""
+    return page.locator(".chilly-cards .chilly-step").evaluate_all("cards => cards.map((card) => card.dataset.step)")
+
+
+def field(page: Any, name: str) -> Any:
+    return page.locator(f'.chilly-step[data-open=true] [data-field="{name}"]')
+
+
+def text_of(page: Any) -> str:
+    return page.evaluate("chilly.text")
+
+
+def png_with(**texts: str) -> bytes:
+    """A picture of one pixel with text chunks."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    chunks = [chunk(b"iTXt", key.encode() + b"\0\0\0\0\0" + value.encode()) for key, value in texts.items()]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        [chunk(b"IHDR", header), *chunks, chunk(b"IDAT", zlib.compress(b"\0\0")), chunk(b"IEND", b"")]
+    )
+
+
+def test_card_is_pasted_reviewed_and_folded_and_undo_empties_the_page_again(pane):
+    check_accessibility(pane)
+    review = paste(pane, CARD.read_text("utf-8"))
+    review.get_by_role("button", name="Use this recipe").wait_for()
+    assert review.locator(".chilly-step").count() == 6
+    assert text_of(pane) == ""  # nothing is taken before it is said
+    check_accessibility(pane)
+    pane.keyboard.press("Enter")
+    view = wait_for_view(pane, "view.ok")
+    assert read_recipe(view["text"]) == read_recipe(CARD.read_text("utf-8"))
+    assert names(pane)[-1] == "V1_NED"
+    rows = pane.locator(".chilly-fold .chilly-coef").first.locator("li").all_inner_texts()
+    assert len(rows) >= 7 and rows[-1].split() == ["Sum", "1"]
+    check_accessibility(pane)
+    pane.keyboard.press("Control+z") if pane.locator("#chilly_undo_recipe").focus() is None else None
+    pane.locator("#chilly_undo_recipe").click()
+    wait_for_view(pane, "view.text === ''")
+    assert pane.get_by_role("heading", name="Pick two models").is_visible()
+
+
+def test_cards_change_the_text_by_keyboard_alone_and_refusals_stand_at_their_field(pane):
+    begin(pane)
+    head = pane.locator(".chilly-step-head").first
+    head.focus()
+    pane.keyboard.press("Enter")
+    wait_for_view(pane, "view.step === 'MIX'")
+    pane.locator('[data-field="constant ratio"]').fill("0.15")
+    pane.keyboard.press("Enter")
+    wait_for_view(pane, "view.text.includes('ratio = 0.15')")
+    field(pane, "operand 1").focus()
+    pane.keyboard.type("r34")
+    pane.keyboard.press("Enter")
+    wait_for_view(pane, "view.text.includes('ratio * r34_e4  # a remark')")
+    field(pane, "name").focus()
+    pane.keyboard.press("Control+a")
+    pane.keyboard.type("BASE")
+    pane.keyboard.press("Enter")
+    wait_for_view(pane, "view.text.includes('weighted_sum(BASE, EXTRA')")
+    assert pane.evaluate("document.activeElement.dataset.field") == "name"
+    field(pane, "remove").focus()
+    pane.keyboard.press("Enter")
+    alert = pane.locator(".chilly-step[data-open=true] [role=alert]")
+    alert.wait_for()
+    assert "BASE" in alert.inner_text() and "BASE" in names(pane)
+    pane.locator(".chilly-step-head", has_text="EXTRA").focus()
+    pane.keyboard.press("Alt+ArrowUp")
+    wait_for_view(pane, "view.steps[0].name === 'EXTRA'")
+    assert names(pane) == ["EXTRA", "BASE", "OUT"]
+    check_accessibility(pane)
+
+
+def test_drag_reorders_slider_sets_and_one_undo_takes_back_a_whole_stroke(pane):
+    begin(pane)
+    first, second = (pane.locator(".chilly-step-head").nth(place).bounding_box() for place in (0, 1))
+    pane.mouse.move(first["x"] + 90, first["y"] + 12)
+    pane.mouse.down()
+    pane.mouse.move(second["x"] + 90, second["y"] + second["height"] - 4, steps=8)
+    pane.mouse.up()
+    wait_for_view(pane, "view.steps[0].name === 'EXTRA'")
+    assert pane.evaluate("chilly.step") == "OUT"  # a drag opens nothing
+    before = text_of(pane)
+    slider = field(pane, "alpha slider").bounding_box()
+    middle = slider["y"] + slider["height"] / 2
+    pane.mouse.move(slider["x"] + slider["width"] / 2, middle)
+    pane.mouse.down()
+    pane.mouse.move(slider["x"] + slider["width"] * 0.8, middle, steps=12)
+    pane.mouse.up()
+    wait_for_view(pane, "view.text !== " + repr(before) + " && view.steps[2].parameters[0].value > 0.7")
+    pane.locator("#chilly_undo_recipe").click()
+    wait_for_view(pane, "view.steps[2].parameters[0].value === 0.5")
+    assert text_of(pane) == before
+
+
+def test_mistake_in_the_text_is_underlined_and_mended_while_the_last_good_recipe_goes_on(pane):
+    begin(pane)
+    fold = pane.locator(".chilly-fold .chilly-coef li").all_inner_texts()
+    pane.locator("#chilly_view_text").click()
+    area = pane.locator("#chilly_text")
+    area.evaluate("node => node.setSelectionRange(node.value.indexOf('(MIX') + 1, node.value.indexOf('(MIX') + 4)")
+    area.press("Delete")
+    pane.keyboard.type("MXI")
+    wait_for_view(pane, "!view.ok")
+    assert pane.locator(".chilly-t-err").all_inner_texts() == ["MXI"]
+    assert pane.locator("#chilly_mistakes .chilly-err").count() == 1
+    assert pane.locator(".chilly-fold .chilly-coef li").all_inner_texts() == fold
+    check_accessibility(pane)
+    pane.get_by_role("button", name="Use MIX").click()
+    wait_for_view(pane, "view.ok")
+    assert (area.input_value(), pane.locator(".chilly-t-err").count()) == (RECIPE, 0)
+    area.press("Control+z")
+    wait_for_view(pane, "!view.ok")
+    area.press("Control+Shift+Z")
+    wait_for_view(pane, "view.ok")
+    pane.locator("#chilly_view_cards").click()
+    assert names(pane) == ["MIX", "EXTRA", "OUT"]
+
+
+def test_picture_of_ours_is_dropped_and_says_what_differs_before_it_replaces(pane):
+    begin(pane)
+    other = RECIPE.replace("alpha=0.5", "alpha=0.2").replace("EXTRA", "MORE")
+    picture = png_with(chillymerge_recipe=other)
+    pane.locator(".chilly-paste:visible input[type=file]").set_input_files(
+        {"name": f"{HOSTILE}.png", "mimeType": "image/png", "buffer": picture}
+    )
+    review = pane.get_by_role("dialog")
+    review.get_by_role("button", name="Replace").wait_for()
+    changes = dict(zip(review.locator(".chilly-step-name").all_inner_texts(), review.locator(".chilly-tag-change").all_inner_texts(), strict=True))
+    assert [changed.split()[-1] for changed in changes.values()] == ["is", "new", "changed"]
+    assert "Not in it: EXTRA." in review.inner_text() and HOSTILE in review.inner_text()
+    assert review.locator("img, script").count() == 0
+    review.get_by_role("button", name="Cancel").click()
+    assert text_of(pane) == RECIPE
+
+
+def test_hostile_names_and_texts_are_shown_as_they_are_and_do_nothing(pane):
+    begin(pane, f'# {HOSTILE}\nA = "{HOSTILE}"\nB = 0.5 * A + 0.5 * NED\n') if False else pane.evaluate(
+        "text => chilly.look(text)", f'# {HOSTILE}\nA = 0.5 * "{HOSTILE}" + 0.5 * NED\n'
+    )
+    wait_for_view(pane, "view.errors.length")
+    assert pane.locator("#chilly_page img, #chilly_page script").count() == 0
+    pane.locator("#chilly_view_text").click()
+    assert HOSTILE in pane.locator(".chilly-ed pre").inner_text()
+    assert HOSTILE in pane.locator("#chilly_mistakes").inner_text()
+    pane.evaluate("chilly.look('OUT = mean(NED, chilloutmix)')")
+    wait_for_view(pane, "view.ok")
+    pane.locator("#chilly_view_cards").click()
+    field(pane, "operand 0").click()
+    assert pane.get_by_role("option").count() == 10
+    pane.get_by_role("option", name="onerror").click()
+    view = wait_for_view(pane, "view.ok && view.text.includes('onerror')")
+    assert "onerror" in view["steps"][0]["operands"][0]["text"]
+    assert pane.evaluate("window.hacked") is None
+    assert pane.locator("#chilly_page img, #chilly_page script").count() == 0
