@@ -48,7 +48,7 @@
     showHead(open) {
       const { step } = this;
       const wrong = recipe.mistakesOf(step).length > 0 || step.operands.some((operand) => operand.missing);
-      const name = chilly.el("span", { class: "chilly-step-name" }, chilly.el("i", {}, String(this.place + 1)), step.name);
+      const name = chilly.el("span", { class: "chilly-step-name", title: step.name }, chilly.el("i", {}, String(this.place + 1)), step.name);
       if (wrong) name.append(chilly.el("em", { class: "chilly-step-wrong" }, "mistake"));
       else if (step.used === false) name.append(chilly.el("em", { class: "chilly-step-unused" }, "not used"));
       this.head.setAttribute("aria-expanded", String(open));

@@ -4,6 +4,8 @@
   const chilly = (window.chilly = window.chilly || {});
   const recipe = (chilly.recipe = chilly.recipe || {});
 
+  const MOST_OPEN = 16; // of more factors than these, groups of lanes begin closed
+
   const minus = (text) => text.replace(/^-/, "−");
 
   // Both signs start at the middle; a negative factor is hatched too, so that its side is not the only sign of it.
@@ -15,9 +17,8 @@
     return chilly.el("span", { class: "chilly-cbar", "aria-hidden": "true" }, piece);
   };
 
-  const factors = (rows) => {
-    const largest = Math.max(0, ...rows.map((row) => Math.abs(row.value)));
-    return rows.map((row) =>
+  const factors = (rows, largest) =>
+    rows.map((row) =>
       chilly.el(
         "li", {},
         chilly.el("span", { class: "chilly-coef-name", title: row.name }, row.name),
@@ -25,7 +26,6 @@
         chilly.el("span", { class: "chilly-coef-value" }, minus(row.text)),
       ),
     );
-  };
 
   const sumRow = (sum) =>
     chilly.el(
@@ -33,11 +33,23 @@
       chilly.el("span", { class: "chilly-note" }, "Sum"), chilly.el("span", {}), chilly.el("span", { class: "chilly-coef-value" }, minus(sum)),
     );
 
-  const lanes = (group, open) => {
-    const node = chilly.el("details", { class: "chilly-lanes" }, chilly.el("summary", {}, group.lanes), chilly.el("ul", { class: "chilly-coef" }, ...factors(group.rows)));
-    node.open = open.has(group.lanes);
-    node.addEventListener("toggle", () => (node.open ? open.add(group.lanes) : open.delete(group.lanes)));
+  // Lanes with the same factors; all bars of a fold have one scale. `turned` are those that somebody opened or closed.
+  const lanes = (group, largest, open, turned) => {
+    const list = chilly.el("ul", { class: "chilly-coef" }, ...factors(group.rows, largest));
+    const node = chilly.el("details", { class: "chilly-lanes" }, chilly.el("summary", {}, group.lanes), list);
+    node.open = turned.has(group.lanes) ? turned.get(group.lanes) : open;
+    node.firstChild.addEventListener("click", () => turned.set(group.lanes, !node.open));
     return node;
+  };
+
+  const drawFold = (fold, list, groups, turned) => {
+    const grouped = (fold && fold.lanes) || [];
+    const rows = fold ? fold.rows : [];
+    const all = rows.concat(...grouped.map((group) => group.rows));
+    const largest = Math.max(0, ...all.map((row) => Math.abs(row.value)));
+    list.replaceChildren(...factors(rows, largest), ...(fold && fold.sum ? [sumRow(fold.sum)] : []));
+    list.hidden = !list.children.length;
+    groups.replaceChildren(...grouped.map((group) => lanes(group, largest, all.length <= MOST_OPEN, turned)));
   };
 
   const remarks = (view) => [
@@ -47,7 +59,7 @@
 
   /** The fold of the open step: `{node, draw()}`. */
   recipe.fold = () => {
-    const open = new Set();
+    const turned = new Map();
     const title = chilly.el("h3", {});
     const list = chilly.el("ul", { class: "chilly-coef" });
     const groups = chilly.el("div", {});
@@ -62,8 +74,7 @@
       node.hidden = !view || (!fold && !view.warnings.length && !view.notes.length);
       if (node.hidden) return;
       title.textContent = fold ? `${fold.of}, folded to its files${old ? ", before the mistake" : ""}` : "Notes";
-      list.replaceChildren(...(fold ? [...factors(fold.rows), ...(fold.sum ? [sumRow(fold.sum)] : [])] : []));
-      groups.replaceChildren(...((fold && fold.lanes) || []).map((group) => lanes(group, open)));
+      drawFold(fold, list, groups, turned);
       formula.textContent = fold ? fold.formula : "";
       notes.replaceChildren(...remarks(view));
       notes.hidden = !notes.children.length;

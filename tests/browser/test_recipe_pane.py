@@ -85,7 +85,6 @@ def test_card_is_pasted_reviewed_and_folded_and_undo_empties_the_page_again(pane
     rows = pane.locator(".chilly-fold .chilly-coef").first.locator("li").all_inner_texts()
     assert len(rows) >= 7 and rows[-1].split() == ["Sum", "1"]
     check_accessibility(pane)
-    pane.keyboard.press("Control+z") if pane.locator("#chilly_undo_recipe").focus() is None else None
     pane.locator("#chilly_undo_recipe").click()
     wait_for_view(pane, "view.text === ''")
     assert pane.get_by_role("heading", name="Pick two models").is_visible()
@@ -186,9 +185,7 @@ def test_picture_of_ours_is_dropped_and_says_what_differs_before_it_replaces(pan
 
 
 def test_hostile_names_and_texts_are_shown_as_they_are_and_do_nothing(pane):
-    begin(pane, f'# {HOSTILE}\nA = "{HOSTILE}"\nB = 0.5 * A + 0.5 * NED\n') if False else pane.evaluate(
-        "text => chilly.look(text)", f'# {HOSTILE}\nA = 0.5 * "{HOSTILE}" + 0.5 * NED\n'
-    )
+    pane.evaluate("text => chilly.look(text)", f'# {HOSTILE}\nA = 0.5 * "{HOSTILE}" + 0.5 * NED\n')
     wait_for_view(pane, "view.errors.length")
     assert pane.locator("#chilly_page img, #chilly_page script").count() == 0
     pane.locator("#chilly_view_text").click()
@@ -198,8 +195,9 @@ def test_hostile_names_and_texts_are_shown_as_they_are_and_do_nothing(pane):
     wait_for_view(pane, "view.ok")
     pane.locator("#chilly_view_cards").click()
     field(pane, "operand 0").click()
-    assert pane.get_by_role("option").count() == 10
-    pane.get_by_role("option", name="onerror").click()
+    choices = pane.get_by_role("listbox").get_by_role("option")
+    assert choices.count() == 10
+    choices.filter(has_text="onerror").click()
     view = wait_for_view(pane, "view.ok && view.text.includes('onerror')")
     assert "onerror" in view["steps"][0]["operands"][0]["text"]
     assert pane.evaluate("window.hacked") is None
