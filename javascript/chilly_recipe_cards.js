@@ -7,7 +7,7 @@
   class Card {
     constructor() {
       this.head = chilly.el("button", { type: "button", class: "chilly-step-head" });
-      this.head.addEventListener("click", () => recipe.toggle(this.step.name));
+      this.head.addEventListener("click", () => (this.dragged ? null : recipe.toggle(this.step.name)));
       this.up = recipe.button({ icon: "up", look: "chilly-ghost-btn" }, () => this.move(-1));
       this.down = recipe.button({ icon: "down", look: "chilly-ghost-btn" }, () => this.move(1));
       this.moves = chilly.el("span", { class: "chilly-moves" }, this.up, this.down);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 from collections import Counter
@@ -16,6 +17,9 @@ from .latents import latents_of
 from .models import ModelLibrary, split_title, without_suffix
 from .prediction import UNKNOWN, prediction_of
 from .recipe import Recipe
+
+_NEAR_STEP = 0.7
+"""How alike a step's name and a word must be (difflib's ratio) for the word to be a slip."""
 
 
 @dataclass(frozen=True)
@@ -240,8 +244,9 @@ def _refuse_hidden_minus(model: ModelRef, recipe: Recipe, library: ModelLibrary)
 
 
 def _with_step_hint(error: RecipeError, model: ModelRef, recipe: Recipe) -> RecipeError:
-    near = [name for name in recipe.steps if name.lower() == model.name.lower() and name != model.name]
+    spellings = {name.lower(): name for name in recipe.steps if name != model.name}
+    near = difflib.get_close_matches(model.name.lower(), spellings, 1, _NEAR_STEP)
     if not near:
         return error
-    instead = (Instead(model.name, near[0]), *error.instead)
-    return RecipeError(f"{error.message} There is a step '{near[0]}'.", instead=instead)
+    step = spellings[near[0]]
+    return RecipeError(f"{error.message} There is a step '{step}'.", instead=(Instead(model.name, step), *error.instead))

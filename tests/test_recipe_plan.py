@@ -87,6 +87,7 @@ def test_unknown_model_is_an_error_with_the_nearest_name(refusal):
     assert "there is no model 'v1-4'" in refusal("M = 0.5 * A + 0.5 * ‸v1-4")
     assert refusal("M = mean(A,\n  ‸v1-4)").endswith("Did you mean 'v1-5'?")
     assert "There is a step 'MERGE1'" in refusal("MERGE1 = A\nM = mean(B, ‸Merge1)")
+    assert "There is a step 'MERGE1Fix'" in refusal("MERGE1Fix = A\nM = mean(B, ‸MERGE1Fx)")
 
 
 def test_model_of_an_unused_step_is_not_looked_for(plan):

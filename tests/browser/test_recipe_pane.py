@@ -16,9 +16,9 @@ from lib_chilly.notations import read_recipe
 RECIPE = """\
 # first of two
 ratio = 0.25
-MIX = (1 - ratio) * NED + ratio * chilloutmix  # a remark
+BLEND = (1 - ratio) * NED + ratio * chilloutmix  # a remark
 EXTRA = mean(pyro_pov_a, pyro_pov_b)
-OUT = weighted_sum(MIX, EXTRA, alpha=0.5)
+OUT = weighted_sum(BLEND, EXTRA, alpha=0.5)
 """
 HOSTILE = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>"
 TALL = {"width": 1440, "height": 1400}
@@ -75,15 +75,17 @@ def test_card_is_pasted_reviewed_and_folded_and_undo_empties_the_page_again(pane
     check_accessibility(pane)
     review = paste(pane, CARD.read_text("utf-8"))
     review.get_by_role("button", name="Use this recipe").wait_for()
-    assert review.locator(".chilly-step").count() == 6
+    assert review.locator(".chilly-step-name").all_inner_texts()[-1].endswith("ChillyMixBase_V1-NED")
     assert text_of(pane) == ""  # nothing is taken before it is said
     check_accessibility(pane)
     pane.keyboard.press("Enter")
     view = wait_for_view(pane, "view.ok")
     assert read_recipe(view["text"]) == read_recipe(CARD.read_text("utf-8"))
-    assert names(pane)[-1] == "V1_NED"
-    rows = pane.locator(".chilly-fold .chilly-coef").first.locator("li").all_inner_texts()
-    assert len(rows) >= 7 and rows[-1].split() == ["Sum", "1"]
+    assert names(pane)[-1] == "ChillyMixBase_V1-NED"
+    pane.locator("[data-step=MERGE_BASE] .chilly-step-head").click()
+    wait_for_view(pane, "view.step === 'MERGE_BASE'")
+    rows = [row.split() for row in pane.locator(".chilly-fold .chilly-coef li").all_inner_texts()]
+    assert (len(rows), rows[0], rows[-2:]) == (7, ["F222_v1", "+0.75"], [["v1-5-pruned-emaonly", "−0.7125"], ["Sum", "1"]])
     check_accessibility(pane)
     pane.locator("#chilly_undo_recipe").click()
     wait_for_view(pane, "view.text === ''")
@@ -95,7 +97,7 @@ def test_cards_change_the_text_by_keyboard_alone_and_refusals_stand_at_their_fie
     head = pane.locator(".chilly-step-head").first
     head.focus()
     pane.keyboard.press("Enter")
-    wait_for_view(pane, "view.step === 'MIX'")
+    wait_for_view(pane, "view.step === 'BLEND'")
     pane.locator('[data-field="constant ratio"]').fill("0.15")
     pane.keyboard.press("Enter")
     wait_for_view(pane, "view.text.includes('ratio = 0.15')")
@@ -114,7 +116,7 @@ def test_cards_change_the_text_by_keyboard_alone_and_refusals_stand_at_their_fie
     alert = pane.locator(".chilly-step[data-open=true] [role=alert]")
     alert.wait_for()
     assert "BASE" in alert.inner_text() and "BASE" in names(pane)
-    pane.locator(".chilly-step-head", has_text="EXTRA").focus()
+    pane.locator("[data-step=EXTRA] .chilly-step-head").focus()
     pane.keyboard.press("Alt+ArrowUp")
     wait_for_view(pane, "view.steps[0].name === 'EXTRA'")
     assert names(pane) == ["EXTRA", "BASE", "OUT"]
@@ -129,7 +131,8 @@ def test_drag_reorders_slider_sets_and_one_undo_takes_back_a_whole_stroke(pane):
     pane.mouse.move(second["x"] + 90, second["y"] + second["height"] - 4, steps=8)
     pane.mouse.up()
     wait_for_view(pane, "view.steps[0].name === 'EXTRA'")
-    assert pane.evaluate("chilly.step") == "OUT"  # a drag opens nothing
+    pane.locator("[data-step=OUT] .chilly-step-head").click()
+    wait_for_view(pane, "view.step === 'OUT'")
     before = text_of(pane)
     slider = field(pane, "alpha slider").bounding_box()
     middle = slider["y"] + slider["height"] / 2
@@ -148,15 +151,15 @@ def test_mistake_in_the_text_is_underlined_and_mended_while_the_last_good_recipe
     fold = pane.locator(".chilly-fold .chilly-coef li").all_inner_texts()
     pane.locator("#chilly_view_text").click()
     area = pane.locator("#chilly_text")
-    area.evaluate("node => node.setSelectionRange(node.value.indexOf('(MIX') + 1, node.value.indexOf('(MIX') + 4)")
-    area.press("Delete")
-    pane.keyboard.type("MXI")
+    area.focus()
+    area.evaluate("node => node.setSelectionRange(node.value.indexOf('(BLEND') + 6, node.value.indexOf('(BLEND') + 6)")
+    pane.keyboard.type("ER")
     wait_for_view(pane, "!view.ok")
-    assert pane.locator(".chilly-t-err").all_inner_texts() == ["MXI"]
+    assert pane.locator(".chilly-t-err").all_inner_texts() == ["BLENDER"]
     assert pane.locator("#chilly_mistakes .chilly-err").count() == 1
     assert pane.locator(".chilly-fold .chilly-coef li").all_inner_texts() == fold
     check_accessibility(pane)
-    pane.get_by_role("button", name="Use MIX").click()
+    pane.get_by_role("button", name="Use BLEND").click()
     wait_for_view(pane, "view.ok")
     assert (area.input_value(), pane.locator(".chilly-t-err").count()) == (RECIPE, 0)
     area.press("Control+z")
@@ -164,7 +167,7 @@ def test_mistake_in_the_text_is_underlined_and_mended_while_the_last_good_recipe
     area.press("Control+Shift+Z")
     wait_for_view(pane, "view.ok")
     pane.locator("#chilly_view_cards").click()
-    assert names(pane) == ["MIX", "EXTRA", "OUT"]
+    assert names(pane) == ["BLEND", "EXTRA", "OUT"]
 
 
 def test_picture_of_ours_is_dropped_and_says_what_differs_before_it_replaces(pane):
