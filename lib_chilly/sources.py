@@ -18,9 +18,6 @@ from .models import ModelLibrary, split_title, without_suffix
 from .prediction import UNKNOWN, prediction_of
 from .recipe import Recipe
 
-_NEAR_STEP = 0.7
-"""How alike a step's name and a word must be (difflib's ratio) for the word to be a slip."""
-
 
 @dataclass(frozen=True)
 class Source:
@@ -245,7 +242,7 @@ def _refuse_hidden_minus(model: ModelRef, recipe: Recipe, library: ModelLibrary)
 
 def _with_step_hint(error: RecipeError, model: ModelRef, recipe: Recipe) -> RecipeError:
     spellings = {name.lower(): name for name in recipe.steps if name != model.name}
-    near = difflib.get_close_matches(model.name.lower(), spellings, 1, _NEAR_STEP)
+    near = difflib.get_close_matches(model.name.lower(), spellings, 1, 0.7)
     if not near:
         return error
     step = spellings[near[0]]

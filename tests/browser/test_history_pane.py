@@ -11,15 +11,20 @@ from browsing import Site, check_accessibility, wait_for_view
 from lib_chilly.history import FILE, Entry, History
 
 HOSTILE = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>"
-PIXEL = (Path(__file__).parents[2] / "docs").glob("**/*.png")
 
 
 def fill(site: Site) -> None:
     """Three entries, as earlier work leaves them."""
     history = History(site.home / FILE)
-    history.add(Entry("picture", "Morning", "A = mean(NED, chilloutmix)\n", prompt="hills", params={"seed": 7, "prompt": "hills"}))
-    history.add(Entry("file", "Evening", "A = 0.7 * NED + 0.3 * r34_e4\n", file={"name": "A.safetensors", "bytes": 5, "sha256": "ab"}))
-    history.add(Entry("picture", HOSTILE, "A = NED\n", note=HOSTILE, prompt=HOSTILE, sources=(HOSTILE,), thumbnail=HOSTILE.encode()))
+    history.add(
+        Entry("picture", "Morning", "A = mean(NED, chilloutmix)\n", prompt="hills", params={"seed": 7, "prompt": "hills"})
+    )
+    history.add(
+        Entry("file", "Evening", "A = 0.7 * NED + 0.3 * r34_e4\n", file={"name": "A.safetensors", "bytes": 5, "sha256": "ab"})
+    )
+    history.add(
+        Entry("picture", HOSTILE, "A = NED\n", note=HOSTILE, prompt=HOSTILE, sources=(HOSTILE,), thumbnail=HOSTILE.encode())
+    )
 
 
 def rows(page: Any) -> list[str]:
@@ -28,7 +33,8 @@ def rows(page: Any) -> list[str]:
 
 def wait_for_rows(page: Any, *titles: str) -> None:
     page.wait_for_function(
-        "titles => JSON.stringify([...document.querySelectorAll('.chilly-kept-row h3')].map((row) => row.textContent)) === JSON.stringify(titles)",
+        """titles => JSON.stringify([...document.querySelectorAll('.chilly-kept-row h3')].map((row) => row.textContent))
+            === JSON.stringify(titles)""",
         arg=list(titles),
     )
 
@@ -42,7 +48,7 @@ def test_history_is_searched_noted_compared_opened_deleted_and_exported(page, si
     page.evaluate("chilly.look('B = NED\\n')")
     page.locator("#chilly_history_button").click()
     wait_for_rows(page, HOSTILE, "Evening", "Morning")
-    assert page.locator(".chilly-history img").count() == 0 or page.locator(".chilly-history img[onerror]").count() == 0
+    assert page.locator(".chilly-history :is(img, script)").count() == 0  # no thumbnail here is a picture
     check_accessibility(page)
 
     entry(page, "Morning").get_by_role("textbox").fill("best so far")

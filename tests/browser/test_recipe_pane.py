@@ -179,7 +179,13 @@ def test_picture_of_ours_is_dropped_and_says_what_differs_before_it_replaces(pan
     )
     review = pane.get_by_role("dialog")
     review.get_by_role("button", name="Replace").wait_for()
-    changes = dict(zip(review.locator(".chilly-step-name").all_inner_texts(), review.locator(".chilly-tag-change").all_inner_texts(), strict=True))
+    changes = dict(
+        zip(
+            review.locator(".chilly-step-name").all_inner_texts(),
+            review.locator(".chilly-tag-change").all_inner_texts(),
+            strict=True,
+        )
+    )
     assert [changed.split()[-1] for changed in changes.values()] == ["is", "new", "changed"]
     assert "Not in it: EXTRA." in review.inner_text() and HOSTILE in review.inner_text()
     assert review.locator("img, script").count() == 0
