@@ -121,7 +121,7 @@
     try {
       const given = () => {
         if (!strokeStart) strokeStart = mark();
-        return { text: chilly.text, step: chilly.step, edit };
+        return { text: chilly.text, step: chilly.step, edit: { parameter: chilly.parameter, ...edit } };
       };
       const view = await chilly.ask("edit", given, passing ? "passing" : null);
       if (!view) return null;
