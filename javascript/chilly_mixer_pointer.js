@@ -24,18 +24,22 @@
     return upright ? point.x < x - by || point.x > x + w + by : point.y < y - by || point.y > y + h + by;
   }
 
-  function startDrag(event, name, box) {
+  function startDrag(event, name) {
     drag = {
-      name, box, pointer: event.pointerId, first: name, points: [], moved: false, painting: false,
+      name, pointer: event.pointerId, first: name, points: [], moved: false, painting: false,
       touch: event.pointerType === "touch",
       group: mixer.inGroup(name) ? mixer.groupNames() : null,
       arm: mixer.arms.find((names) => names.includes(name)) || null,
       begin: null, origin: { x: event.clientX, y: event.clientY }, live: false, timer: 0,
     };
-    drag.point = local(event);
+    [drag.point] = local([event]);
   }
 
-  const local = (event) => ({ x: event.clientX - drag.box.left, y: event.clientY - drag.box.top, alt: event.altKey });
+  // Within the stage, as it stands now: what is above it may grow under the hand.
+  function local(events) {
+    const { left, top } = mixer.stage.getBoundingClientRect();
+    return events.map((event) => ({ x: event.clientX - left, y: event.clientY - top, alt: event.altKey }));
+  }
 
   function goLive() {
     drag.live = true;
@@ -74,7 +78,7 @@
   function work() {
     frame = 0;
     if (!drag || !drag.points.length) return;
-    const points = drag.points.splice(0);
+    const points = local(drag.points.splice(0));
     if (drag.live) points.forEach(follow);
     mixer.paintNow();
   }
@@ -91,7 +95,7 @@
       mixer.resetBars(mixer.inGroup(lane) ? mixer.groupNames() : [lane]);
       return;
     }
-    startDrag(event, lane, mixer.stage.getBoundingClientRect());
+    startDrag(event, lane);
     mixer.stage.setPointerCapture(event.pointerId);
     if (drag.touch) drag.timer = setTimeout(longPress, LONG_PRESS);
     else if (!(event.altKey && drag.group)) goLive();
@@ -115,7 +119,7 @@
       goLive();
     }
     const all = event.getCoalescedEvents ? event.getCoalescedEvents() : [];
-    drag.points.push(...(all.length ? all : [event]).map(local));
+    drag.points.push(...(all.length ? all : [event]));
     frame = frame || requestAnimationFrame(work);
   }
 
