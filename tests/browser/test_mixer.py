@@ -309,12 +309,18 @@ def test_a_finger_sets_sideways_scrolls_up_and_down_and_paints_after_a_long_pres
         page.wait_for_timeout(400)
         return page.evaluate("scrollY") - before
 
-    page.locator(".chilly-bar[data-lane=IN07]").scroll_into_view_if_needed()
+    def centre() -> None:
+        page.locator(".chilly-bar[data-lane=IN06]").evaluate("bar => bar.scrollIntoView({block: 'center'})")
+        mixer.settle()
+
+    centre()
     x, y = mixer.point("IN07", 0.2)
     assert drag((x, y), (x, y - 200)) > 100
     assert mixer.text == RECIPE, "scrolling changes nothing"
+    centre()
     assert abs(drag(mixer.point("IN03", 0.5), mixer.point("IN03", 0.9))) < 30, "but for what grows above"
     assert (mixer.numbers["IN03"], mixer.numbers["IN04"]) == (0.9, 0.5)
+    centre()
     assert abs(drag(mixer.point("IN04", 0.2), mixer.point("IN08", 0.8), hold=600)) < 30
     painted = [mixer.numbers[slot] for slot in IN[4:9]]
     assert painted == sorted(painted)
