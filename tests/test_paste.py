@@ -336,6 +336,11 @@ def test_review_shows_what_was_pasted_as_a_recipe(page: Page):
     json.dumps(found, allow_nan=False)
 
 
+def test_names_in_notes_and_titles_stay_as_they_are(page: Page):
+    found = paste(page, text="- pyAB = A + B\n- mIX = pyAB x 0.5 + B x 0.5")
+    assert any(note.startswith("pyAB: ") for note in found["notes"])
+
+
 def test_review_of_a_recipe_with_a_mistake_offers_its_fixes(page: Page):
     found = paste(page, text="MIX = weighted_sum(A, B, alpha=0.3")
     (error,) = found["view"]["errors"]

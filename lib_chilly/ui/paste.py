@@ -38,9 +38,9 @@ def paste(page: Page, text: str | None = None, file: dict | None = None, into: d
     text = here if recipe is None else recipe  # the parameters of a picture alone change no recipe
     return {
         "kind": found.kind,
-        "title": _capital(found.title),
+        "title": found.title[:1].upper() + found.title[1:],
         "text": text,
-        "notes": [_capital(note) for note in found.notes],
+        "notes": list(found.notes),
         "view": look(page, text, step),
         "params": dataclasses.asdict(found.params) if found.params else None,
         "sources": [{"name": each.name, "bytes": each.size_bytes, "sha256": each.sha256} for each in found.sources],
@@ -67,7 +67,3 @@ def _with_numbers(page: Page, found: Pasted, into: dict | None) -> tuple[str, st
         raise MergeError(f"these are {found.title}, for a step. Open the step that they are meant for, then paste them again.")
     edit = {"do": "list", "step": step, "text": ", ".join(found.numbers)}
     return edited(text, step, edit, page.host.library(), page.one(Knowledge)).text, step
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
