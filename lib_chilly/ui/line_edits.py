@@ -8,12 +8,14 @@ from dataclasses import replace
 from ..errors import MergeError, RecipeError
 from ..expression import Constant, ModelRef, Node, StepRef, children, spell_name, walk, with_children
 from ..plan_options import effective
-from ..recipe import SAVE_OPTIONS, Recipe
+from ..recipe import SAVE_OPTIONS
+from ..recipe_lines import STRING
 from ..recipe_text import parse_recipe
 from .draft import Draft, Written, read_draft
 from .problem import FieldError
-from .rewriting import says
+from .rewriting import patched, says
 
+_WORD = re.compile(rf"{STRING.pattern}|[^\s,()]+")
 _NUMBERED = re.compile(r"(.*?)_?(\d{1,4})\Z", re.DOTALL)
 
 
@@ -112,11 +114,11 @@ def rename(draft: Draft, written: Written, name: str) -> str:
                 patches.append((*draft.spans[id(node)], spelled))
             if isinstance(node, ModelRef) and node.name == name and other.start > written.start:
                 raise FieldError(f"'{name}' is a file that '{other.line.name}' uses. Choose another name.", "name")
-    text = draft.text
-    for start, end, new in sorted(patches, reverse=True):
-        text = text[:start] + new + text[end:]
-    if draft.save and draft.save[2].get("step", ("",))[0] == old:
-        text = set_option(read_draft(text), "step", name)
+    if draft.save and draft.save[2].get("step", ("", 0))[0] == old:
+        place = draft.save[2]["step"][1]
+        match = _WORD.match(draft.text, place)
+        patches.append((place, match.end() if match else place, spelled))
+    text = patched(draft.text, patches)
     after = read_draft(text)
     expected = [
         replace(each.line, name=name if each is written else each.line.name, expression=_renamed(each.line.expression, old, name))
@@ -163,11 +165,10 @@ def set_option(draft: Draft, name: str, value: str | None) -> str:
     else:
         text = f"{draft.text.rstrip()}\n{save}\n" if save else draft.text
     try:
-        effective(parse_recipe(text) if draft.recipe else Recipe((), tuple(kept)))
+        if draft.recipe:
+            effective(parse_recipe(text))
     except MergeError as error:
         raise FieldError(getattr(error, "message", str(error)), "value") from None
-    except IndexError:  # no step yet: the option's own words were checked before it is asked for
-        pass
     return text
 
 

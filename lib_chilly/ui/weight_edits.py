@@ -65,6 +65,8 @@ def weights_value(shown: Mixed, values: Values, draft: Draft) -> Node:
     wanted = changed_weights(shown.weights, shown.architecture, values)
     plain = written_weights(wanted)
     default = dict(shown.value.entries).get("*") if isinstance(shown.value, Rules) else shown.value
+    if default is not None and isinstance(plain, Rules) and plain.entries[0] == ("*", default):
+        plain = Rules((("*", default), *plain.entries[1:]))  # as it is spelled
     if not isinstance(default, PresetValue):
         return plain
     kept = _with_lane_rules(shown, values)
@@ -188,8 +190,7 @@ def _with_lane_rules(shown: Mixed, values: Values) -> Node:
         if covering and entries[last][0] == name:
             entries[last] = entry
         else:
-            first = next((index + 1 for index, (pattern, _) in enumerate(entries) if pattern == "*"), 0)
-            entries.insert(max(last + 1, first if last < 0 else 0), entry)
+            entries.insert(max(last + 1, int(entries[:1] != [] and entries[0][0] == "*")), entry)
     return _shortest(entries)
 
 

@@ -1,0 +1,252 @@
+"""What the page shows of a recipe: cards of all lines that can be read, the mixer's weights, the exact fold, mistakes."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import pytest
+from checkpoints import model, write_models
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib_chilly.models import ModelLibrary
+from lib_chilly.plan import make_plan
+from lib_chilly.recipe_text import parse_recipe
+from lib_chilly.ui.comes_to import Knowledge
+from lib_chilly.ui.recipe_view import view_of
+
+CARD = """\
+# chillyMixBase V1-NED
+ratio = 0.15
+pyAB = pyro_a + pyro_b
+MERGE1 = (1 - ratio) * analog + ratio * pyAB   # a comment
+FIX = MERGE1*0.95 + 0.05 * v1-5
+MERGE2 = FIX + 1 * (F222 - v1-5)
+BASE_V0 = 0.75 * MERGE2 + 0.25 * r34
+V1_NED = weighted_sum(BASE_V0, NED, alpha=[1,1,1,1,1,1,1,1,1,1,1,1,1,1,0,0,0,0,0,0,0,0,0,0,0,0])
+save(dtype=fp16)
+"""
+NAMES = ("pyro_a", "pyro_b", "analog", "v1-5", "F222", "r34", "NED")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory) -> ModelLibrary:
+    folder = tmp_path_factory.mktemp("models")
+    models = {name: model(number, size=2) for number, name in enumerate(NAMES)}
+    models["bare"] = model(9, size=2, without=("VAE",))
+    return ModelLibrary([write_models(folder / "m", **models)])
+
+
+@pytest.fixture
+def look(library):
+    knowledge = Knowledge()
+    return lambda text, step=None, parameter=None: view_of(text, step, parameter, library, knowledge)
+
+
+def card(view, name):
+    return next(step for step in view["steps"] if step["name"] == name)
+
+
+# ---- cards ----
+
+
+def test_sums_are_read_as_the_method_that_they_are_and_stay_as_typed(look):
+    view = look(CARD)
+    assert view["ok"] and view["errors"] == []
+    assert [(step["name"], step["method"]) for step in view["steps"]] == [
+        ("pyAB", "mean"),
+        ("MERGE1", "weighted_sum"),
+        ("FIX", "weighted_sum"),
+        ("MERGE2", "add_difference"),
+        ("BASE_V0", "weighted_sum"),
+        ("V1_NED", "weighted_sum"),
+    ]
+    assert card(view, "FIX")["expression"] == "MERGE1*0.95 + 0.05 * v1-5"
+    assert "".join(text for text, _ in card(view, "MERGE1")["formula"]) == "0.85 analog + 0.15 pyAB"
+    assert card(view, "MERGE1")["parameters"][0] | {"low": 0, "high": 1} == {
+        **{"name": "alpha", "text": "ratio", "value": 0.15, "low": 0, "high": 1},
+        **{"per_block": True, "blocks": False},
+    }
+    assert [operand["role"] for operand in card(view, "MERGE2")["operands"]] == ["A", "B", "minus C"]
+    assert card(view, "MERGE2")["whole"] and card(view, "V1_NED")["share"] == pytest.approx(14 / 26)
+    assert view["constants"] == [{"name": "ratio", "text": "0.15", "value": 0.15}]
+    assert view["result"] == view["step"] == "V1_NED" and view["save"] == {"dtype": "fp16"}
+
+
+@pytest.mark.parametrize(
+    ("right_side", "method", "alpha"),
+    [
+        ("0.3 * A + 0.7 * B", "weighted_sum", 0.7),
+        ("A * 0.3 + B * 0.7", "weighted_sum", 0.7),
+        ("A / 2 + B / 2", "weighted_sum", 0.5),
+        ("1.2 * A - 0.2 * B", "weighted_sum", -0.2),
+        ("A + (B - C)", "add_difference", 1),
+        ("A + 0.5 * B - 0.5 * C", "add_difference", 0.5),
+        ("A - 0.5 * C + 0.5 * B", "add_difference", 0.5),
+        ("A - 0.5 * (B - C)", "add_difference", -0.5),
+        ("0.2 * A + 0.3 * B + 0.5 * C", "expression", None),
+        ("A", "expression", None),
+        ("0.5 * (A + B)", "expression", None),
+        ("A + 2 * (0.5 * B - 0.5 * C)", "expression", None),
+    ],
+)
+def test_what_a_sum_is_read_as(library, look, right_side, method, alpha):
+    text = f"A = NED\nB = F222\nC = r34\nX = {right_side}"
+    step = card(look(text), "X")
+    assert step["method"] == method
+    if alpha is not None:
+        assert step["parameters"][0]["value"] == pytest.approx(alpha)
+        called = f"A = NED\nB = F222\nC = r34\nX = {method}({'A, B' if method == 'weighted_sum' else 'A, B, C'}, alpha={alpha})"
+        rows = [
+            {label: row.exact for label, row in make_plan(parse_recipe(each), library).rows.items()} for each in (text, called)
+        ]
+        assert rows[0] == rows[1]
+
+
+def test_lines_that_can_be_read_are_cards_beside_lines_that_cannot(look):
+    view = look('A = NED + + F222\nB = mean(NED, r34)\nC = "open\nD = 0.5 * A + 0.5 * B\n')
+    assert not view["ok"] and view["fold"] is None
+    assert [step["name"] for step in view["steps"]] == ["B", "D"]
+    assert [error["line"] for error in view["errors"]] == [1, 3]
+    assert card(view, "D")["operands"][0] == {"role": "A", "text": "A", "kind": "step", "missing": False}
+
+
+def test_mistakes_are_placed_in_utf16_units_and_come_with_fixes(look):
+    text = "🎨 = NED\nX = 0.5 * 🎨 + 0.5 * F222\n".replace("🎨", '"🎨🎨"') + "Y = 0.5 * X + 0.5 * NEDD\n"
+    view = look(text)
+    (error,) = view["errors"]
+    units = text.encode("utf-16-le")
+    assert units[2 * error["start"] : 2 * error["end"]].decode("utf-16-le") == "NEDD"
+    assert (error["line"], error["column"]) == (3, 21)
+    assert error["message"].startswith("Line 3: there is no model 'NEDD'") and "Did you mean 'NED'?" in error["message"]
+    assert look(error["fixes"][0]["text"])["ok"]
+    last = view["steps"][-1]
+    assert units[2 * last["start"] : 2 * last["end"]].decode("utf-16-le") == "Y = 0.5 * X + 0.5 * NEDD"
+
+
+def test_empty_text_is_no_recipe_and_no_mistake(look):
+    for text in ("", "\n\n", "# only a comment\n"):
+        view = look(text)
+        assert (view["ok"], view["errors"], view["steps"], view["step"], view["mixer"]) == (False, [], [], None, None)
+
+
+def test_model_card_that_a_page_begins_with_is_shown_in_our_notation(look):
+    view = look("NED x 0.5 + F222 x 0.5 = MIX")
+    assert view["ok"] and view["text"].startswith("MIX = ")
+
+
+# ---- the mixer ----
+
+
+def test_mixer_shows_the_engines_numbers_and_which_lanes_follow(look):
+    mixer = look(CARD)["mixer"]
+    assert (mixer["a"], mixer["b"], mixer["net"], mixer["on"], mixer["whole"]) == ("BASE_V0", "NED", "sd1", True, False)
+    assert mixer["list"] == [1.0] * 14 + [0.0] * 12
+    assert set(mixer["linked"]) == {"CLIP_L", "TIME", "FINAL", "VAE"}
+    assert mixer["values"]["FINAL"] == 0 and mixer["values"]["TIME"] == 1
+    view = look("X = weighted_sum(NED, F222, alpha={*: [" + "0.5, " * 26 + "], TIME: 0.2, CLIP_L: 0.1, IN04-IN08/attn2: 0.6})")
+    mixer = view["mixer"]
+    assert mixer["values"]["TIME"] == 0.2 and mixer["values"]["BASE"] == mixer["values"]["VAE"] == 0.5
+    assert mixer["linked"] == ["FINAL", "VAE"] and mixer["rules"] == "IN04-IN08:attn2:0.6"
+    assert look("X = weighted_sum(NED, F222, alpha={IN*: 1})")["mixer"]["linked"] == ["CLIP_L", "FINAL", "VAE"]
+
+
+def test_mixer_works_where_files_are_missing_and_says_whose_blocks_it_shows(look):
+    view = look("X = weighted_sum(nobody, nothing, alpha=1.2)")
+    assert not view["ok"] and view["architecture"] is None
+    assert view["mixer"]["net"] == "sd1" and view["mixer"]["outside"] == ["alpha is 1.2, outside 0 to 1"]
+    assert any("blocks shown are those of SD 1.x" in note for note in view["notes"])
+    assert [operand["missing"] for operand in view["steps"][0]["operands"]] == [True, True]
+    assert look("X = weighted_sum(nobody, NED, alpha=0.2)")["architecture"] == "sd1"
+
+
+def test_second_parameter_is_shown_when_asked_for(look):
+    text = "X = sum_twice(NED, F222, r34, alpha=0.2, beta=0.3)"
+    assert look(text)["mixer"]["alpha"] == 0.2
+    mixer = look(text, "X", "beta")["mixer"]
+    assert (mixer["parameter"], mixer["alpha"], mixer["a"], mixer["b"]) == ("beta", 0.3, "NED and F222", "r34")
+    assert mixer["addresses"] == [{"step": "X", "parameter": "alpha"}, {"step": "X", "parameter": "beta"}]
+
+
+# ---- what it comes to ----
+
+
+def test_fold_is_exact_and_shows_what_block_weights_mix(look):
+    fold = look(CARD)["fold"]
+    assert fold["of"] == "BASE_V0" and fold["sum"] == "1"
+    assert {row["name"]: row["text"] for row in fold["rows"]} == {
+        **{"F222": "+0.75", "analog": "+0.6056", "r34": "+0.25"},
+        **{"pyro_a": "+0.0534", "pyro_b": "+0.0534", "v1-5": "−0.7125"},
+    }
+    assert [group["lanes"] for group in fold["lanes"]] == [
+        "V1_NED, CLIP_L, TIME, IN00-M00, VAE",
+        "V1_NED, OUT00-OUT11, FINAL",
+    ]
+    assert look(CARD, "MERGE2")["fold"]["formula"].endswith("− 0.95 v1-5 + F222")
+
+
+def test_lanes_that_a_source_lacks_stand_apart_from_the_fold(look):
+    fold = look("X = 0.75 * NED + 0.25 * bare")["fold"]
+    assert [row["text"] for row in fold["rows"]] == ["+0.75", "+0.25"]
+    assert [(group["lanes"], group["rows"][0]["text"]) for group in fold["lanes"]] == [("VAE (not in bare)", "+1")]
+
+
+NUMBERS = st.integers(-150, 150).map(lambda number: Fraction(number, 100))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(NUMBERS, min_size=26, max_size=26), st.dictionaries(st.sampled_from(["attn2", "TIME", "IN04-IN08/ff"]), NUMBERS))
+def test_view_while_weights_change_says_what_a_plan_says(library, numbers, rules):
+    shown = ", ".join(map(str, map(float, numbers)))
+    weights = "".join(f", {pattern}: {float(value)}" for pattern, value in rules.items())
+    text = f"A = 0.5 * NED + 0.5 * bare\nX = weighted_sum(A, F222, alpha={{*: [{shown}]{weights}}})"
+    knowledge = Knowledge()
+    view_of("A = 0.5 * NED + 0.5 * bare\nX = weighted_sum(A, F222, alpha=0.5)", None, None, library, knowledge)
+    view = view_of(text, None, None, library, knowledge)
+    assert view["ok"]
+    plan = make_plan(parse_recipe(text).with_options(step="X"), library)
+    assert (sorted(view["warnings"]), sorted(view["notes"])) == (sorted(plan.warnings), sorted(plan.notes))
+    assert view["plan"]["sources"] == 3
+    # The header holds the recipe, whose length the weights change.
+    assert abs(view["plan"]["writes_bytes"] - plan.writes_bytes) <= 4096
+    groups = view["fold"]["lanes"] or [{"rows": view["fold"]["rows"]}]
+    exact = {tuple(sorted((plan.sources[n].name, float(value)) for n, value in row.exact.items())) for row in plan.rows.values()}
+    found = {tuple(sorted((row["name"], row["value"]) for row in group["rows"])) for group in groups}
+    found |= {tuple(sorted((row["name"], row["value"]) for row in view["fold"]["rows"]))} if view["fold"]["of"] == "X" else set()
+    assert found - {()} == exact - {()}
+
+
+def test_file_that_is_replaced_is_seen_at_the_next_look(tmp_path):
+    folder = write_models(tmp_path / "m", one=model(1, size=2), two=model(2, size=2))
+    library, knowledge = ModelLibrary([folder]), Knowledge()
+    text = "X = 0.5 * one + 0.5 * two"
+    assert view_of(text, None, None, library, knowledge)["fold"]["lanes"] is None
+    (folder / "two.safetensors").unlink()
+    write_models(folder, two=model(2, size=2, without=("VAE",)))
+    assert view_of(text, None, None, library, knowledge)["fold"]["lanes"][0]["lanes"] == "VAE (not in two)"
+
+
+# ---- hostile texts ----
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet=st.sampled_from(list("ABab 01.,+-*/()[]{}:#=\"\\\n×−é🎨\x00<>&'_%")), max_size=60), st.booleans())
+def test_any_text_has_a_view_that_is_json(library, text, whole):
+    view = view_of(f"NEW = weighted_sum(NED, F222, alpha=0.5)\n{text}" if whole else text, "NEW", None, library, Knowledge())
+    json.dumps(view, allow_nan=False)
+    assert view["ok"] == (view["errors"] == [] and bool(view["steps"]))
+    for error in view["errors"]:
+        assert 0 <= error["start"] <= error["end"] <= len(view["text"].encode("utf-16-le", "surrogatepass")) // 2
+
+
+def test_names_with_markup_are_texts_and_no_more(look):
+    view = look('X = 0.5 * "<img src=x onerror=alert(1)>" + 0.5 * "../../etc/passwd"')
+    assert [operand["text"] for operand in view["steps"][0]["operands"]] == ["<img src=x onerror=alert(1)>", "../../etc/passwd"]
+    assert all(operand["missing"] for operand in view["steps"][0]["operands"]) and not view["ok"]
+
+
+def test_architecture_of_a_broken_file_is_unknown_and_says_why(tmp_path):
+    (tmp_path / "bad.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
+    view = view_of("X = bad", None, None, ModelLibrary([tmp_path]), Knowledge())
+    assert view["architecture"] is None and "bad.safetensors" in view["errors"][0]["message"]
