@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from browsing import FLAGS, OLD_GRADIO, Site, Watch, chromium, gradio_python, open_page
+from safetensors.torch import load_file, save_file
 
 from bench.picturable import picturable
-from lib_chilly.demo_models import Manifest, make_models
+from lib_chilly.demo_models import MODELS
 
 HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1<'
 """What a model's name may hold where the page must not care."""
@@ -20,13 +22,25 @@ HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1<'
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's nine checkpoints in a size that has pictures, and one with a hostile name."""
+    """The demo's nine names in a size that has pictures, and one that is hostile."""
     folder = tmp_path_factory.mktemp("page") / "models"
     folder.mkdir()
-    picturable(folder / "v1-5-pruned-emaonly.safetensors", seed=1)  # the demo makes the others near it
-    make_models(folder, False, Manifest(folder.parent), lambda: False)
+    base = load_file(picturable(folder / f"{MODELS[0].name}.safetensors"))
+    for model in MODELS[1:]:
+        torch.manual_seed(model.seed)
+        kept = {key: value for key, value in base.items() if not (model.without and key.startswith("first_stage_model."))}
+        moved = {key: _moved(value, torch.float32 if model.dtype == "fp32" else torch.float16) for key, value in kept.items()}
+        save_file(moved, folder / f"{model.name}.safetensors")
     os.link(folder / "NED.safetensors", folder / f"{HOSTILE}.safetensors")
     return folder
+
+
+def _moved(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A tensor some way from another one; integers stay."""
+    if not value.is_floating_point():
+        return value.clone()
+    plain = value.float()
+    return (plain + 0.15 * (plain.std() if plain.numel() > 1 else 0) * torch.randn_like(plain)).to(dtype)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The whole way on every gradio: paste a recipe, see what it comes to, paint, see pictures, save, find it again, go on after a reload.
+"""The whole way on every gradio: paste a recipe, see what it comes to, paint, see pictures, save, find it, go on after a reload.
 
 By mouse on all of them, by keyboard alone on the current one.
 """
