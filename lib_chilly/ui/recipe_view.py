@@ -50,7 +50,8 @@ def view_of(text: str, step: str | None, parameter: str | None, library: ModelLi
     shown = _mixed(draft, name, parameter, architecture, errors)
     found = knowledge.comes_to(draft, name, library, errors)
     used = used_names(draft)
-    notes = list(found.notes)
+    words = words_of(shown, draft) if shown else ""
+    notes = [note for note in found.notes if not (words and note.endswith(f": {words}"))]  # said once is enough
     if known is None and draft.steps:
         notes.append(
             f"No file of this recipe is here to tell its architecture: the blocks shown are those of {architecture.title}."
@@ -68,7 +69,7 @@ def view_of(text: str, step: str | None, parameter: str | None, library: ModelLi
         "architecture": known,
         "mixer": mixer_view(shown, draft) if shown else None,
         "fold": found.fold,
-        "words": words_of(shown, draft) if shown else "",
+        "words": words,
         "plan": found.plan,
         "save": {option: value for option, (value, _) in draft.save[2].items()} if draft.save else {},
         "canonical": draft.recipe.canonical() if draft.recipe else None,
