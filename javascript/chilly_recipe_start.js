@@ -38,28 +38,35 @@
     return chilly.el("div", { class: "chilly-ghost" }, drawing, chilly.el("p", { class: "chilly-note" }, "Every block of the network becomes a bar you can drag."));
   };
 
-  const blend = () => recipe.act({ do: "add", a: chosen.a, b: chosen.b });
+  // Several edits, one undo: all but the last are passing ones.
+  const inTurn = async (edits) => {
+    for (const [place, edit] of edits.entries()) {
+      const given = { step: chilly.step, ...edit };
+      if (!(await recipe.act(given, null, { passing: place < edits.length - 1 }))) return;
+    }
+    const head = document.querySelector(".chilly-cards [data-open=true] .chilly-step-head");
+    if (head) head.focus({ preventScroll: true });
+  };
+
+  const add = () => ({ do: "add", a: chosen.a, b: chosen.b });
 
   // The second half of the network in the order of the data: OUT blocks, or the later bars of a rail.
-  const look = async () => {
-    if (!(await blend())) return;
-    const net = chilly.view.architecture ? await chilly.ask("net", { architecture: chilly.view.architecture }) : null;
-    if (!net) return;
+  const secondHalf = async () => {
+    const model = chilly.start.models.find((one) => one.name === chosen.a);
+    const net = await chilly.ask("net", { architecture: (model && model.architecture) || "sd1" });
     const second = new Set(net.groups.OUT || Object.values(net.groups)[1] || []);
-    const values = Object.fromEntries(net.slots.map((slot) => [slot, second.has(slot) ? 1 : 0]));
-    await recipe.act({ do: "weights", step: chilly.step, values });
+    return Object.fromEntries(net.slots.map((slot) => [slot, second.has(slot) ? 1 : 0]));
   };
 
-  const learned = async () => {
-    if (!(await blend())) return;
-    const step = chilly.step;
-    if (!(await recipe.act({ do: "method", step, method: "add_difference" }))) return;
-    await recipe.act({ do: "operand", step, index: 2, name: chosen.c });
-  };
-
+  const blend = () => inTurn([add()]);
+  const look = async () => inTurn([add(), { do: "weights", values: await secondHalf() }]);
+  const learned = () =>
+    inTurn([
+      add(), { do: "method", method: "add_difference" }, { do: "operand", index: 2, name: chosen.c },
+      { do: "set", parameter: "alpha", value: "1" },
+    ]);
   const curve = async () => {
-    if (!(await blend())) return;
-    await recipe.act({ do: "preset", step: chilly.step, name: "GRAD_V" });
+    await inTurn([add(), { do: "preset", name: "GRAD_V" }]);
     const presets = document.querySelector(".chilly-presets button");
     if (presets) presets.focus();
   };
@@ -97,6 +104,7 @@
     const ways = WAYS.map((way) =>
       chilly.el("button", { type: "button", class: "chilly-start", onclick: () => start(way) }, way.drawing(), chilly.el("b", {}, way.title), chilly.el("span", {}, way.says)));
     const write = recipe.button({ text: "Write a recipe as text", look: "chilly-link" }, () => recipe.show("text", true));
+    const again = recipe.button({ text: "Bring back the recipe that was here", look: "chilly-link" }, () => chilly.redo());
     const node = chilly.el(
       "div", { class: "chilly-empty" },
       chilly.el(
@@ -105,10 +113,10 @@
         chilly.el("p", {}, "Nothing is written to disk until you press Save. Previews are made in memory."),
         chilly.el("div", { class: "chilly-two" }, ...sides.map((one) => one.node)), hint,
         chilly.el("div", { class: "chilly-starts" }, ...ways),
-        recipe.pasteField(), write,
+        recipe.pasteField(), chilly.el("div", { class: "chilly-row chilly-start-more" }, write, again),
       ),
       ghost(),
     );
-    return { node, draw: () => {} };
+    return { node, draw: () => (again.hidden = !chilly.canRedo()) };
   };
 })();
