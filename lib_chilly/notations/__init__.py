@@ -61,7 +61,7 @@ def read_recipe(text: str, draw: Draw | None = None) -> Recipe:
     """
     if imported := read_merger(text):
         return imported.recipe
-    _check_size(text)
+    check_size(text)
     try:
         recipe = _read(text, draw)
         recipe.canonical()
@@ -119,7 +119,7 @@ def _names_right(line: str) -> bool:
     return bool(sign) and any(operator in left for operator in "+*/") and left.count("(") == left.count(")")
 
 
-def _check_size(text: str) -> None:
+def check_size(text: str) -> None:
     """Refuse what is no recipe before anything looks at it closely."""
     if len(text) > LONGEST_TEXT:
         raise RecipeError(

@@ -17,8 +17,8 @@ _SIGNS = {"×": "*", "−": "-", "–": "-", "—": "-"}
 _TOKEN = re.compile(rf"{STRING.pattern}|{NAME_CHARACTERS}+|\S")
 _MOST_COMMAS = 120
 """A list of SuperMerger's has 110 numbers."""
-_LONGEST_TEXT = 5_000
-_MOST_ENDS = 40
+_LONGEST_LINE = 3_000
+_MOST_ENDS = 12
 
 Proposal = tuple[str, str]
 
@@ -133,23 +133,26 @@ def _is_operand(token: str) -> bool:
 
 def _with_commas(text: str, position: int) -> str | None:
     """The text with commas wherever the grammar wants one, from a position on; None where that does not help."""
-    if len(text) > _LONGEST_TEXT:
-        return None
-    for _ in range(_MOST_COMMAS):
-        text = text[:position].rstrip(" ") + ", " + text[position:].lstrip(" ")
-        error = _first_fault(text)
+    start = text.rfind("\n", 0, position) + 1
+    end = text.find("\n", position)
+    before, line, after = text[:start], text[start : len(text) if end < 0 else end], text[len(text) if end < 0 else end :]
+    place = position - start
+    for _ in range(_MOST_COMMAS if len(line) < _LONGEST_LINE else 0):
+        line = line[:place].rstrip(" ") + ", " + line[place:].lstrip(" ")
+        error = _fault_of(line)
         if error is None or error.position is None or error.fault != "syntax":
-            return text
-        if error.position <= position + 1 or "\n" in text[position : error.position]:
-            return text if error.position > position + 1 else None
-        position = error.position
+            return before + line + after
+        if error.position <= place + 1:
+            return None
+        place = error.position
     return None
 
 
-def _first_fault(text: str) -> RecipeError | None:
-    checker = Checker(text)
+def _fault_of(line: str) -> RecipeError | None:
+    """What the grammar says of one line, whatever the names in it mean."""
+    checker = Checker(line)
     try:
-        for start, statement in statements(text):
+        for start, statement in statements(line):
             read_statement(start, statement, checker)
     except RecipeError as error:
         return error

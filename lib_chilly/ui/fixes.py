@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
-import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import MergeError, RecipeError, UnseenText
 from ..expression import shortened, spell_name
-from ..notations import looks_like_card, read_recipe
+from ..notations import check_size, looks_like_card, read_recipe
 from ..plan import make_plan
 from ..recipe_lines import STRING, clean_text, statements
 from .draft import read_draft
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from ..models import ModelLibrary
 
 MOST_FIXES = 4
-_MOST_SECONDS = 0.5
-"""They come with every look at a text with an error."""
+_MOST_TRIED = 16
+_LONGEST_TEXT = 20_000
+"""They come with every look at a text with an error; each fix is tried by reading all of it."""
 _WORD_END = r"[\s!-,/:-@\[-^`{-~]"
 """What cannot stand in a bare word."""
 
@@ -45,14 +46,14 @@ def fixes_of(error: Exception, text: str, library: ModelLibrary) -> list[dict[st
         return []
     try:
         base = error.text if error.text is not None else clean_text(text)
+        if len(base) > _LONGEST_TEXT:
+            return []
+        check_size(base)
         is_read = any(str(error) == str(other) for other in problems(base, None))
-    except RecursionError:
+    except (RecursionError, RecipeError):
         return []
     found: dict[str, str] = {}
-    until = time.monotonic() + _MOST_SECONDS
-    for label, new in _proposals(error, base):
-        if time.monotonic() > until:
-            break
+    for label, new in itertools.islice(_proposals(error, base), _MOST_TRIED):
         if new not in found and new != base and _is_gone(error, base, new, None if is_read else library):
             found[new] = label
             if len(found) == MOST_FIXES:

@@ -185,8 +185,10 @@ def _own(text: str, place: str) -> Pasted:
     try:
         recipe = read_recipe(text)
     except RecipeError as error:
-        is_card = looks_like_card(text) or isinstance(error.text, UnseenText)
-        if error.text is None or error.position is None or is_card or not _is_likely(text):
+        # In this order: a text that is too long for a recipe has no place, and is not looked at closely.
+        if error.text is None or error.position is None or isinstance(error.text, UnseenText):
+            raise
+        if looks_like_card(text) or not _is_likely(text):
             raise
         return Pasted("recipe", f"a recipe with a mistake{place}", error.text)
     if _is_ours(text, recipe):
