@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import threading
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -50,6 +51,7 @@ class ModelLibrary:
     def __init__(self, folders: Sequence[Path]):
         self.folders = tuple(folders)
         self._opened: dict[Path, tuple[object, Checkpoint]] = {}
+        self._lock = threading.Lock()
 
     @cached_property
     def files(self) -> tuple[tuple[str, Path], ...]:
@@ -73,12 +75,14 @@ class ModelLibrary:
         if path.is_dir():  # its own times do not tell that a file in it has changed
             return open_checkpoint(path)
         identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        known = self._opened.pop(path, None)
+        with self._lock:
+            known = self._opened.pop(path, None)
         if known is None or known[0] != identity:
             known = identity, open_checkpoint(path)
-        self._opened[path] = known
-        while len(self._opened) > MOST_OPENED:
-            del self._opened[next(iter(self._opened))]
+        with self._lock:
+            self._opened[path] = known
+            while len(self._opened) > MOST_OPENED:
+                del self._opened[next(iter(self._opened))]
         return known[1]
 
     def knows(self, name: str) -> bool:
