@@ -49,7 +49,7 @@
     const largest = Math.max(0, ...all.map((row) => Math.abs(row.value)));
     list.replaceChildren(...factors(rows, largest), ...(fold && fold.sum ? [sumRow(fold.sum)] : []));
     list.hidden = !list.children.length;
-    groups.replaceChildren(...grouped.map((group) => lanes(group, largest, all.length <= MOST_OPEN, turned)));
+    groups.replaceChildren(...grouped.map((group) => lanes(group, largest, !rows.length && all.length <= MOST_OPEN, turned)));
   };
 
   const remarks = (view) => [
