@@ -75,7 +75,7 @@ class Site:
         """Ctrl-C; fails where the server does not end well, or has ever met something unexpected."""
         self._process.send_signal(signal.SIGINT)
         try:
-            code = self._process.wait(30)
+            code = self._process.wait(PATIENCE_SECONDS)
         finally:
             self._process.kill()
         self._reader.join(10)

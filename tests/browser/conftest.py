@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from browsing import FLAGS, OLD_GRADIO, Site, Watch, chromium, gradio_python, open_page
+from browsing import FLAGS, OLD_GRADIO, PATIENCE_SECONDS, Site, Watch, chromium, gradio_python, open_page
 from safetensors.torch import load_file, save_file
 
 from bench.picturable import picturable
@@ -81,7 +81,7 @@ def new_context(browser: Any) -> Iterator[Callable[..., Any]]:
 
     def make(site: Site, **options: Any) -> Any:
         context = browser.new_context(**{"viewport": {"width": 1440, "height": 1000}, **options})
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(PATIENCE_SECONDS * 1000)
         made.append((context, Watch(context, site.url)))
         return context
 

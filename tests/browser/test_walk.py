@@ -25,7 +25,7 @@ PASTE = """text => {
 }"""
 SMALL = {"prompt": "a red circle", "steps": 2, "width": 64, "height": 64, "sampler": "Euler"}
 MERGED = "chilly.preview.pictures.merged && chilly.preview.pictures.merged.image"
-FRESH = "() => chilly.preview.fresh() && chilly.preview.status().state === 'idle'"
+FRESH = f"() => chilly.preview.fresh() && {MERGED}"
 
 
 def bar(page: Any, lane: str) -> dict[str, float]:
