@@ -1,11 +1,12 @@
 """The tiny family: true Stable Diffusion 1.5 checkpoints of reduced width, trained, built from the numbers in `family/`.
 
-The base and the VAE are whole numbers times a power of two for each tensor; a member adds whole numbers to the base's. Sums of so few bits are
-exact in fp16, so the difference of a member and the base is the stored one to the bit.
+The base and the VAE are whole numbers times a power of two for each tensor; a member adds whole numbers to the base's. Sums of so
+few bits are exact in fp16, so the difference of a member and the base is the stored one to the bit.
 """
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ MEMBERS = (
 
 
 def build_family(folder: Path, members: tuple[Member, ...] = MEMBERS) -> Iterator[Path]:
-    """Write the members into `folder`, each with its sidecar .yaml, and the tokenizer they share; gives each path when it is made.
+    """Write the members into `folder`, each with its sidecar .yaml, and the tokenizer they share; give each path once it is made.
 
     Files of the same names are replaced.
 
@@ -90,7 +91,7 @@ def _load(name: str) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return dict(stored)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"'{path}' of the tiny family cannot be read ({error}). Check the repository out anew.") from None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 LATENT_SCALE = 0.18215
 UNET_WIDTH, VAE_WIDTH, TEXT_WIDTH = 64, 96, 96
 WIDTH_FACTORS = (1, 2, 1, 1)
-"""Of both the UNet's and the VAE's levels. SD 1.5 has 1, 2, 4, 4: a width must change in the same places, since there are keys for it."""
+"""Of the UNet's and the VAE's levels. SD 1.5 has 1, 2, 4, 4: a width must change in the same places, since keys depend on it."""
 TEXT_HEADS, TEXT_LAYERS, TOKENS = 12, 12, 77
 START, END = 512, 513
 
@@ -19,7 +19,7 @@ _VISIBLE = (*range(33, 127), *range(161, 173), *range(174, 256))
 
 
 def byte_symbols() -> dict[int, str]:
-    """CLIP's symbol of each byte, in the order of its vocabulary: visible bytes stand for themselves, the others follow from U+0100."""
+    """CLIP's symbol of each byte, in its vocabulary's order: visible bytes stand for themselves, the others follow from U+0100."""
     hidden = [byte for byte in range(256) if byte not in _VISIBLE]
     return {byte: chr(byte) for byte in _VISIBLE} | {byte: chr(256 + index) for index, byte in enumerate(hidden)}
 
@@ -45,7 +45,7 @@ def write_tokenizer(folder: Path) -> None:
 
 
 def configuration(tokenizer: Path, channels: int) -> str:
-    """The sidecar .yaml of a checkpoint whose UNet takes so many channels; it names the tokenizer's folder by its absolute path."""
+    """The sidecar .yaml of a checkpoint whose UNet takes so many channels; it names the tokenizer's folder by absolute path."""
     latent = {"target": "ldm.models.autoencoder.AutoencoderKL", "params": _vae()}
     text = {
         "target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder",

@@ -17,7 +17,7 @@ from lib_chilly import family
 from lib_chilly.architecture import known_keys
 from lib_chilly.errors import CheckpointError
 from lib_chilly.family import LARGEST, MEMBERS, SHIFTS, build_family
-from lib_chilly.family_config import vocabulary
+from lib_chilly.family_config import LATENT_SCALE, vocabulary
 from training.pack import difference, fixed, scaled, widened
 from training.train_vae import build_vae
 from training.words import END, START, encode
@@ -91,7 +91,7 @@ def test_the_tokenizer_of_the_folder_gives_the_tokens_of_the_training(built: Pat
     from transformers import CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(built / "tokenizer", local_files_only=True)
-    texts = ["a red circle on blue", "", "Caf\u00e9  (nothing):1.2"]
+    texts = ["a red circle on blue", "", "Caf\u00e9  au Lait"]
     found = tokenizer(texts, padding="max_length", max_length=77, truncation=True)["input_ids"]
     assert found == encode(texts).tolist()
     assert len(vocabulary()) == 514 and vocabulary()["<|startoftext|>"] == START and vocabulary()["<|endoftext|>"] == END
@@ -137,13 +137,7 @@ def test_a_scaled_vae_gives_latents_of_mean_zero_and_spread_one_at_the_standard_
         latents = plain.encode(picture).latent_dist.mean
         mean, spread = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
         other.load_state_dict({key: tensor.float() for key, tensor in scaled(plain.state_dict(), mean, spread).items()})
-        found = other.encode(picture).latent_dist.mean * family_scale()
+        found = other.encode(picture).latent_dist.mean * LATENT_SCALE
         assert torch.allclose(found.mean((0, 2, 3)), torch.zeros(4), atol=1e-3)
         assert torch.allclose(found.std((0, 2, 3)), torch.ones(4), atol=1e-3)
-        assert torch.allclose(other.decode(found / family_scale()).sample, plain.decode(latents).sample, atol=1e-3)
-
-
-def family_scale() -> float:
-    from lib_chilly.family_config import LATENT_SCALE
-
-    return LATENT_SCALE
+        assert torch.allclose(other.decode(found / LATENT_SCALE).sample, plain.decode(latents).sample, atol=1e-3)

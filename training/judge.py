@@ -1,7 +1,7 @@
 """Say what a picture in the flat style shows: the colour of its shape, the shape, the colour of its ground.
 
-No trained thing: the ground is what lies along the border, the shape is what differs from it, compared with every shape drawn at the
-same place in several sizes.
+No trained thing: the ground is what lies along the border, the shape is what differs from it, compared with every shape drawn at
+the same place in several sizes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Paint with trained parts, to look at them: a row for each name, a column for each caption.
 
-    python -m training.look --work WORK --name base --name glow --into look.png
+python -m training.look --work WORK --name base --name glow --into look.png
 """
 
 from __future__ import annotations
@@ -37,7 +37,12 @@ def sample(work: Path, name: str, seed: int, steps: int, guidance: float) -> Ten
         module.load_state_dict({key: tensor.float() for key, tensor in load_file(work / f"{name}_{part}.safetensors").items()})
     vae, spread = load_vae(work / "vae.safetensors"), load_file(work / "spread.safetensors")
     scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
     )
     scheduler.set_timesteps(steps)
     count = len(CAPTIONS)

@@ -1,6 +1,6 @@
-"""Turn trained parts into the numbers that the repository carries: `family/base.npz` and `family/vae.npz`, and `family/STYLE.npz` for each member.
+"""Turn trained parts into the numbers that the repository carries: `base.npz`, `vae.npz`, and a STYLE.npz for each member.
 
-    python -m training.pack --work WORK --base base --member glow --member film --into family
+python -m training.pack --work WORK --base base --member glow --member film --into family
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lib_chilly.family_config import LATENT_SCALE
 _REPLICAS = 3
 _THIN = 64
 _FINENESS = 6
-"""A member's numbers are so fine that its differences' standard deviation is at least as many steps."""
+"""A member's numbers are so fine that the standard deviation of a tensor's differences is at least as many steps."""
 _HEADROOM = 2
 _LOG_VARIANCE = -10.0
 
@@ -32,7 +32,7 @@ _LOG_VARIANCE = -10.0
 def widened(vae: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The VAE with its thin level made three times as wide, to the same function.
 
-    The original code's configuration knows whole multiples of the first width only, and 96 / 64 trains in half the time of 96 / 192.
+    The original code's configuration knows whole multiples of the first width only; 96 / 64 trains in half the time of 96 / 192.
     Each channel is there three times, so GroupNorm sees the same numbers; who reads them takes a third of each.
     """
     wide = {}
@@ -71,7 +71,9 @@ def checkpoint(work: Path, name: str) -> dict[str, Tensor]:
             (folder / part).mkdir(parents=True)
             file = "model.safetensors" if part == "text_encoder" else "diffusion_pytorch_model.safetensors"
             save_file({key: tensor.float().contiguous() for key, tensor in tensors.items()}, folder / part / file)
-        (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"} | dict.fromkeys(parts, ["", ""])))
+        (folder / "model_index.json").write_text(
+            json.dumps({"_class_name": "StableDiffusionPipeline"} | {part: ["", ""] for part in parts})
+        )
         merged = Path(place, "merged.safetensors")
         if cli.main(["merge", '"parts/"', "--models", place, "-o", str(merged), "--dtype", "fp32"]):
             raise SystemExit("the parts are no model")

@@ -169,10 +169,23 @@ def main() -> None:
 
     def save(unet_average, text_average) -> None:
         for part, module in (("unet", unet_average), ("text_encoder", text_average)):
-            save_file({key: tensor.contiguous() for key, tensor in module.state_dict().items()}, work / f"{arguments.name}_{part}.safetensors")
+            save_file(
+                {key: tensor.contiguous() for key, tensor in module.state_dict().items()},
+                work / f"{arguments.name}_{part}.safetensors",
+            )
 
     print(f"{len(latents)} pictures, spread {spread['mean'].tolist()} {spread['std'].tolist()}", flush=True)
-    train(unet, text_encoder, (latents, data["chosen"]), arguments.minutes * 60, arguments.batch, arguments.peak, arguments.with_text, arguments.seed, save)
+    train(
+        unet,
+        text_encoder,
+        (latents, data["chosen"]),
+        arguments.minutes * 60,
+        arguments.batch,
+        arguments.peak,
+        arguments.with_text,
+        arguments.seed,
+        save,
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Train the tiny family's VAE: 64 x 64 pictures to 4 x 8 x 8 latents and back.
 
-The first three channels of a latent are led towards the average colour of its 8 x 8 pixels, the fourth is free: in a latent space
-that looks like a small picture, a small UNet learns fast, and what lies between two latents looks like what lies between two pictures.
+The first three channels of a latent are led towards the average colour of its 8 x 8 pixels, the fourth is free: in a latent
+space that looks like a small picture, a small UNet learns fast, and between two latents lies what lies between two pictures.
 
     python -m training.train_vae --minutes 12 25 --threads 2 --out WORK
 """
@@ -77,10 +77,10 @@ def train(vae, average, size, batch, seconds, peak, generator, save) -> None:
         decay = min(0.995, step / (step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(vae.parameters()), 1 - decay)
-        shown = 0.95 * shown + 0.05 * error.item()
+        shown = error.item() if step == 1 else 0.95 * shown + 0.05 * error.item()
         if step % 50 == 0:
             now = time.monotonic() - start
-            print(f"{size} px, step {step}, {now:.0f} s: error {shown / (1 - 0.95 ** min(step, 500)):.4f}, whole {whole.item():.4f}", flush=True)
+            print(f"{size} px, step {step}, {now:.0f} s: error {shown:.4f}, whole {whole.item():.4f}", flush=True)
             save()
 
 
