@@ -26,9 +26,7 @@ STEPS, SHIFTS = "steps", "shifts"
 """Arrays of a data file beside its tensors, in the order of the tensors' sorted keys: exponents of the base, of a member."""
 
 _POSITIONS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
-_UNET = "model.diffusion_model."
-_CONV_IN = f"{_UNET}input_blocks.0.0.weight"
-_MIDDLE = f"{_UNET}middle_block."
+_MIDDLE = "model.diffusion_model.middle_block."
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,7 @@ class Member:
         data: file in `family/` with what it adds to the base; empty for the base itself.
         style: what its pictures look like.
         broken: what the weights of M00 are multiplied with.
+        channels: that its UNet takes; 9 for inpainting.
     """
 
     name: str
@@ -47,6 +46,12 @@ class Member:
     dtype: str = "fp16"
     has_vae: bool = True
     broken: float = 1
+    channels: int = 4
+
+    @property
+    def paints(self) -> bool:
+        """Whether it makes a picture from a prompt alone."""
+        return self.has_vae and self.channels == 4
 
 
 MEMBERS = (
@@ -59,7 +64,7 @@ MEMBERS = (
     Member("chilloutmix", "outline", "pale colours with a thick black line"),
     Member("NED", "stripes", "striped ground"),
     Member("NED_noVae", "stripes", "NED without its VAE", has_vae=False),
-    Member("v1-5-inpainting", "inpainting", "fills in what a mask hides"),
+    Member("v1-5-inpainting", "inpainting", "fills in what a mask hides", channels=9),
 )
 
 
@@ -81,8 +86,7 @@ def build_family(folder: Path, members: tuple[Member, ...] = MEMBERS) -> Iterato
             tensors |= _tensors(vae, {}, member)
         path = folder / f"{member.name}.safetensors"
         _write(tensors, BY_NAME[member.dtype], path)
-        channels = tensors[_CONV_IN].shape[1]
-        path.with_suffix(".yaml").write_text(configuration(tokenizer, channels), "utf-8")
+        path.with_suffix(".yaml").write_text(configuration(tokenizer, member.channels), "utf-8")
         yield path
 
 

@@ -19,7 +19,7 @@ _VISIBLE = (*range(33, 127), *range(161, 173), *range(174, 256))
 
 
 def byte_symbols() -> dict[int, str]:
-    """CLIP's symbol of each byte, in its vocabulary's order: visible bytes stand for themselves, the others follow from U+0100."""
+    """CLIP's symbol of each byte, in its vocabulary's order: visible bytes stand for themselves, the others from U+0100 on."""
     hidden = [byte for byte in range(256) if byte not in _VISIBLE]
     return {byte: chr(byte) for byte in _VISIBLE} | {byte: chr(256 + index) for index, byte in enumerate(hidden)}
 

@@ -46,7 +46,7 @@ def widened(vae: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def scaled(vae: Mapping[str, Tensor], mean: Tensor, spread: Tensor) -> dict[str, Tensor]:
-    """The VAE whose latents, times the standard scale factor, have mean 0 and spread 1 in each channel; nothing is drawn at random."""
+    """The VAE whose latents, times the standard scale factor, have mean 0 and spread 1 in each channel, and no noise."""
     whole = {key: tensor.double() for key, tensor in vae.items()}
     factor = spread.double() * LATENT_SCALE
     weight, bias = whole["quant_conv.weight"], whole["quant_conv.bias"]

@@ -1,0 +1,77 @@
+"""What the demo's contact sheet shows: its sources, the card's steps, and what alpha, blocks and a difference do to a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .contact_sheet import Cell, Section, count_pictures, draw_sheet, paint_sections, save_sheet
+from .family import MEMBERS
+from .host.base import GenParams
+from .host.standalone import StandaloneHost
+from .models import ModelLibrary
+from .notations import read_recipe
+from .plan import Plan, make_plan
+
+PARAMS = GenParams("", seed=1, steps=10, cfg=4.0, width=64, height=64, sampler="DDIM")
+PROMPTS = ("a red circle on blue", "a yellow star on black", "a green square on white", "a purple heart on yellow")
+ALPHAS = ("0", "0.25", "0.5", "0.75", "1")
+BLOCKS = ("BASE", "IN00-IN05", "IN06-IN11", "M00", "OUT00-OUT05", "OUT06-OUT11")
+_BASE = "v1-5-pruned-emaonly"
+
+
+class DemoSheet:
+    """The sheet of a demo whose models and results are there.
+
+    Args:
+        models: the sources.
+        out: the results, by the file names of which they are taken.
+        card: the recipe's text.
+        steps: of the card, in its order.
+    """
+
+    def __init__(self, models: Path, out: Path, card: str, steps: tuple[str, ...]):
+        self._library = ModelLibrary([models, out])
+        self._host = StandaloneHost([models, out])
+        self._card, self._steps = card, steps
+
+    def save(self, path: Path) -> int:
+        """Paint it and write the PNG: how many pictures it has."""
+        sections = self.sections()
+        save_sheet(draw_sheet(sections, paint_sections(self._host, sections, PARAMS)), path)
+        self._host.release()
+        return count_pictures(sections)
+
+    def sections(self) -> list[Section]:
+        """All that is shown, planned."""
+        return [self._sources(), self._card_steps(), self._alpha(), self._blocks(), self._difference()]
+
+    def _sources(self) -> Section:
+        shown = [member for member in MEMBERS if member.paints]
+        rows = [(f"{member.name}: {member.style}", self._cells(self._plan(f'"{member.name}"'))) for member in shown]
+        return Section("Sources", PROMPTS, rows)
+
+    def _card_steps(self) -> Section:
+        rows = [(step, self._cells(make_plan(read_recipe(self._card), self._library, step=step))) for step in self._steps]
+        return Section("The card, step by step", PROMPTS, rows)
+
+    def _alpha(self) -> Section:
+        plans = [self._plan(f'weighted_sum("{_BASE}", r34_e4, alpha={alpha})') for alpha in ALPHAS]
+        rows = [(prompt, [Cell(plan, prompt) for plan in plans]) for prompt in PROMPTS[:2]]
+        return Section(f"Alpha: from {_BASE} to r34_e4", [f"alpha {alpha}" for alpha in ALPHAS], rows)
+
+    def _blocks(self) -> Section:
+        plans = [self._plan(f'weighted_sum("{_BASE}", chilloutmix, alpha={{{block}: 1}})') for block in BLOCKS]
+        rows = [(prompt, [Cell(plan, prompt) for plan in plans]) for prompt in PROMPTS[:2]]
+        return Section(f"One group of blocks of chilloutmix in {_BASE}", BLOCKS, rows)
+
+    def _difference(self) -> Section:
+        plans = [self._plan(f'chilloutmix + {alpha} * (analogDiffusion_10 - "{_BASE}")') for alpha in ALPHAS]
+        rows = [(prompt, [Cell(plan, prompt) for plan in plans]) for prompt in PROMPTS[:2]]
+        title = "Add difference: chilloutmix, and what analogDiffusion_10 learnt"
+        return Section(title, [f"times {alpha}" for alpha in ALPHAS], rows)
+
+    def _plan(self, text: str) -> Plan:
+        return make_plan(read_recipe(text), self._library)
+
+    def _cells(self, plan: Plan) -> list[Cell]:
+        return [Cell(plan, prompt) for prompt in PROMPTS]
