@@ -20,18 +20,17 @@ _BASE = "v1-5-pruned-emaonly"
 
 
 class DemoSheet:
-    """The sheet of a demo whose models and results are there.
+    """The sheet of a demo whose models are there.
 
     Args:
-        models: the sources.
-        out: the results, by the file names of which they are taken.
+        models: their folder.
         card: the recipe's text.
         steps: of the card, in its order.
     """
 
-    def __init__(self, models: Path, out: Path, card: str, steps: tuple[str, ...]):
-        self._library = ModelLibrary([models, out])
-        self._host = StandaloneHost([models, out])
+    def __init__(self, models: Path, card: str, steps: tuple[str, ...]):
+        self._library = ModelLibrary([models])
+        self._host = StandaloneHost([models])
         self._card, self._steps = card, steps
 
     def save(self, path: Path) -> int:
