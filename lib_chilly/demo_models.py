@@ -1,4 +1,4 @@
-"""The demo's source checkpoints under the names that the model card uses: the trained tiny family, or made-up ones of true size."""
+"""The demo's sources under the names that the model card uses: the trained tiny family, or made-up ones of true size."""
 
 from __future__ import annotations
 
