@@ -79,7 +79,7 @@ def make_latents(vae: AutoencoderKL, style: str, count: int, seed: int) -> tuple
         with torch.autocast("cpu", torch.bfloat16):
             latents.append(vae.encode(pictures).latent_dist.mean.float())
         chosen.append(torch.tensor([index[text] for text in scene.captions()]))
-    return torch.cat(latents), torch.cat(chosen)
+    return torch.cat(latents).contiguous(), torch.cat(chosen)
 
 
 def noise_loss(unet, text: Tensor, latents: Tensor, generator: torch.Generator) -> Tensor:
