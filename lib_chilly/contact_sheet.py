@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
 _CELL, _GAP, _GUTTER, _MARGIN = 128, 6, 200, 16
-_TITLE, _TEXT = 20, 13
+_TITLE, _TEXT, _LEADING = 20, 13, 17
+_HEAD = 2 * _LEADING + _GAP
 _INK, _PALE, _PAPER = "#1b1b1f", "#5c5c66", "#ffffff"
 
 
@@ -93,7 +94,7 @@ def save_sheet(sheet: Image, path: Path) -> None:
 
 
 def _height(section: Section) -> int:
-    return _TITLE + 3 * _TEXT + len(section.rows) * (_CELL + _GAP) + 2 * _MARGIN
+    return _TITLE + _TEXT + _HEAD + len(section.rows) * (_CELL + _GAP) + 2 * _MARGIN
 
 
 def _draw_section(sheet: Image, pen: ImageDraw, section: Section, rows: Sequence[Sequence[Image]], top: int) -> None:
@@ -102,11 +103,12 @@ def _draw_section(sheet: Image, pen: ImageDraw, section: Section, rows: Sequence
     top += _TITLE + _TEXT
     left = _MARGIN + _GUTTER
     for number, column in enumerate(section.columns):
-        pen.text((left + number * (_CELL + _GAP), top), _fitted(column, text, _CELL), _PALE, text)
-    top += 2 * _TEXT
+        for line, words in enumerate(_lines(column, text, _CELL)):
+            pen.text((left + number * (_CELL + _GAP), top + line * _LEADING), words, _PALE, text)
+    top += _HEAD
     for (name, _), images in zip(section.rows, rows, strict=True):
         for line, words in enumerate(_lines(name, text, _GUTTER - _GAP)):
-            pen.text((_MARGIN, top + _CELL // 3 + line * (_TEXT + 4)), words, _INK, text)
+            pen.text((_MARGIN, top + _CELL // 3 + line * _LEADING), words, _INK, text)
         for number, image in enumerate(images):
             sheet.paste(image.resize((_CELL, _CELL), resample=0), (left + number * (_CELL + _GAP), top))
         top += _CELL + _GAP

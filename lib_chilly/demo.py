@@ -24,13 +24,14 @@ SHEET = "contact-sheet.png"
 FULL_BYTES = 25_600_000_000
 
 
-def run_demo(folder: Path, full: bool, threads: int, should_stop: Callable[[], bool]) -> None:
+def run_demo(folder: Path, full: bool, threads: int, should_stop: Callable[[], bool], pictures: bool = True) -> None:
     """Make the sources in `folder`/models, merge them into `folder`/out, paint with them, print what was done.
 
     A second run reuses the sources and writes the results anew; files that it did not make itself are never overwritten.
 
     Args:
         full: made-up weights of true SD 1.5 size, of which no pictures are made, instead of the trained tiny family.
+        pictures: paint the contact sheet, too; needs the packages that previews need.
 
     Raises:
         MergeError: not enough room, or a file of somebody else's in the place of a result.
@@ -51,8 +52,8 @@ def run_demo(folder: Path, full: bool, threads: int, should_stop: Callable[[], b
     print(f"\nThe recipe, as the card writes it ({CARD.name}):\n\n{text}")
     for step, name in RESULTS.items():
         _merge_step(text, step, models, out / name, manifest, threads, should_stop)
-    if not full:
-        _paint_sheet(text, models, out / SHEET, manifest)
+    if pictures and not full:
+        _paint_sheet(text, models, out / SHEET, manifest, should_stop)
     print(f"\nDone in {time.perf_counter() - started:.1f} s. Sources: '{models}'. Results: '{out}'.")
 
 
@@ -77,13 +78,13 @@ def _merge_step(
     show(describe_report(plan, report))
 
 
-def _paint_sheet(text: str, models: Path, path: Path, manifest: Manifest) -> None:
+def _paint_sheet(text: str, models: Path, path: Path, manifest: Manifest, should_stop: Callable[[], bool]) -> None:
     from .demo_sheet import DemoSheet
 
     _refuse_strangers(path, manifest)
     print("\n=== What they paint\n")
     started = time.perf_counter()
-    count = DemoSheet(models, text, STEPS).save(path)
+    count = DemoSheet(models, text, STEPS).save(path, should_stop)
     manifest.add(path)
     print(f"{count} pictures of 64 x 64, each of a merge in memory, in {time.perf_counter() - started:.1f} s: '{path}'")
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from tqdm import tqdm
+
 from .contact_sheet import Cell, Section, count_pictures, draw_sheet, paint_sections, save_sheet
+from .errors import Interrupted
 from .family import MEMBERS
 from .host.base import GenParams
 from .host.standalone import StandaloneHost
@@ -33,12 +38,23 @@ class DemoSheet:
         self._host = StandaloneHost([models])
         self._card, self._steps = card, steps
 
-    def save(self, path: Path) -> int:
-        """Paint it and write the PNG: how many pictures it has."""
+    def save(self, path: Path, should_stop: Callable[[], bool]) -> int:
+        """Paint it and write the PNG: how many pictures it has.
+
+        Raises:
+            Interrupted: between two pictures, when `should_stop` says so.
+        """
         sections = self.sections()
-        save_sheet(draw_sheet(sections, paint_sections(self._host, sections, PARAMS)), path)
-        self._host.release()
-        return count_pictures(sections)
+        count = count_pictures(sections)
+        with tqdm(total=count, desc="painting", unit="picture", leave=False, disable=not sys.stderr.isatty()) as bar:
+
+            def on_picture() -> None:
+                bar.update()
+                if should_stop():
+                    raise Interrupted("stopped. The merged files are whole; there is no contact sheet.")
+
+            save_sheet(draw_sheet(sections, paint_sections(self._host, sections, PARAMS, on_picture)), path)
+        return count
 
     def sections(self) -> list[Section]:
         """All that is shown, planned."""

@@ -103,8 +103,8 @@ def train(unet, text_encoder, data, seconds, batch, peak, with_text, seed, save)
     averages = [copy.deepcopy(unet).requires_grad_(False), copy.deepcopy(text_encoder).requires_grad_(False)]
     kept = [*averages[0].parameters(), *(averages[1].parameters() if with_text else [])]
     optimiser = torch.optim.AdamW(parameters, peak, betas=(0.9, 0.99), weight_decay=1e-3)
-    start, step, shown, saved = time.monotonic(), 0, 0.0, 0.0
-    while (spent := (time.monotonic() - start) / seconds) < 1:
+    start, step, shown, saved = time.process_time(), 0, 0.0, 0.0
+    while (spent := (time.process_time() - start) / seconds) < 1:
         for group in optimiser.param_groups:
             group["lr"] = peak * min(1, (step + 1) / 100) * (1 - spent) + 1e-6
         rows = torch.randint(0, len(latents), (batch,), generator=generator)
@@ -120,7 +120,7 @@ def train(unet, text_encoder, data, seconds, batch, peak, with_text, seed, save)
             torch._foreach_lerp_(kept, parameters, 1 - min(0.998, step / (step + 20)))
         shown = 0.98 * shown + 0.02 * loss.item()
         if step % 50 == 0:
-            now = time.monotonic() - start
+            now = time.process_time() - start
             print(f"step {step}, {now:.0f} s: loss {shown / (1 - 0.98 ** min(step, 999)):.4f}", flush=True)
             if now - saved > 120:
                 saved = now
@@ -137,7 +137,7 @@ def load_vae(path: Path) -> tuple[AutoencoderKL, Tensor, Tensor]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--style", default="flat")
-    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--minutes", type=float, required=True, help="of processor time")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--peak", type=float, default=1e-3)

@@ -62,8 +62,8 @@ def loss_of(vae: AutoencoderKL, pictures: Tensor, led: float, generator: torch.G
 def train(vae, average, size, batch, seconds, peak, generator, save) -> None:
     """One stage at one picture size, for so many seconds: warm-up, then a straight line down."""
     optimiser = torch.optim.AdamW(vae.parameters(), peak, betas=(0.9, 0.99), weight_decay=1e-4)
-    start, step, shown = time.monotonic(), 0, 0.0
-    while (spent := (time.monotonic() - start) / seconds) < 1:
+    start, step, shown = time.process_time(), 0, 0.0
+    while (spent := (time.process_time() - start) / seconds) < 1:
         for group in optimiser.param_groups:
             group["lr"] = peak * min(1, (step + 1) / 50) * (1 - spent) + 1e-6
         each = max(1, batch // len(STYLES))
@@ -79,14 +79,14 @@ def train(vae, average, size, batch, seconds, peak, generator, save) -> None:
             torch._foreach_lerp_(list(average.parameters()), list(vae.parameters()), 1 - decay)
         shown = error.item() if step == 1 else 0.95 * shown + 0.05 * error.item()
         if step % 50 == 0:
-            now = time.monotonic() - start
+            now = time.process_time() - start
             print(f"{size} px, step {step}, {now:.0f} s: error {shown:.4f}, whole {whole.item():.4f}", flush=True)
             save()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, nargs=2, default=(12, 25), help="at 32 and at 64 pixels")
+    parser.add_argument("--minutes", type=float, nargs=2, default=(12, 25), help="of processor time, at 32 and at 64 pixels")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--from", dest="start", type=Path, help="weights to go on from")
     parser.add_argument("--peak", type=float, default=1.5e-3)
