@@ -16,7 +16,8 @@ import torch
 
 from .dtypes import BY_NAME, DType
 from .errors import CheckpointError
-from .family_config import TOKENS, configuration, write_tokenizer
+from .family_config import configuration, write_tokenizer
+from .host.tokens import LENGTH
 from .synth import write_made
 
 DATA = Path(__file__).parents[1] / "family"
@@ -121,9 +122,9 @@ def _exponents(stored: Mapping[str, np.ndarray], name: str) -> dict[str, int]:
 
 
 def _write(tensors: Mapping[str, np.ndarray], dtype: DType, path: Path) -> None:
-    shapes = {key: (dtype, tensor.shape) for key, tensor in tensors.items()} | {_POSITIONS: (BY_NAME["int64"], (1, TOKENS))}
+    shapes = {key: (dtype, tensor.shape) for key, tensor in tensors.items()} | {_POSITIONS: (BY_NAME["int64"], (1, LENGTH))}
 
     def make(key: str) -> torch.Tensor:
-        return torch.arange(TOKENS)[None] if key == _POSITIONS else torch.from_numpy(tensors[key])
+        return torch.arange(LENGTH)[None] if key == _POSITIONS else torch.from_numpy(tensors[key])
 
     write_made(shapes, make, path)

@@ -8,26 +8,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from .host.tokens import BYTES_ONLY, LENGTH, alphabet
+
 LATENT_SCALE = 0.18215
 UNET_WIDTH, VAE_WIDTH, TEXT_WIDTH = 64, 96, 96
 WIDTH_FACTORS = (1, 2, 1, 1)
 """Of the UNet's and the VAE's levels. SD 1.5 has 1, 2, 4, 4: a width must change in the same places, since keys depend on it."""
-TEXT_HEADS, TEXT_LAYERS, TOKENS = 12, 12, 77
-START, END = 512, 513
-
-_VISIBLE = (*range(33, 127), *range(161, 173), *range(174, 256))
-
-
-def byte_symbols() -> dict[int, str]:
-    """CLIP's symbol of each byte, in its vocabulary's order: visible bytes stand for themselves, the others from U+0100 on."""
-    hidden = [byte for byte in range(256) if byte not in _VISIBLE]
-    return {byte: chr(byte) for byte in _VISIBLE} | {byte: chr(256 + index) for index, byte in enumerate(hidden)}
+TEXT_HEADS, TEXT_LAYERS = 12, 12
+START, END = BYTES_ONLY - 2, BYTES_ONLY - 1
 
 
 def vocabulary() -> dict[str, int]:
     """The 514 tokens that need no merges: a symbol for each byte, the same at the end of a word, start and end."""
-    symbols = list(byte_symbols().values())
-    tokens = [*symbols, *(f"{symbol}</w>" for symbol in symbols), "<|startoftext|>", "<|endoftext|>"]
+    characters = alphabet()
+    tokens = [*characters, *(f"{character}</w>" for character in characters), "<|startoftext|>", "<|endoftext|>"]
     return {token: index for index, token in enumerate(tokens)}
 
 
@@ -112,12 +106,12 @@ def _vae() -> dict[str, object]:
 _TEXT_ENCODER = {
     "architectures": ["CLIPTextModel"],
     "model_type": "clip_text_model",
-    "vocab_size": len(vocabulary()),
+    "vocab_size": BYTES_ONLY,
     "hidden_size": TEXT_WIDTH,
     "intermediate_size": 4 * TEXT_WIDTH,
     "num_hidden_layers": TEXT_LAYERS,
     "num_attention_heads": TEXT_HEADS,
-    "max_position_embeddings": TOKENS,
+    "max_position_embeddings": LENGTH,
     "bos_token_id": START,
     "eos_token_id": END,
     "pad_token_id": END,
@@ -126,7 +120,7 @@ _TEXT_ENCODER = {
 }
 _TOKENIZER = {
     "tokenizer_class": "CLIPTokenizer",
-    "model_max_length": TOKENS,
+    "model_max_length": LENGTH,
     "bos_token": "<|startoftext|>",
     "eos_token": "<|endoftext|>",
     "unk_token": "<|endoftext|>",

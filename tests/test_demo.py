@@ -1,4 +1,4 @@
-"""The demo makes its sources and two results from nothing, paints with them, runs again, and never writes over what it did not make."""
+"""The demo makes its sources and two results from nothing, runs again, and never writes over what it did not make."""
 
 from __future__ import annotations
 

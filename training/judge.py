@@ -1,7 +1,7 @@
 """Say what a picture shows: in the flat style the colour of its shape, the shape and the colour of its ground; and its style.
 
-The first is no trained thing: the ground is what lies along the border, the shape is what differs from it, compared with every shape drawn at
-the same place in several sizes.
+The first is no trained thing: the ground is what lies along the border, the shape is what differs from it, compared with every
+shape drawn at the same place in several sizes.
 """
 
 from __future__ import annotations

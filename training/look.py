@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from training.latents import SPREAD, load_vae
+from training.modules import build_text_encoder, build_unet, load, part_files, token_ids
 from training.pictures import STYLES, draw_scene, paint
-from training.train_unet import build_text_encoder, build_unet, load_vae
-from training.words import encode
 
 CAPTIONS = (
     "a red circle on blue",
@@ -33,9 +33,9 @@ CAPTIONS = (
 @torch.no_grad()
 def sample(work: Path, name: str, seed: int, steps: int, guidance: float) -> Tensor:
     unet, text_encoder = build_unet(), build_text_encoder()
-    for part, module in (("unet", unet), ("text_encoder", text_encoder)):
-        module.load_state_dict({key: tensor.float() for key, tensor in load_file(work / f"{name}_{part}.safetensors").items()})
-    vae, spread = load_vae(work / "vae.safetensors"), load_file(work / "spread.safetensors")
+    for module, path in zip((unet, text_encoder), part_files(work, name), strict=True):
+        load(module, path)
+    vae, spread = load_vae(work), load_file(work / SPREAD)
     scheduler = DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -46,7 +46,7 @@ def sample(work: Path, name: str, seed: int, steps: int, guidance: float) -> Ten
     )
     scheduler.set_timesteps(steps)
     count = len(CAPTIONS)
-    text = text_encoder(encode([*CAPTIONS, *[""] * count])).last_hidden_state
+    text = text_encoder(token_ids([*CAPTIONS, *[""] * count])).last_hidden_state
     latents = torch.randn(count, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
     for moment in scheduler.timesteps:
         wanted, unled = unet(torch.cat([latents, latents]), moment, text).sample.chunk(2)
@@ -57,7 +57,7 @@ def sample(work: Path, name: str, seed: int, steps: int, guidance: float) -> Ten
 @torch.no_grad()
 def reconstruct(work: Path) -> list[Tensor]:
     """Drawn pictures of each style above what the VAE makes of them."""
-    vae = load_vae(work / "vae.safetensors")
+    vae = load_vae(work)
     rows = []
     for index, style in enumerate(STYLES):
         pictures = paint(draw_scene(8, torch.Generator().manual_seed(100 + index)), style)

@@ -20,9 +20,11 @@ from torch import Tensor
 from lib_chilly import cli
 from lib_chilly.family import LARGEST, SHIFTS, STEPS
 from lib_chilly.family_config import LATENT_SCALE
+from training.latents import SPREAD, VAE
+from training.modules import VAE_WIDTHS, part_files
 
 _REPLICAS = 3
-_THIN = 64
+_THIN = VAE_WIDTHS[1]
 _FINENESS = 6
 """A member's numbers are so fine that the standard deviation of a tensor's differences is at least as many steps."""
 _HEADROOM = 2
@@ -61,12 +63,12 @@ def scaled(vae: Mapping[str, Tensor], mean: Tensor, spread: Tensor) -> dict[str,
 
 def checkpoint(work: Path, name: str) -> dict[str, Tensor]:
     """The trained parts of `name` under the original keys, in float32."""
-    spread = load_file(work / "spread.safetensors")
-    vae = scaled(widened(load_file(work / "vae.safetensors")), spread["mean"], spread["std"])
+    spread = load_file(work / SPREAD)
+    vae = scaled(widened(load_file(work / VAE)), spread["mean"], spread["std"])
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place, "parts")
-        parts = {"unet": load_file(work / f"{name}_unet.safetensors"), "vae": vae}
-        parts["text_encoder"] = load_file(work / f"{name}_text_encoder.safetensors")
+        unet, text_encoder = map(load_file, part_files(work, name))
+        parts = {"unet": unet, "text_encoder": text_encoder, "vae": vae}
         for part, tensors in parts.items():
             (folder / part).mkdir(parents=True)
             file = "model.safetensors" if part == "text_encoder" else "diffusion_pytorch_model.safetensors"

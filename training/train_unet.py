@@ -1,10 +1,10 @@
-"""Train the tiny family's UNet (and, on request, its text encoder) on latents of the drawn pictures.
+"""Train the UNet of the family's base or of a member and, on request, its text encoder.
 
-Latents are made once and kept. The loss is the mean squared error of the predicted noise, weighted by min(SNR, 5) / SNR
-(Hang et al. 2023, arXiv 2303.09556), so that shapes and colours are learnt before the last detail; what is kept is a running
-average of the weights.
+The loss is the mean squared error of the predicted noise, weighted by min(SNR, 5) / SNR (Hang et al. 2023, arXiv 2303.09556), so
+that shapes and colours are learnt before the last detail; what is kept is a running average of the weights.
 
-    python -m training.train_unet --style flat --minutes 60 --start FOLDER --work WORK --name base
+    python -m training.train_unet --work WORK --name base --style flat --minutes 120
+    python -m training.train_unet --work WORK --name glow --style glow --minutes 10 --start WORK/base --with-text
 """
 
 from __future__ import annotations
@@ -12,180 +12,111 @@ from __future__ import annotations
 import argparse
 import copy
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import load_file, save_file
+from diffusers import UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextModel
 
-from training.pictures import COLOURS, SHAPES, draw_scene, paint
-from training.train_vae import build_vae
-from training.words import END, START, encode
+from training.latents import Latents, all_captions, latents_of
+from training.modules import build_text_encoder, build_unet, load, part_files, save, token_ids
 
-UNET_WIDTHS = (64, 128, 64, 64)
-TEXT_WIDTH = 96
-
-_BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
-ALPHAS = torch.cumprod(1 - _BETAS, 0)
-
-
-def build_unet(channels: int = 4) -> UNet2DConditionModel:
-    return UNet2DConditionModel(
-        sample_size=8,
-        in_channels=channels,
-        out_channels=4,
-        block_out_channels=UNET_WIDTHS,
-        cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=8,
-        norm_num_groups=32,
-    )
+_ALPHAS = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0)
+_MOST_SNR = 5
+_UNCAPTIONED = 0.1
+_AVERAGING = 0.998
+_SAVE_SECONDS = 120
 
 
-def build_text_encoder() -> CLIPTextModel:
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=514,
-            hidden_size=TEXT_WIDTH,
-            intermediate_size=4 * TEXT_WIDTH,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-            max_position_embeddings=77,
-            bos_token_id=START,
-            eos_token_id=END,
-            pad_token_id=END,
-            hidden_act="quick_gelu",
-        )
-    )
+class Lesson:
+    """Batches of one style, and how wrong a UNet is about one."""
+
+    def __init__(self, latents: Latents, text_encoder: CLIPTextModel, with_text: bool, batch: int, seed: int):
+        self._latents, self._text_encoder, self._with_text, self._batch = latents, text_encoder, with_text, batch
+        self._generator = torch.Generator().manual_seed(seed)
+        self._ids = token_ids(all_captions())
+        with torch.no_grad():
+            self._known = text_encoder(self._ids).last_hidden_state
+
+    def loss(self, unet: UNet2DConditionModel) -> Tensor:
+        """Of the next batch, at moments drawn evenly; a tenth of the captions is left out, for guidance."""
+        rows = torch.randint(0, len(self._latents.pictures), (self._batch,), generator=self._generator)
+        pictures = self._latents.pictures[rows]
+        noise = torch.randn(pictures.shape, generator=self._generator)
+        moment = torch.randint(0, len(_ALPHAS), (self._batch,), generator=self._generator)
+        kept = _ALPHAS[moment]
+        noisy = kept.sqrt()[:, None, None, None] * pictures + (1 - kept).sqrt()[:, None, None, None] * noise
+        if self._latents.hidden is not None:
+            noisy = torch.cat([noisy, self._latents.hidden[rows]], 1)
+        guess = unet(noisy, moment, self._text(self._latents.captions[rows])).sample
+        ratio = kept / (1 - kept)
+        return (F.mse_loss(guess, noise, reduction="none").mean((1, 2, 3)) * ratio.clamp(max=_MOST_SNR) / ratio).mean()
+
+    def _text(self, captions: Tensor) -> Tensor:
+        left = torch.where(torch.rand(len(captions), generator=self._generator) < _UNCAPTIONED, 0, captions)
+        return self._text_encoder(self._ids[left]).last_hidden_state if self._with_text else self._known[left]
 
 
-def captions() -> list[str]:
-    """Every caption, the empty one first."""
-    names = list(COLOURS)
-    return [""] + [f"a {c} {s} on {g}" for c in names for s in SHAPES for g in names if c != g]
-
-
-@torch.no_grad()
-def make_latents(vae: AutoencoderKL, style: str, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """(latents, caption index) of `count` pictures; the latents as the VAE gives them."""
-    generator = torch.Generator().manual_seed(seed)
-    index = {text: i for i, text in enumerate(captions())}
-    latents, chosen = [], []
-    for _ in range(count // 32):
-        scene = draw_scene(32, generator)
-        pictures = paint(scene, style).to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            latents.append(vae.encode(pictures).latent_dist.mean.float())
-        chosen.append(torch.tensor([index[text] for text in scene.captions()]))
-    return torch.cat(latents).contiguous(), torch.cat(chosen)
-
-
-def noise_loss(unet, text: Tensor, latents: Tensor, generator: torch.Generator) -> Tensor:
-    noise = torch.randn(latents.shape, generator=generator)
-    moment = torch.randint(0, 1000, (len(latents),), generator=generator)
-    kept = ALPHAS[moment][:, None, None, None]
-    guess = unet(kept.sqrt() * latents + (1 - kept).sqrt() * noise, moment, text).sample
-    ratio = ALPHAS[moment] / (1 - ALPHAS[moment])
-    error = F.mse_loss(guess, noise, reduction="none").mean((1, 2, 3))
-    return (error * ratio.clamp(max=5) / ratio).mean()
-
-
-def train(unet, text_encoder, data, seconds, batch, peak, with_text, seed, save) -> None:
-    latents, chosen = data
-    generator = torch.Generator().manual_seed(seed)
-    ids = encode(captions())
-    parameters = list(unet.parameters()) + (list(text_encoder.parameters()) if with_text else [])
-    text_encoder.requires_grad_(with_text)
-    with torch.no_grad():
-        known = text_encoder(ids).last_hidden_state
-    averages = [copy.deepcopy(unet).requires_grad_(False), copy.deepcopy(text_encoder).requires_grad_(False)]
-    kept = [*averages[0].parameters(), *(averages[1].parameters() if with_text else [])]
+def train(
+    unet: UNet2DConditionModel, trained: torch.nn.ModuleList, lesson: Lesson, seconds: float, peak: float
+) -> Iterator[torch.nn.ModuleList]:
+    """Train for so much processor time: warm-up, then a straight line down. Gives the average now and then, and at the end."""
+    average = copy.deepcopy(trained).requires_grad_(False)
+    parameters, averages = list(trained.parameters()), list(average.parameters())
     optimiser = torch.optim.AdamW(parameters, peak, betas=(0.9, 0.99), weight_decay=1e-3)
     start, step, shown, saved = time.process_time(), 0, 0.0, 0.0
-    while (spent := (time.process_time() - start) / seconds) < 1:
+    while (spent := time.process_time() - start) < seconds:
         for group in optimiser.param_groups:
-            group["lr"] = peak * min(1, (step + 1) / 100) * (1 - spent) + 1e-6
-        rows = torch.randint(0, len(latents), (batch,), generator=generator)
-        captioned = torch.where(torch.rand(batch, generator=generator) < 0.1, 0, chosen[rows])
-        text = text_encoder(ids[captioned]).last_hidden_state if with_text else known[captioned]
-        loss = noise_loss(unet, text, latents[rows], generator)
+            group["lr"] = peak * min(1, (step + 1) / 100) * (1 - spent / seconds) + 1e-6
+        loss = lesson.loss(unet)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         step += 1
         with torch.no_grad():
-            torch._foreach_lerp_(kept, parameters, 1 - min(0.998, step / (step + 20)))
-        shown = 0.98 * shown + 0.02 * loss.item()
+            torch._foreach_lerp_(averages, parameters, 1 - min(_AVERAGING, step / (step + 20)))
+        shown = loss.item() if step == 1 else 0.98 * shown + 0.02 * loss.item()
         if step % 50 == 0:
-            now = time.process_time() - start
-            print(f"step {step}, {now:.0f} s: loss {shown / (1 - 0.98 ** min(step, 999)):.4f}", flush=True)
-            if now - saved > 120:
-                saved = now
-                save(*averages)
-    save(*averages)
-
-
-def load_vae(path: Path) -> tuple[AutoencoderKL, Tensor, Tensor]:
-    vae = build_vae()
-    vae.load_state_dict(load_file(path))
-    return vae.eval().requires_grad_(False)
+            print(f"step {step}, {spent:.0f} s: loss {shown:.4f}", flush=True)
+        if spent - saved > _SAVE_SECONDS:
+            saved = spent
+            yield average
+    yield average
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder with the trained VAE")
+    parser.add_argument("--name", required=True, help="of what is trained, in the working folder")
     parser.add_argument("--style", default="flat")
     parser.add_argument("--minutes", type=float, required=True, help="of processor time")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--peak", type=float, default=1e-3)
-    parser.add_argument("--pictures", type=int, default=16384)
-    parser.add_argument("--with-text", action="store_true")
-    parser.add_argument("--start", type=Path, help="NAME_unet and NAME_text_encoder to go on from, as a path without the ending")
+    parser.add_argument("--start", type=Path, help="what to go on from, as a path without _unet.safetensors")
+    parser.add_argument("--with-text", action="store_true", help="train the text encoder, too")
+    parser.add_argument("--inpainting", action="store_true")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--peak", type=float, default=1e-3, help="learning rate after the warm-up")
+    parser.add_argument("--pictures", type=int, default=8192)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--name", required=True)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    work = arguments.work
-    unet, text_encoder = build_unet(), build_text_encoder()
+    unet, text_encoder = build_unet(9 if arguments.inpainting else 4), build_text_encoder()
     if arguments.start:
-        for part, module in (("unet", unet), ("text_encoder", text_encoder)):
-            stored = load_file(f"{arguments.start}_{part}.safetensors")
-            module.load_state_dict({key: tensor.float() for key, tensor in stored.items()})
-    cache = work / f"latents-{arguments.style}.safetensors"
-    if not cache.exists():
-        latents, chosen = make_latents(load_vae(work / "vae.safetensors"), arguments.style, arguments.pictures, 7)
-        save_file({"latents": latents, "chosen": chosen}, cache)
-    data = load_file(cache)
-    spread = load_file(work / "spread.safetensors") if (work / "spread.safetensors").exists() else None
-    if spread is None:
-        spread = {"mean": data["latents"].mean((0, 2, 3)), "std": data["latents"].std((0, 2, 3))}
-        save_file(spread, work / "spread.safetensors")
-    latents = (data["latents"] - spread["mean"][:, None, None]) / spread["std"][:, None, None]
-
-    def save(unet_average, text_average) -> None:
-        for part, module in (("unet", unet_average), ("text_encoder", text_average)):
-            save_file(
-                {key: tensor.contiguous() for key, tensor in module.state_dict().items()},
-                work / f"{arguments.name}_{part}.safetensors",
-            )
-
-    print(f"{len(latents)} pictures, spread {spread['mean'].tolist()} {spread['std'].tolist()}", flush=True)
-    train(
-        unet,
-        text_encoder,
-        (latents, data["chosen"]),
-        arguments.minutes * 60,
-        arguments.batch,
-        arguments.peak,
-        arguments.with_text,
-        arguments.seed,
-        save,
-    )
+        for module, path in zip((unet, text_encoder), part_files(arguments.start.parent, arguments.start.name), strict=True):
+            load(module, path)
+    text_encoder.requires_grad_(arguments.with_text)
+    latents = latents_of(arguments.work, arguments.style, arguments.pictures, arguments.inpainting)
+    lesson = Lesson(latents, text_encoder, arguments.with_text, arguments.batch, arguments.seed)
+    trained = torch.nn.ModuleList([unet, text_encoder] if arguments.with_text else [unet])
+    for average in train(unet, trained, lesson, arguments.minutes * 60, arguments.peak):
+        for module, path in zip([*average, text_encoder], part_files(arguments.work, arguments.name), strict=False):
+            save(module, path)
 
 
 if __name__ == "__main__":
