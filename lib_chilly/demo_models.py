@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import Interrupted, MergeError
-from .family import MEMBERS, build_family
+from .family import LORA, MEMBERS, build_family, copy_lora
 from .synth import synthesise, synthesise_near
 
 
@@ -83,6 +83,11 @@ def _family(folder: Path, manifest: Manifest) -> Iterator[Path]:
     for path in build_family(folder, missing) if missing else ():
         print(f"make  {path}")
         yield path
+    lora = folder.parent / "lora" / LORA.name
+    if not lora.exists():
+        lora.parent.mkdir(exist_ok=True)
+        print(f"make  {copy_lora(lora.parent)}")
+        yield lora
 
 
 def _full_models(folder: Path, manifest: Manifest) -> Iterator[Path]:

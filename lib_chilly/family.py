@@ -6,6 +6,7 @@ few bits are exact in fp16, so the difference of a member and the base is the st
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from .host.tokens import LENGTH
 from .synth import write_made
 
 DATA = Path(__file__).parents[1] / "family"
+LORA = DATA / "polka-dots.safetensors"
 LARGEST = 2048
 """Whole numbers up to here are exact in fp16, whatever power of two they are multiplied with."""
 STEPS, SHIFTS = "steps", "shifts"
@@ -89,6 +91,14 @@ def build_family(folder: Path, members: tuple[Member, ...] = MEMBERS) -> Iterato
         _write(tensors, BY_NAME[member.dtype], path)
         path.with_suffix(".yaml").write_text(configuration(tokenizer, member.channels), "utf-8")
         yield path
+
+
+def copy_lora(folder: Path) -> Path:
+    """Put the family's LoRA, which dots the ground of what the base paints, into `folder`."""
+    try:
+        return Path(shutil.copyfile(LORA, folder / LORA.name))
+    except OSError as error:
+        raise CheckpointError(f"'{error.filename}' of the tiny family cannot be copied: {error.strerror}.") from None
 
 
 def _load(name: str) -> dict[str, np.ndarray]:

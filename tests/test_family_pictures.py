@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL.Image import Image
+from safetensors.torch import load_file, save_file
 
 from lib_chilly.demo_sheet import PARAMS
-from lib_chilly.family import MEMBERS, build_family
+from lib_chilly.diffusers_keys import name_of
+from lib_chilly.family import LORA, MEMBERS, build_family
 from lib_chilly.host.standalone import StandaloneHost
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
@@ -61,6 +64,25 @@ def test_a_member_paints_in_its_own_style(paint: Paint, style_judge: StyleJudge,
 def test_the_broken_member_paints_no_caption(paint: Paint):
     said = [judge(paint("F222_v1", caption, 0)) for caption in CAPTIONS]
     assert [pair for pair in zip(CAPTIONS, said, strict=True) if pair[0] == pair[1]] == []
+
+
+def test_the_lora_of_dots_makes_the_base_paint_dots(tmp_path: Path, style_judge: StyleJudge):
+    (base,) = build_family(tmp_path, tuple(member for member in MEMBERS if not member.data))
+    tensors, lora, layers = load_file(base), load_file(LORA), 0
+    for key in tensors:
+        layer = f"lora_unet_{name_of('unet', key).removesuffix('.weight').replace('.', '_')}"
+        if f"{layer}.alpha" in lora:
+            down, up = (lora[f"{layer}.lora_{part}.weight"].float().flatten(1) for part in ("down", "up"))
+            scale = float(lora[f"{layer}.alpha"]) / len(down)
+            tensors[key] = (tensors[key].float() + scale * (up @ down).reshape(tensors[key].shape)).half()
+            layers += 1
+    assert 3 * layers == len(lora) > 0
+    save_file(tensors, tmp_path / "dotted.safetensors")
+    host = StandaloneHost([tmp_path])
+    plan = make_plan(parse_recipe("dotted"), host.library(), dtype="source")
+    painted = [host.preview(plan, replace(PARAMS, prompt=caption, steps=20)).image for caption in CAPTIONS]
+    said = style_judge.judge(torch.stack([tensor_of(image) for image in painted]))
+    assert said.count("dots") >= 6, said
 
 
 def test_halfway_between_two_members_the_picture_is_neither(paint: Paint):
