@@ -12,8 +12,9 @@ import torch
 from PIL.Image import Image
 from safetensors.torch import load_file, save_file
 
+from lib_chilly.checkpoint import open_checkpoint
 from lib_chilly.demo_sheet import PARAMS
-from lib_chilly.diffusers_keys import name_of
+from lib_chilly.diffusers_keys import key_map
 from lib_chilly.family import LORA, MEMBERS, build_family
 from lib_chilly.host.standalone import StandaloneHost
 from lib_chilly.plan import make_plan
@@ -69,8 +70,11 @@ def test_the_broken_member_paints_no_caption(paint: Paint):
 def test_the_lora_of_dots_makes_the_base_paint_dots(tmp_path: Path, style_judge: StyleJudge):
     (base,) = build_family(tmp_path, tuple(member for member in MEMBERS if not member.data))
     tensors, lora, layers = load_file(base), load_file(LORA), 0
-    for key in tensors:
-        layer = f"lora_unet_{name_of('unet', key).removesuffix('.weight').replace('.', '_')}"
+    names = key_map("sd1")
+    assert names is not None
+    for key, info in open_checkpoint(base).tensors.items():
+        ((name, _),) = names.places(key, info)
+        layer = f"lora_{name.removesuffix('.weight').replace('/', '_').replace('.', '_')}"
         if f"{layer}.alpha" in lora:
             down, up = (lora[f"{layer}.lora_{part}.weight"].float().flatten(1) for part in ("down", "up"))
             scale = float(lora[f"{layer}.alpha"]) / len(down)
