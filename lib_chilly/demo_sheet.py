@@ -58,7 +58,7 @@ class DemoSheet:
 
     def sections(self) -> list[Section]:
         """All that is shown, planned."""
-        return [self._sources(), self._card_steps(), self._alpha(), self._blocks(), self._difference()]
+        return [self._sources(), self._card_steps(), self._alpha(), self._blocks(), self._difference(), self._broken()]
 
     def _sources(self) -> Section:
         shown = [member for member in MEMBERS if member.paints]
@@ -84,6 +84,18 @@ class DemoSheet:
         rows = [(prompt, [Cell(plan, prompt) for plan in plans]) for prompt in PROMPTS[:2]]
         title = "Add difference: chilloutmix, and what analogDiffusion_10 learnt"
         return Section(title, [f"times {alpha}" for alpha in ALPHAS], rows)
+
+    def _broken(self) -> Section:
+        recipes = {
+            "as it is": "F222_v1",
+            f"M00 of {_BASE}": f'weighted_sum(F222_v1, "{_BASE}", alpha={{M00: 1}})',
+            "10 % of it": f'weighted_sum("{_BASE}", F222_v1, alpha=0.1)',
+            "50 % of it": f'weighted_sum("{_BASE}", F222_v1, alpha=0.5)',
+            "50 % of it but for M00": f'weighted_sum("{_BASE}", F222_v1, alpha={{*: 0.5, M00: 0}})',
+        }
+        plans = [self._plan(text) for text in recipes.values()]
+        rows = [(prompt, [Cell(plan, prompt) for plan in plans]) for prompt in PROMPTS[:2]]
+        return Section("A broken block: M00 of F222_v1", list(recipes), rows)
 
     def _plan(self, text: str) -> Plan:
         return make_plan(read_recipe(text), self._library)
