@@ -9,10 +9,11 @@ import argparse
 from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import CLIPTextModel
 
 from training.latents import SPREAD, load_vae
 from training.modules import build_text_encoder, build_unet, load, part_files, token_ids
@@ -31,11 +32,8 @@ CAPTIONS = (
 
 
 @torch.no_grad()
-def sample(work: Path, name: str, seed: int, steps: int, guidance: float) -> Tensor:
-    unet, text_encoder = build_unet(), build_text_encoder()
-    for module, path in zip((unet, text_encoder), part_files(work, name), strict=True):
-        load(module, path)
-    vae, spread = load_vae(work), load_file(work / SPREAD)
+def sample(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, seed: int, steps: int, guidance: float) -> Tensor:
+    """Latents of shape (8, 4, 8, 8) and spread 1, one for each of CAPTIONS, by DDIM."""
     scheduler = DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -51,6 +49,17 @@ def sample(work: Path, name: str, seed: int, steps: int, guidance: float) -> Ten
     for moment in scheduler.timesteps:
         wanted, unled = unet(torch.cat([latents, latents]), moment, text).sample.chunk(2)
         latents = scheduler.step(unled + guidance * (wanted - unled), moment, latents).prev_sample
+    return latents
+
+
+@torch.no_grad()
+def painted(work: Path, name: str, seed: int, steps: int, guidance: float) -> Tensor:
+    """A picture of each of CAPTIONS, (8, 3, 64, 64), by the trained parts of a name."""
+    unet, text_encoder = build_unet(), build_text_encoder()
+    for module, path in zip((unet, text_encoder), part_files(work, name), strict=True):
+        load(module, path)
+    vae, spread = load_vae(work), load_file(work / SPREAD)
+    latents = sample(unet, text_encoder, seed, steps, guidance)
     return vae.decode(latents * spread["std"][:, None, None] + spread["mean"][:, None, None]).sample
 
 
@@ -82,7 +91,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, required=True)
     arguments = parser.parse_args()
     rows = [
-        sample(arguments.work, name, seed, arguments.steps, arguments.guidance)
+        painted(arguments.work, name, seed, arguments.steps, arguments.guidance)
         for name in arguments.name
         for seed in range(arguments.seeds)
     ]
