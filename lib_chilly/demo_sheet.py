@@ -77,7 +77,7 @@ class DemoSheet:
     def _blocks(self) -> Section:
         plans = [self._plan(f'weighted_sum("{_BASE}", chilloutmix, alpha={{{block}: 1}})') for block in BLOCKS]
         rows = [(prompt, [Cell(plan, prompt) for plan in plans]) for prompt in PROMPTS[:2]]
-        return Section(f"One group of blocks of chilloutmix in {_BASE}", BLOCKS, rows)
+        return Section(f"Block weights: one group of chilloutmix in {_BASE}", BLOCKS, rows)
 
     def _difference(self) -> Section:
         plans = [self._plan(f'chilloutmix + {alpha} * (analogDiffusion_10 - "{_BASE}")') for alpha in ALPHAS]
