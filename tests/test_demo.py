@@ -80,7 +80,7 @@ def test_demo_makes_the_family_and_two_results_and_nothing_else(made: tuple[Path
     sources = {f"models/{name}.{suffix}" for name in FAMILY for suffix in ("safetensors", "yaml")}
     tokenizer = {f"models/tokenizer/{name}" for name in ("config.json", "merges.txt", "tokenizer_config.json", "vocab.json")}
     results = {f"out/{Path(name).stem}.{suffix}" for name in (BASE, BLOCKS) for suffix in ("safetensors", "yaml")}
-    assert found == sources | tokenizer | results | {".chilly-demo.json"}
+    assert found == sources | tokenizer | results | {"lora/polka-dots.safetensors", ".chilly-demo.json"}
 
 
 @pytest.mark.parametrize("name", [BASE, BLOCKS])
