@@ -8,21 +8,20 @@ import tempfile
 import time
 from pathlib import Path
 
+from lib_chilly.family import MEMBERS, build_family
 from lib_chilly.host.base import GenParams
 from lib_chilly.host.standalone import StandaloneHost
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 
-from .picturable import picturable
-
 STEPS, PIXELS = 10, 64
+PAIR = ("v1-5-pruned-emaonly", "chilloutmix")
 
 
 def run_previews(rounds: int, as_json: bool) -> None:
-    """Measure with two small SD 1.x models; the first picture counts the import of diffusers and the building of its modules."""
+    """Measure with two of the tiny family; the first picture counts the import of diffusers and the building of its modules."""
     with tempfile.TemporaryDirectory() as name:
-        for seed, model in enumerate("ab"):
-            picturable(Path(name) / f"{model}.safetensors", "sd1", seed)
+        list(build_family(Path(name), tuple(member for member in MEMBERS if member.name in PAIR)))
         host = StandaloneHost([Path(name)])
         runs = {"first picture": [_picture(host, "0.3", 0)]}
         for number in range(rounds):
@@ -43,7 +42,7 @@ def run_previews(rounds: int, as_json: bool) -> None:
 def _picture(host: StandaloneHost, alpha: str, seed: int) -> tuple[float, float]:
     """(seconds of merging, seconds from the recipe's text to the picture)."""
     started = time.perf_counter()
-    plan = make_plan(parse_recipe(f"weighted_sum(a, b, alpha={alpha})"), host.library())
+    plan = make_plan(parse_recipe(f"weighted_sum({', '.join(PAIR)}, alpha={alpha})"), host.library())
     params = GenParams("a red circle on blue", seed=seed, steps=STEPS, cfg=4, width=PIXELS, height=PIXELS)
     merging = host.preview(plan, params).merge_seconds
     return merging, time.perf_counter() - started

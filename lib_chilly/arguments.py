@@ -41,11 +41,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_demo(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("demo", help="make nine checkpoints, merge them by a model card's recipe, show what was done")
+    parser = commands.add_parser("demo", help="build the tiny models, merge them by a model card's recipe, paint with all")
     parser.add_argument("--dir", type=Path, default=Path("demo"), help="folder for sources and results (default: ./demo)")
     parser.add_argument("--full", action="store_true", help="true sizes: needs about 25 GB and some minutes")
     parser.add_argument("--no-page", action="store_true", help="do not open the page at the end")
     parser.add_argument("--threads", type=_positive, default=None)
+    parser.add_argument("--no-pictures", action="store_true", help="leave out the contact sheet")
     parser.set_defaults(command="demo")
 
 

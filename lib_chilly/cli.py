@@ -55,7 +55,7 @@ def _demo(options: argparse.Namespace) -> None:
     from .demo import end_demo, run_demo
 
     with stop_flag() as should_stop:
-        run_demo(options.dir, options.full, options.threads or default_threads(), should_stop)
+        run_demo(options.dir, options.full, options.threads or default_threads(), should_stop, not options.no_pictures)
         end_demo(options.dir, not options.no_page, should_stop)
 
 

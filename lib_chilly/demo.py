@@ -1,4 +1,4 @@
-"""The main job from nothing: nine checkpoints, the model card's recipe as its author wrote it, two merged files."""
+"""The main job from nothing: checkpoints, the model card's recipe as its author wrote it, two merged files, what they paint."""
 
 from __future__ import annotations
 
@@ -22,17 +22,21 @@ RECIPE = CARD.with_name("chillymix-v1-ned.chilly")
 """The same in our own notation: the page begins with it."""
 RESULTS = {"ChillyMixBaseV0": "ChillyMixBaseV0.safetensors", "ChillyMixBase_V1-NED": "ChillyMixBase_V1-NED.safetensors"}
 """Step of the card to the file it is saved as."""
+STEPS = ("pyAB", "MERGE1", "MERGE1Fix", "MERGE2", "MERGE_BASE", "ChillyMixBase_V1-NED")
+"""Of the card, as the contact sheet shows them."""
+SHEET = "contact-sheet.png"
 
 FULL_BYTES = 25_600_000_000
 
 
-def run_demo(folder: Path, full: bool, threads: int, should_stop: Callable[[], bool]) -> None:
-    """Make the sources in `folder`/models, merge them into `folder`/out, print what was done.
+def run_demo(folder: Path, full: bool, threads: int, should_stop: Callable[[], bool], pictures: bool = True) -> None:
+    """Make the sources in `folder`/models, merge them into `folder`/out, paint with them, print what was done.
 
     A second run reuses the sources and writes the results anew; files that it did not make itself are never overwritten.
 
     Args:
-        full: true SD 1.5 sizes instead of tiny ones.
+        full: made-up weights of true SD 1.5 size, of which no pictures are made, instead of the trained tiny family.
+        pictures: paint the contact sheet, too; needs the packages that previews need.
 
     Raises:
         MergeError: not enough room, or a file of somebody else's in the place of a result.
@@ -53,6 +57,8 @@ def run_demo(folder: Path, full: bool, threads: int, should_stop: Callable[[], b
     print(f"\nThe recipe, as the card writes it ({CARD.name}):\n\n{text}")
     for step, name in RESULTS.items():
         _merge_step(text, step, models, out / name, manifest, threads, should_stop)
+    if pictures and not full:
+        _paint_sheet(text, models, out / SHEET, manifest, should_stop)
     print(f"\nDone in {time.perf_counter() - started:.1f} s. Sources: '{models}'. Results: '{out}'.")
 
 
@@ -76,10 +82,7 @@ def _merge_step(
     plan = make_plan(read_recipe(text), ModelLibrary([models]), step=step, title=step)
     planning_seconds = time.perf_counter() - started
     show(describe_plan(plan, threads, output.parent))
-    if output.exists() and not manifest.is_ours(output):
-        raise OutputError(
-            f"'{output}' was not made by the demo, or changed since. Move it away, or name another folder with --dir."
-        )
+    _refuse_strangers(output, manifest)
     report = merge(
         plan,
         output,
@@ -90,6 +93,24 @@ def _merge_step(
     )
     manifest.add(output)
     show(describe_report(plan, report))
+
+
+def _paint_sheet(text: str, models: Path, path: Path, manifest: Manifest, should_stop: Callable[[], bool]) -> None:
+    from .demo_sheet import DemoSheet
+
+    _refuse_strangers(path, manifest)
+    print("\n=== What they paint\n")
+    started = time.perf_counter()
+    count = DemoSheet(models, text, STEPS).save(path, should_stop)
+    manifest.add(path)
+    print(f"{count} pictures of 64 x 64, each of a merge in memory, in {time.perf_counter() - started:.1f} s: '{path}'")
+
+
+def _refuse_strangers(path: Path, manifest: Manifest) -> None:
+    if path.exists() and not manifest.is_ours(path):
+        raise OutputError(
+            f"'{path}' was not made by the demo, or changed since. Move it away, or choose another folder with --dir."
+        )
 
 
 def _check_room(folder: Path, models: Path) -> None:

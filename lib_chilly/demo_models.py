@@ -1,22 +1,20 @@
-"""The nine source checkpoints of the demo under the names that the model card uses; made up here, so that it runs from nothing.
-
-This is the one place to change when trained models take the place of the synthetic ones.
-"""
+"""The demo's sources under the names that the model card uses: the trained tiny family, or made-up ones of true size."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import Interrupted, MergeError
+from .family import LORA, MEMBERS, build_family, copy_lora
 from .synth import synthesise, synthesise_near
 
 
 @dataclass(frozen=True)
-class DemoModel:
-    """One source.
+class FullModel:
+    """One source of true size, with weights that nobody trained.
 
     Attributes:
         base: the model that it is made from by `drift`; None for one made from nothing.
@@ -31,16 +29,16 @@ class DemoModel:
     without: tuple[str, ...] = ()
 
 
-MODELS = (
-    DemoModel("v1-5-pruned-emaonly", 1, base=None),
-    DemoModel("pyro_pov_a", 2, drift=0.08),
-    DemoModel("pyro_pov_b", 3, base="pyro_pov_a", drift=0.03),
-    DemoModel("analogDiffusion_10", 4, drift=0.12),
-    DemoModel("F222_v1", 5, drift=0.15, dtype="fp32"),
-    DemoModel("r34_e4", 6, drift=0.1),
-    DemoModel("chilloutmix", 7, drift=0.14),
-    DemoModel("NED", 8, base="chilloutmix", drift=0.05),
-    DemoModel("NED_noVae", 8, base="NED", drift=0.0, without=("vae",)),
+FULL_MODELS = (
+    FullModel("v1-5-pruned-emaonly", 1, base=None),
+    FullModel("pyro_pov_a", 2, drift=0.08),
+    FullModel("pyro_pov_b", 3, base="pyro_pov_a", drift=0.03),
+    FullModel("analogDiffusion_10", 4, drift=0.12),
+    FullModel("F222_v1", 5, drift=0.15, dtype="fp32"),
+    FullModel("r34_e4", 6, drift=0.1),
+    FullModel("chilloutmix", 7, drift=0.14),
+    FullModel("NED", 8, base="chilloutmix", drift=0.05),
+    FullModel("NED_noVae", 8, base="NED", drift=0.0, without=("vae",)),
 )
 
 
@@ -69,26 +67,49 @@ class Manifest:
 
 
 def make_models(folder: Path, full: bool, manifest: Manifest, should_stop: Callable[[], bool]) -> None:
-    """Make those of the nine that are missing, or of the other size; files of other origin are used as they are.
+    """Make those that are missing, or of the other size; files of other origin are used as they are.
 
     Raises:
         Interrupted: between two models, when `should_stop` says so.
     """
-    size = "full" if full else "tiny"
-    for model in MODELS:
-        path = folder / f"{model.name}.safetensors"
+    for path in _full_models(folder, manifest) if full else _family(folder, manifest):
+        manifest.add(path)
         if should_stop():
             raise Interrupted("stopped. Finished models stay for the next run.")
-        if path.exists() and (not manifest.is_ours(path) or _has_size(path, full)):
-            print(f"reuse {path}")
+
+
+def _family(folder: Path, manifest: Manifest) -> Iterator[Path]:
+    missing = tuple(member for member in MEMBERS if not _is_there(folder / f"{member.name}.safetensors", False, manifest))
+    for path in build_family(folder, missing) if missing else ():
+        print(f"make  {path}")
+        yield path
+    lora = folder.parent / "lora" / LORA.name
+    if not lora.exists():
+        lora.parent.mkdir(exist_ok=True)
+        print(f"make  {copy_lora(lora.parent)}")
+        yield lora
+
+
+def _full_models(folder: Path, manifest: Manifest) -> Iterator[Path]:
+    for model in FULL_MODELS:
+        path = folder / f"{model.name}.safetensors"
+        if _is_there(path, True, manifest):
             continue
-        print(f"make  {path} ({size}{f', near {model.base}' if model.base else ''})")
+        print(f"make  {path}{f' (near {model.base})' if model.base else ''}")
         if model.base is None:
-            synthesise("sd1", size, path, seed=model.seed, dtype=model.dtype, without=model.without)
+            synthesise("sd1", "full", path, seed=model.seed, dtype=model.dtype, without=model.without)
         else:
             base = folder / f"{model.base}.safetensors"
             synthesise_near(base, model.drift, path, seed=model.seed, dtype=model.dtype, without=model.without)
-        manifest.add(path)
+        yield path
+
+
+def _is_there(path: Path, full: bool, manifest: Manifest) -> bool:
+    """Whether a model need not be made: there is one of the right size, or somebody else's."""
+    if not path.exists() or (manifest.is_ours(path) and not _has_size(path, full)):
+        return False
+    print(f"reuse {path}")
+    return True
 
 
 def _has_size(path: Path, full: bool) -> bool:

@@ -56,7 +56,7 @@ def synthesise(
         OutputError: the file cannot be written.
     """
     shapes = _shapes(architecture, size, dtype, without, inpainting)
-    _write(shapes, lambda key: _make(key, shapes[key][1], seed), output, file_format)
+    write_made(shapes, lambda key: _make(key, shapes[key][1], seed), output, file_format)
 
 
 def synthesise_near(
@@ -82,7 +82,7 @@ def synthesise_near(
         for key in kept
     }
     with SourceFile(base) as file:
-        _write(shapes, lambda key: _drift(_read(file, checkpoint, key), key, drift, seed), output, file_format)
+        write_made(shapes, lambda key: _drift(_read(file, checkpoint, key), key, drift, seed), output, file_format)
 
 
 def _shapes(architecture: str, size: str, dtype: str, without: tuple[str, ...], inpainting: bool) -> Shapes:
@@ -124,7 +124,12 @@ def _without(keys: Mapping[str, object], components: tuple[str, ...], name: str)
     return [key for key in keys if not key.startswith(tuple(prefixes))] if prefixes else list(keys)
 
 
-def _write(shapes: Shapes, make: Callable[[str], torch.Tensor], output: Path, file_format: str) -> None:
+def write_made(shapes: Shapes, make: Callable[[str], torch.Tensor], output: Path, file_format: str = "safetensors") -> None:
+    """Write the tensors that `make` gives for the keys of `shapes`, over what has the same name.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     if file_format == FOLDER:
         _write_folder(shapes, make, output)
         return
@@ -163,7 +168,7 @@ def _write_folder(shapes: Shapes, make: Callable[[str], torch.Tensor], output: P
         file.write_bytes(header)
         os.truncate(file, size)
         check_output(plan(), output, overwrite=True)
-        _write(shapes, make, file, "safetensors")
+        write_made(shapes, make, file, "safetensors")
         merge(plan(), output, overwrite=True, source_hashes=False)
 
 

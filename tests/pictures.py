@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.picturable import picturable
+from lib_chilly.family import MEMBERS, build_family
 from lib_chilly.host.base import GenParams, GenResult, Progress
 from lib_chilly.host.standalone import StandaloneHost
 from lib_chilly.plan import Plan, make_plan
@@ -15,6 +17,7 @@ from lib_chilly.recipe_text import parse_recipe
 
 SMALL = {"width": 64, "height": 64, "steps": 2, "sampler": "Euler", "cfg": 3.0}
 """Parameters of a picture that takes a moment."""
+FAMILY_PAIR = {"a": "v1-5-pruned-emaonly", "b": "chilloutmix"}
 
 
 def plan_on(host: StandaloneHost, recipe: str, **options: str) -> Plan:
@@ -47,6 +50,10 @@ def family_pair(session: pytest.TempPathFactory, architecture: str = "sd1") -> P
     folder = session.getbasetemp() / f"pictures-{architecture}"
     if not folder.exists():
         folder.mkdir()
+        if architecture == "sd1":
+            trained = {member.name: member for member in MEMBERS}
+            list(build_family(folder, tuple(replace(trained[member], name=name) for name, member in FAMILY_PAIR.items())))
+            return folder
         for seed, name in enumerate("ab"):
             picturable(folder / f"{name}.safetensors", architecture, seed)
     return folder

@@ -1,4 +1,4 @@
-"""The demo makes its nine sources and two results from nothing, runs again, and never writes over what it did not make."""
+"""The demo makes its sources and two results from nothing, runs again, and never writes over what it did not make."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from safetensors import safe_open
 
 from lib_chilly import cli, demo, demo_models
 from lib_chilly.demo import RESULTS, run_demo
-from lib_chilly.demo_models import MODELS
+from lib_chilly.demo_models import FULL_MODELS
 from lib_chilly.errors import Interrupted, OutputError
-from lib_chilly.synth import synthesise
 
 NAMES = {
     "v1-5-pruned-emaonly",
@@ -28,6 +27,7 @@ NAMES = {
     "NED",
     "NED_noVae",
 }
+FAMILY = NAMES | {"v1-5-inpainting"}
 BASE, BLOCKS = "ChillyMixBaseV0.safetensors", "ChillyMixBase_V1-NED.safetensors"
 Run = Callable[..., str]
 
@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         folder = tmp_path_factory.mktemp("demo")
         said: list[str] = []
         patch.setattr("builtins.print", lambda *words, **_: said.append(" ".join(map(str, words))))
-        run_demo(folder, False, 2, lambda: False)
+        run_demo(folder, False, 2, lambda: False, pictures=False)
     return folder, "\n".join(said)
 
 
@@ -60,21 +60,27 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run the demo once more: what it said."""
 
     def again(should_stop: Callable[[], bool] = lambda: False) -> str:
-        run_demo(folder, False, 1, should_stop)
+        run_demo(folder, False, 1, should_stop, pictures=False)
         return capsys.readouterr().out
 
     return again
 
 
 def files(folder: Path) -> dict[str, tuple[int, bytes]]:
-    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(folder.iterdir())}
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
-def test_demo_makes_nine_sources_and_two_results_and_nothing_else(made: tuple[Path, str]):
+def models(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {name: state for name, state in files(folder / "models").items() if name.endswith(".safetensors")}
+
+
+def test_demo_makes_the_family_and_two_results_and_nothing_else(made: tuple[Path, str]):
     folder, _ = made
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    sources = {f"models/{name}.safetensors" for name in NAMES}
-    assert found == {*sources, f"out/{BASE}", f"out/{BLOCKS}", ".chilly-demo.json"}
+    sources = {f"models/{name}.{suffix}" for name in FAMILY for suffix in ("safetensors", "yaml")}
+    tokenizer = {f"models/tokenizer/{name}" for name in ("config.json", "merges.txt", "tokenizer_config.json", "vocab.json")}
+    results = {f"out/{Path(name).stem}.{suffix}" for name in (BASE, BLOCKS) for suffix in ("safetensors", "yaml")}
+    assert found == sources | tokenizer | results | {"lora/polka-dots.safetensors", ".chilly-demo.json"}
 
 
 @pytest.mark.parametrize("name", [BASE, BLOCKS])
@@ -117,19 +123,19 @@ def test_demo_says_the_card_and_what_it_folds_to(made: tuple[Path, str]):
 
 
 def test_demo_s_table_of_models_is_the_card_s():
-    assert {row.name for row in MODELS} == NAMES
+    assert {row.name for row in FULL_MODELS} == NAMES
     assert set(RESULTS.values()) == {BASE, BLOCKS}
-    assert [row.base for row in MODELS if row.base not in {None, *(row.name for row in MODELS)}] == []
+    assert [row.base for row in FULL_MODELS if row.base not in {None, *(row.name for row in FULL_MODELS)}] == []
 
 
 def test_second_run_reuses_the_sources_and_writes_the_same_results_anew(folder: Path, run: Run):
     sources, results = files(folder / "models"), files(folder / "out")
     said = run()
-    assert said.count("reuse ") == len(NAMES) and "make  " not in said
+    assert said.count("reuse ") == len(FAMILY) and "make  " not in said
     assert files(folder / "models") == sources
     again = files(folder / "out")
     assert {name: content for name, (_, content) in again.items()} == {name: content for name, (_, content) in results.items()}
-    assert all(again[name][0] > time for name, (time, _) in results.items())
+    assert all(again[name][0] > results[name][0] for name in (BASE, BLOCKS))
 
 
 def test_source_that_is_missing_is_made_again_with_the_same_bytes(folder: Path, run: Run):
@@ -143,8 +149,8 @@ def test_source_that_is_missing_is_made_again_with_the_same_bytes(folder: Path, 
 
 def test_file_of_the_user_s_under_a_source_s_name_is_used_and_never_written_over(folder: Path, run: Run):
     path = folder / "models" / "r34_e4.safetensors"
-    synthesise("sd1", "tiny", path, seed=77)
-    mine = path.read_bytes()
+    mine = (folder / "models" / "chilloutmix.safetensors").read_bytes()
+    path.write_bytes(mine)
     before = (folder / "out" / BASE).read_bytes()
     said = run()
     assert f"reuse {path}" in said
@@ -161,7 +167,7 @@ def test_file_of_somebody_else_s_in_the_place_of_a_result_is_refused_and_stays(f
     with pytest.raises(OutputError, match="was not made by the demo, or changed since"):
         run()
     assert path.read_bytes() == content
-    assert sorted(other.name for other in (folder / "out").iterdir()) == [BASE, BLOCKS]
+    assert sorted(other.name for other in (folder / "out").glob("*.safetensors")) == [BASE, BLOCKS]
 
 
 @pytest.mark.parametrize("lie", ["no JSON", "[1]", '{"out/ChillyMixBaseV0.safetensors": 5}', "\udcff"])
@@ -182,11 +188,11 @@ def test_demo_that_is_stopped_keeps_whole_models_for_the_next_run(folder: Path, 
 
     with pytest.raises(Interrupted):
         run(after_three)
-    kept = files(folder / "models")
-    assert len(kept) == 3
+    kept = models(folder)
+    assert len(kept) == 4
     run()
-    assert {name: files(folder / "models")[name] for name in kept} == kept
-    assert len(list((folder / "models").iterdir())) == len(NAMES)
+    assert {name: models(folder)[name] for name in kept} == kept
+    assert len(models(folder)) == len(FAMILY)
 
 
 def test_full_demo_without_room_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -205,6 +211,6 @@ def test_demo_in_a_folder_that_cannot_be_made_is_refused_in_a_sentence(tmp_path:
 
 
 def test_demo_is_a_command(folder: Path, capsys: pytest.CaptureFixture[str]):
-    assert cli.main(["demo", "--no-page", "--threads", "2", "--dir", str(folder)]) == 0
+    assert cli.main(["demo", "--no-page", "--no-pictures", "--threads", "2", "--dir", str(folder)]) == 0
     out, error = capsys.readouterr()
-    assert out.count("reuse ") == len(NAMES) and error == ""
+    assert out.count("reuse ") == len(FAMILY) and error == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from reference import read_file
 from webui_house import Webui, webui_python
 
@@ -19,6 +22,8 @@ from lib_chilly.models import ModelLibrary
 from lib_chilly.notations import recipe_from_metadata
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
+from training.judge import judge
+from training.look import CAPTIONS
 
 pytestmark = [
     pytest.mark.skipif(
@@ -48,6 +53,13 @@ def test_every_key_of_a_merged_file_reaches_the_webui_s_model(webui: Webui):
     found = webui.get("probe/weights")
     assert found["title"].startswith("M.safetensors") and title.startswith("M.safetensors")
     assert (found["missing"], found["unused"], found["other"], found["taken"]) == ([], [], [], 1131)
+
+
+@pytest.mark.parametrize("caption", CAPTIONS)
+def test_webui_paints_what_it_is_asked_for_with_the_family_s_base(webui: Webui, caption: str):
+    webui.choose("A")
+    with Image.open(io.BytesIO(webui.paint(caption, steps=20)[0])) as image:
+        assert judge(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 127.5 - 1) == caption
 
 
 def test_webui_draws_with_a_merged_file_and_names_its_hash(webui: Webui):

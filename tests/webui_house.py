@@ -1,12 +1,10 @@
-"""The real webui, booted once with small models of our own that it can draw with: the checkout that CHILLY_WEBUI names."""
+"""The real webui, booted once with members of the tiny family: the checkout that CHILLY_WEBUI names."""
 
 from __future__ import annotations
 
 import base64
 import json
-import math
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -14,16 +12,14 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
-
-from lib_chilly.architecture import known_keys
+from lib_chilly.family import MEMBERS, build_family
 
 SECONDS_TO_BOOT = 240
-_CLIP = {768: 96, 3072: 384, 49408: 514}
-_SPECIAL = ("<|startoftext|>", "<|endoftext|>")
+PAIR = {"v1-5-pruned-emaonly": "A", "chilloutmix": "B"}
+"""Members of the tiny family, and what they are called in the tests."""
 
 
 class Webui:
@@ -37,10 +33,8 @@ class Webui:
     def __init__(self, checkout: Path, python: str, folder: Path):
         self.models, self.log = folder / "models", folder / "webui.log"
         self.models.mkdir(parents=True)
-        config = _config(checkout, _write_clip(folder / "clip"))
-        for seed, name in enumerate("AB", 1):
-            write_drawable(self.models / f"{name}.safetensors", seed)
-            (self.models / f"{name}.yaml").write_text(config)
+        members = (replace(member, name=PAIR[member.name]) for member in MEMBERS if member.name in PAIR)
+        list(build_family(self.models, tuple(members)))
         scripts = folder / "data/extensions/probe/scripts"
         scripts.mkdir(parents=True)
         shutil.copy(Path(__file__).with_name("webui_probe.py"), scripts / "probe.py")
@@ -93,8 +87,14 @@ class Webui:
 
     def draw(self) -> tuple[bytes, str]:
         """(the picture's pixels, what its infotext says) with the chosen model."""
-        found = self.post("sdapi/v1/txt2img", prompt="a dog", seed=1, steps=3, width=64, height=64, sampler_name="Euler")
-        return _pixels(base64.b64decode(found["images"][0])), json.loads(found["info"])["infotexts"][0]
+        image, infotext = self.paint("a dog", steps=3)
+        return _pixels(image), infotext
+
+    def paint(self, prompt: str, steps: int) -> tuple[bytes, str]:
+        """(a PNG, its infotext) with the chosen model."""
+        asked = {"prompt": prompt, "seed": 1, "steps": steps, "cfg_scale": 4, "width": 64, "height": 64}
+        found = self.post("sdapi/v1/txt2img", sampler_name="Euler", **asked)
+        return base64.b64decode(found["images"][0]), json.loads(found["info"])["infotexts"][0]
 
     def choose(self, name: str) -> str:
         """Load a model of the folder; its title, which has its hash only then."""
@@ -111,60 +111,6 @@ class Webui:
     def _ask(self, request: urllib.request.Request) -> dict:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=200) as answer:
             return json.loads(answer.read())
-
-
-def write_drawable(path: Path, seed: int) -> None:
-    """An SD 1.x of every key and the least widths that its code can run with."""
-    generator = torch.Generator().manual_seed(seed)
-    tensors = {}
-    for key, (_, full) in known_keys("sd1").items():
-        if key.endswith("position_ids"):
-            tensors[key] = torch.arange(77).reshape(1, 77)
-            continue
-        shape = (*(_narrow(key, size) for size in full[:2]), *full[2:])
-        values = torch.randn(shape, generator=generator)
-        if len(shape) > 1:
-            values *= math.prod(shape[1:]) ** -0.5
-        else:
-            values = 0.05 * values + (1 if key.endswith("weight") else 0)
-        tensors[key] = values.half()
-    save_file(tensors, path, {"format": "pt"})
-
-
-def _narrow(key: str, size: int) -> int:
-    """Group norms need multiples of 32 in the U-Net and the VAE, attention a multiple of the heads in the text encoder."""
-    if key.startswith("first_stage_model."):
-        return size // 4 if size in (128, 256, 512) else size
-    if key.startswith("model.diffusion_model.") and size % 320 == 0:
-        return size // 10
-    return _CLIP.get(size, size)
-
-
-def _config(checkout: Path, clip: Path) -> str:
-    """The webui's own config of SD 1.x for those widths."""
-    text = (checkout / "configs/v1-inference.yaml").read_text()
-    for name, full, narrow in (("model_channels", 320, 32), ("context_dim", 768, 96), ("ch", 128, 32)):
-        text, count = re.subn(rf"(?m)^( *{name}): {full}$", rf"\1: {narrow}", text)
-        assert count == 1, name
-    return f"{text.rstrip()}\n      params:\n        version: {clip}\n        device: cpu\n"
-
-
-def _write_clip(folder: Path) -> Path:
-    """A text encoder's config, and a tokenizer that knows bytes alone."""
-    folder.mkdir(parents=True)
-    printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    letters = [chr(code) for code in printed] + [chr(256 + index) for index in range(256 - len(printed))]
-    words = [*letters, *(f"{letter}</w>" for letter in letters), *_SPECIAL]
-    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    start, end = _SPECIAL
-    names = {"bos_token": start, "eos_token": end, "unk_token": end, "pad_token": end}
-    (folder / "special_tokens_map.json").write_text(json.dumps(names))
-    (folder / "tokenizer_config.json").write_text(json.dumps({**names, "model_max_length": 77}))
-    config = {"model_type": "clip_text_model", "hidden_size": 96, "intermediate_size": 384, "num_attention_heads": 12}
-    config |= {"num_hidden_layers": 12, "vocab_size": 514, "bos_token_id": 512, "eos_token_id": 513}
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
 
 
 def _pixels(png: bytes) -> bytes:
