@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from browsing import FLAGS, OLD_GRADIO, PATIENCE_SECONDS, Site, Watch, chromium, gradio_python, open_page
-from safetensors.torch import load_file, save_file
 
-from bench.picturable import picturable
-from lib_chilly.demo_models import MODELS
+from lib_chilly.family import build_family
 
 HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1<'
 """What a model's name may hold where the page must not care."""
@@ -22,25 +19,12 @@ HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1<'
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's nine names in a size that has pictures, and one that is hostile."""
+    """The tiny family, and one whose name is hostile."""
     folder = tmp_path_factory.mktemp("page") / "models"
     folder.mkdir()
-    base = load_file(picturable(folder / f"{MODELS[0].name}.safetensors"))
-    for model in MODELS[1:]:
-        torch.manual_seed(model.seed)
-        kept = {key: value for key, value in base.items() if not (model.without and key.startswith("first_stage_model."))}
-        moved = {key: _moved(value, torch.float32 if model.dtype == "fp32" else torch.float16) for key, value in kept.items()}
-        save_file(moved, folder / f"{model.name}.safetensors")
+    list(build_family(folder))
     os.link(folder / "NED.safetensors", folder / f"{HOSTILE}.safetensors")
     return folder
-
-
-def _moved(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A tensor some way from another one; integers stay."""
-    if not value.is_floating_point():
-        return value.clone()
-    plain = value.float()
-    return (plain + 0.15 * (plain.std() if plain.numel() > 1 else 0) * torch.randn_like(plain)).to(dtype)
 
 
 @pytest.fixture(scope="session")
