@@ -4,10 +4,8 @@
   const chilly = (window.chilly ??= {});
 
   const PATIENCE = 60000; // milliseconds for one reply; what takes longer is a job
-  const PRESS_SOON = 6;
-  const PRESS_LATER = 60;
+  const PRESS_AGAIN = 25;
   const NO_ANSWER = "The server does not answer. Is it still running?";
-  const NOT_ASKED = -1; // the reply to an empty request
   const POLL_FIRST = 120;
   const POLL_LATER = 400;
 
@@ -15,6 +13,7 @@
   let asked = null; // the one under way
   let count = 0;
   let timer = 0;
+  let events = 0; // of gradio that have begun and not ended
 
   /** Where gradio's components are; the webui may have them in a shadow. */
   chilly.host = () => {
@@ -39,16 +38,19 @@
     if (asked || !waiting.length) return;
     asked = waiting.shift();
     asked.id = ++count;
-    timer = setTimeout(() => end(null, { message: NO_ANSWER }), PATIENCE);
     press(asked);
   };
 
   // gradio hears no click before it has drawn the page, nor while it ends the last event: press until it takes the question.
-  const press = (question, tries = 0) => {
+  // A tab that is not seen is not drawn, and gradio 4 hears a click at the next drawing only: one press is enough there.
+  const press = (question) => {
     if (asked !== question || question.taken) return;
     const button = chilly.host().querySelector("#chilly_go");
-    if (button) button.click();
-    setTimeout(() => press(question, tries + 1), tries < 10 ? PRESS_SOON : PRESS_LATER);
+    if (button && !(document.hidden && question.pressed)) {
+      question.pressed = true;
+      button.click();
+    }
+    setTimeout(() => press(question), PRESS_AGAIN);
   };
 
   const end = (reply, problem) => {
@@ -60,25 +62,28 @@
     setTimeout(send);
   };
 
-  /** Called by the button: the text of the question whose turn it is; empty where it was taken before. */
+  /** Called by the button: the text of the question whose turn it is; empty, which has no reply, where it was taken before. */
   chilly.request = () => {
+    events += 1;
     if (!asked || asked.taken) return "";
     asked.taken = true;
+    timer = setTimeout(() => end(null, { message: NO_ANSWER }), PATIENCE);
     const { id, name, given } = asked;
     return JSON.stringify({ id, page: chilly.page, ask: name, with: typeof given === "function" ? given() : given });
   };
 
-  /** Called when gradio's event has ended; where it failed, the textbox still has the reply before. */
+  /** Called when one of gradio's events has ended; where it failed or asked nothing, the textbox still has the reply before. */
   chilly.answer = (text) => {
     let reply = {};
+    events = Math.max(0, events - 1);
     try {
       reply = JSON.parse(text);
     } catch (error) {
       // Not ours: what gradio leaves in the textbox when the server is gone.
     }
-    if (!asked) return;
+    if (!asked || !asked.taken) return;
     if (reply.id === asked.id || reply.id === null) end(reply.reply, reply.problem);
-    else if (reply.id !== NOT_ASKED) end(null, { message: NO_ANSWER });
+    else if (!events) end(null, { message: NO_ANSWER });
   };
 
   // ---- jobs ----

@@ -17,7 +17,7 @@ from lib_chilly.ui import questions
 from lib_chilly.ui.gate import is_our_own
 from lib_chilly.ui.problem import FieldError
 from lib_chilly.ui.questions import Page, Room
-from lib_chilly.ui.service import MOST_BYTES, NOT_ASKED, Service
+from lib_chilly.ui.service import MOST_BYTES, Service
 
 
 def echo(page: Page, text: str, count: int = 0, share: float | None = None, more: list[int] | None = None) -> dict[str, Any]:
@@ -89,6 +89,7 @@ def test_unexpected_error_is_told_to_the_log_and_not_to_the_page(service, caplog
 
 def test_request_that_is_none_is_a_problem(service):
     for request in (
+        "",
         "x",
         "[]",
         "{}",
@@ -105,7 +106,6 @@ def test_request_that_is_none_is_a_problem(service):
     assert "half a character" in json.loads(service.answer(half))["problem"]["message"]
     assert "too much" in json.loads(service.answer(" " * (MOST_BYTES + 1)))["problem"]["message"]
     assert json.loads(service.answer("[" * 100_000))["problem"]["message"] == "the request is no JSON."
-    assert json.loads(service.answer("")) == {"id": NOT_ASKED}
 
 
 _json = st.recursive(

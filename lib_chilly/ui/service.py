@@ -12,7 +12,6 @@ from .questions import Page, Room, all_questions, check_arguments
 
 MOST_BYTES = 16 << 20
 """Of one request: 8 MiB of a dropped file in base64, and some text."""
-NOT_ASKED = -1
 _PAGE = re.compile(r"[A-Za-z0-9]{1,32}")
 
 
@@ -25,8 +24,6 @@ class Service:
 
     def answer(self, request: str) -> str:
         """The reply to one request; never raises. Called by many threads at once."""
-        if request == "":  # the button was pressed once more than there are questions
-            return _as_text({"id": NOT_ASKED})
         number = None
         try:
             number, reply = self._answer(request)

@@ -25,7 +25,12 @@ def build_tab(service: Service) -> None:
     go = gr.Button("ask", elem_id="chilly_go", **hidden)
     # Else gradio 4 runs the script of a click that comes while it ends the event before, and drops what it gave.
     each = {} if _VERSION < 4 else {"trigger_mode": "multiple"}
-    asked = go.click(service.answer, [reply], [reply], **{_JS: "() => window.chilly.request()"}, **each, **_QUIETLY)
+
+    def answer(request: str) -> Any:
+        # The button may be pressed more often than there are questions: then the last reply stays.
+        return service.answer(request) if request else gr.update()
+
+    asked = go.click(answer, [reply], [reply], **{_JS: "() => window.chilly.request()"}, **each, **_QUIETLY)
     asked.then(None, [reply], None, **{_JS: "(text) => { window.chilly.answer(text); }"}, **_QUIETLY)
 
 
