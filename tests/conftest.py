@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+WORKER = "PYTEST_XDIST_WORKER"
+if WORKER in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the cores have a process each
+
 ALLOWED_SKIPS = ("CHILLY_WEBUI", "GPU", "peers")
 """A skip is allowed in CI when its reason says one of these words."""
 
@@ -33,7 +37,11 @@ def run(
     return command
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:  # what shares fixtures runs in one process: the tests of a file, or of a folder
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(Path(__file__).parent).parts[0]))
     if config.getoption("--peers"):
         return
     for item in items:
@@ -42,7 +50,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if os.environ.get("CI") and not all(map(_is_allowed, _skip_reasons(session.config))):
+    if WORKER not in os.environ and os.environ.get("CI") and not all(map(_is_allowed, _skip_reasons(session.config))):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

@@ -338,13 +338,16 @@ def test_every_requirement_is_pinned_exactly(name):
     assert all(line.count("==") == 1 and not set(line) & set("<>~!*, ") for line in lines)
 
 
+ALL_CORES = "-n auto --maxprocesses 4 --dist loadgroup"
+
+
 def test_test_tools_are_installed_once_and_the_checks_run(house):
     """The tools are stand-ins that print how they were called; those that end in a failure are named."""
     for tool in ("ruff", "mypy", "pytest"):
         (house.folder / f"{tool}.py").write_text(f"import sys; print({tool!r}, *sys.argv[1:]); sys.exit({tool == 'mypy'})")
     first = house.start("test", "--peers")
     assert first.returncode == 1
-    assert first.stdout.splitlines() == ["ruff check .", "ruff format --check .", "mypy", "pytest --peers"]
+    assert first.stdout.splitlines() == ["ruff check .", "ruff format --check .", "mypy", f"pytest {ALL_CORES} --peers"]
     assert "requirements-vocabulary.txt, requirements-page.txt and requirements-test.txt;" in first.stderr
     assert "failed: mypy." in first.stderr
     second = house.start("test", "tests/test_x.py", "-q")
@@ -357,7 +360,7 @@ def test_chosen_python_without_pytest_is_refused_in_a_sentence(house):
     bare = Path(shutil.copytree(house.venv, house.folder / "bare", symlinks=True)) / house.python.relative_to(house.venv)
     start = house.start("test", "-q", CHILLY_PYTHON=str(bare))
     assert (start.returncode, start.stdout) == (2, "")
-    lacking = "PIL, clip, diffusers, hypothesis, pytest, pytest_timeout, transformers"
+    lacking = "PIL, clip, diffusers, hypothesis, pytest, pytest_timeout, transformers, xdist"
     assert f"CHILLY_PYTHON ('{bare}') lacks {lacking}" in start.stderr
     assert f"'{bare} -m pip install --no-deps -r requirements-vocabulary.txt'" in start.stderr
     assert "Traceback" not in start.stderr
