@@ -360,7 +360,8 @@ def test_chosen_python_without_pytest_is_refused_in_a_sentence(house):
     bare = Path(shutil.copytree(house.venv, house.folder / "bare", symlinks=True)) / house.python.relative_to(house.venv)
     start = house.start("test", "-q", CHILLY_PYTHON=str(bare))
     assert (start.returncode, start.stdout) == (2, "")
-    lacking = "PIL, clip, diffusers, hypothesis, pytest, pytest_timeout, transformers, xdist"
+    lacking = "PIL, axe_playwright_python, clip, diffusers, gradio, hypothesis, playwright, pytest, pytest_timeout, "
+    lacking += "transformers, xdist"
     assert f"CHILLY_PYTHON ('{bare}') lacks {lacking}" in start.stderr
     assert f"'{bare} -m pip install --no-deps -r requirements-vocabulary.txt'" in start.stderr
     assert "Traceback" not in start.stderr
