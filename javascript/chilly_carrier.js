@@ -3,8 +3,9 @@
   "use strict";
   const chilly = (window.chilly ??= {});
 
-  const PATIENCE = 60000; // milliseconds for one reply; what takes longer is a job
+  const PATIENCE = 30000; // milliseconds for one reply; what takes longer is a job
   const PRESS_AGAIN = 25;
+  const UNHEARD = 400; // presses, of ten seconds or more
   const NO_ANSWER = "The server does not answer. Is it still running?";
   const POLL_FIRST = 120;
   const POLL_LATER = 400;
@@ -13,6 +14,7 @@
   let asked = null; // the one under way
   let count = 0;
   let timer = 0;
+  let heard = false; // whether the server has ever replied
   let events = 0; // of gradio that have begun and not ended
 
   /** Where gradio's components are; the webui may have them in a shadow. */
@@ -50,13 +52,17 @@
       question.pressed = true;
       button.click();
     }
-    setTimeout(() => press(question), PRESS_AGAIN);
+    // gradio 6 hears nothing at all once it has lost the server; before the first reply it may still be drawing.
+    if (!document.hidden) question.unheard = (question.unheard || 0) + 1;
+    if (question.unheard > (heard ? UNHEARD : 10 * UNHEARD)) end(null, { message: NO_ANSWER });
+    else setTimeout(() => press(question), PRESS_AGAIN);
   };
 
   const end = (reply, problem) => {
     const { resolve, reject } = asked;
     clearTimeout(timer);
     asked = null;
+    heard = heard || Boolean(reply);
     if (problem) reject(failure(problem));
     else resolve(reply);
     setTimeout(send);
