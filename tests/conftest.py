@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-WORKER = "PYTEST_XDIST_WORKER"
-if WORKER in os.environ:
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the cores have a process each
 
 ALLOWED_SKIPS = ("CHILLY_WEBUI", "GPU", "peers")
@@ -50,7 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if WORKER not in os.environ and os.environ.get("CI") and not all(map(_is_allowed, _skip_reasons(session.config))):
+    if not hasattr(session.config, "workerinput") and os.environ.get("CI") and not all(map(_is_allowed, _skip_reasons(session.config))):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
