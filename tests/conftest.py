@@ -49,7 +49,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if not hasattr(session.config, "workerinput") and os.environ.get("CI") and not all(map(_is_allowed, _skip_reasons(session.config))):
+    is_worker = hasattr(session.config, "workerinput")
+    if os.environ.get("CI") and not is_worker and not all(map(_is_allowed, _skip_reasons(session.config))):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
