@@ -84,12 +84,14 @@ def _merge_step(
 
 
 def _paint_sheet(text: str, models: Path, path: Path, manifest: Manifest, should_stop: Callable[[], bool]) -> None:
+    from .contact_sheet import count_pictures
     from .demo_sheet import DemoSheet
 
     manifest.refuse_stranger(path)
-    print("\n=== What they paint\n")
+    sheet = DemoSheet(models, text, STEPS)
+    print(f"\n=== What they paint ({count_pictures(sheet.sections())} pictures, about a minute; --no-pictures leaves them out)\n")
     started = time.perf_counter()
-    count = DemoSheet(models, text, STEPS).save(path, should_stop)
+    count = sheet.save(path, should_stop)
     manifest.add(path)
     print(f"{count} pictures of 64 x 64, each of a merge in memory, in {time.perf_counter() - started:.1f} s: '{path}'")
 
