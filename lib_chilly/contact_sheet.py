@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .errors import OutputError
 from .host.base import GenParams, Host
 from .plan import Plan
 
@@ -84,11 +85,17 @@ def draw_sheet(sections: Sequence[Section], painted: Sequence[Sequence[Sequence[
 
 
 def save_sheet(sheet: Image, path: Path) -> None:
-    """Write a PNG beside its place and put it there when it is whole."""
+    """Write a PNG beside its place and put it there when it is whole.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.partial")
     try:
         sheet.save(temporary, "PNG", optimize=True)
         temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"'{path}' cannot be written: {error.strerror or error}.") from None
     finally:
         temporary.unlink(missing_ok=True)
 

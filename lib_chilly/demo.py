@@ -13,6 +13,7 @@ from .console import describe_plan, describe_report, free_bytes, show
 from .demo_models import Manifest, make_models
 from .engine import merge
 from .errors import OutputError
+from .host.parts import import_diffusers
 from .models import ModelLibrary
 from .notations import read_recipe
 from .plan import make_plan
@@ -39,9 +40,11 @@ def run_demo(folder: Path, full: bool, threads: int, should_stop: Callable[[], b
         pictures: paint the contact sheet, too; needs the packages that previews need.
 
     Raises:
-        MergeError: not enough room, or a file of somebody else's in the place of a result.
+        MergeError: not enough room, a package that is missing, or a file of somebody else's in the place of one to be written.
     """
     started = time.perf_counter()
+    if pictures and not full:
+        import_diffusers()  # what it lacks is better said before the work than after
     models, out = folder / "models", folder / "out"
     if full:
         print(f"--full makes nine checkpoints of true size and two results: about 25 GB in '{folder}', and some minutes.")
@@ -82,7 +85,9 @@ def _merge_step(
     plan = make_plan(read_recipe(text), ModelLibrary([models]), step=step, title=step)
     planning_seconds = time.perf_counter() - started
     show(describe_plan(plan, threads, output.parent))
-    _refuse_strangers(output, manifest)
+    sidecar = output.with_suffix(".yaml")
+    manifest.refuse_stranger(output)
+    manifest.refuse_stranger(sidecar, plan.sidecar.content if plan.sidecar else None)
     report = merge(
         plan,
         output,
@@ -91,26 +96,21 @@ def _merge_step(
         should_stop=should_stop,
         planning_seconds=planning_seconds,
     )
-    manifest.add(output)
+    manifest.add(output, sidecar)
     show(describe_report(plan, report))
 
 
 def _paint_sheet(text: str, models: Path, path: Path, manifest: Manifest, should_stop: Callable[[], bool]) -> None:
+    from .contact_sheet import count_pictures
     from .demo_sheet import DemoSheet
 
-    _refuse_strangers(path, manifest)
-    print("\n=== What they paint\n")
+    manifest.refuse_stranger(path)
+    sheet = DemoSheet(models, text, STEPS)
+    print(f"\n=== What they paint ({count_pictures(sheet.sections())} pictures, about a minute; --no-pictures leaves them out)\n")
     started = time.perf_counter()
-    count = DemoSheet(models, text, STEPS).save(path, should_stop)
+    count = sheet.save(path, should_stop)
     manifest.add(path)
     print(f"{count} pictures of 64 x 64, each of a merge in memory, in {time.perf_counter() - started:.1f} s: '{path}'")
-
-
-def _refuse_strangers(path: Path, manifest: Manifest) -> None:
-    if path.exists() and not manifest.is_ours(path):
-        raise OutputError(
-            f"'{path}' was not made by the demo, or changed since. Move it away, or choose another folder with --dir."
-        )
 
 
 def _check_room(folder: Path, models: Path) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import Interrupted, MergeError
-from .family import LORA, MEMBERS, build_family, copy_lora
+from .errors import Interrupted, MergeError, OutputError
+from .family import DATA, LORA, MEMBERS, Member, build_family, copy_lora, files_beside, has_content, write_beside
 from .synth import synthesise, synthesise_near
 
 
@@ -58,8 +58,20 @@ class Manifest:
         """Whether the file is as the demo wrote it."""
         return path.exists() and self._files.get(self._name(path)) == _state(path)
 
-    def add(self, path: Path) -> None:
-        self._files[self._name(path)] = _state(path)
+    def refuse_stranger(self, path: Path, content: bytes | None = None) -> None:
+        """For a file that is to be written; `content` is what it will have, where that is known.
+
+        Raises:
+            OutputError: there is another one already, and not as the demo wrote it.
+        """
+        if path.exists() and not self.is_ours(path) and not has_content(path, content):
+            raise OutputError(
+                f"'{path}' was not made by the demo, or changed since. Move it away, or choose another folder with --dir."
+            )
+
+    def add(self, *paths: Path) -> None:
+        """Take down those that are there."""
+        self._files |= {self._name(path): _state(path) for path in paths if path.exists()}
         self._path.write_text(json.dumps(self._files, indent=1), "utf-8")
 
     def _name(self, path: Path) -> str:
@@ -79,7 +91,13 @@ def make_models(folder: Path, full: bool, manifest: Manifest, should_stop: Calla
 
 
 def _family(folder: Path, manifest: Manifest) -> Iterator[Path]:
-    missing = tuple(member for member in MEMBERS if not _is_there(folder / f"{member.name}.safetensors", False, manifest))
+    missing = tuple(member for member in MEMBERS if not _is_member_there(_file(folder, member), manifest))
+    ours = [member for member in MEMBERS if member in missing or manifest.is_ours(_file(folder, member))]
+    beside = {path: content for member in ours for path, content in files_beside(folder, member).items()}
+    for path, content in beside.items():
+        manifest.refuse_stranger(path, content)
+    write_beside(beside)  # of models that are there, too: the .yaml is another where the folder was moved
+    manifest.add(*beside)
     for path in build_family(folder, missing) if missing else ():
         print(f"make  {path}")
         yield path
@@ -93,9 +111,10 @@ def _family(folder: Path, manifest: Manifest) -> Iterator[Path]:
 def _full_models(folder: Path, manifest: Manifest) -> Iterator[Path]:
     for model in FULL_MODELS:
         path = folder / f"{model.name}.safetensors"
-        if _is_there(path, True, manifest):
+        if _is_there(path, manifest, _is_full(path)):
             continue
         print(f"make  {path}{f' (near {model.base})' if model.base else ''}")
+        _remove_sidecar(path, manifest)
         if model.base is None:
             synthesise("sd1", "full", path, seed=model.seed, dtype=model.dtype, without=model.without)
         else:
@@ -104,16 +123,36 @@ def _full_models(folder: Path, manifest: Manifest) -> Iterator[Path]:
         yield path
 
 
-def _is_there(path: Path, full: bool, manifest: Manifest) -> bool:
-    """Whether a model need not be made: there is one of the right size, or somebody else's."""
-    if not path.exists() or (manifest.is_ours(path) and not _has_size(path, full)):
+def _remove_sidecar(path: Path, manifest: Manifest) -> None:
+    """Of a tiny model, where one of true size comes: it would tell of other widths."""
+    sidecar = path.with_suffix(".yaml")
+    if manifest.is_ours(sidecar):
+        sidecar.unlink()
+
+
+def _file(folder: Path, member: Member) -> Path:
+    return folder / f"{member.name}.safetensors"
+
+
+def _is_member_there(path: Path, manifest: Manifest) -> bool:
+    return _is_there(path, manifest, not _is_full(path) and not _is_older(path))
+
+
+def _is_there(path: Path, manifest: Manifest, is_wanted: bool) -> bool:
+    """Whether a model need not be made: there is the wanted one, or somebody else's."""
+    if not path.exists() or (manifest.is_ours(path) and not is_wanted):
         return False
     print(f"reuse {path}")
     return True
 
 
-def _has_size(path: Path, full: bool) -> bool:
-    return (path.stat().st_size > 1_000_000_000) == full
+def _is_full(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 1_000_000_000
+
+
+def _is_older(path: Path) -> bool:
+    """Whether a model was made before the family's numbers came here."""
+    return path.exists() and any(path.stat().st_mtime_ns < data.stat().st_mtime_ns for data in DATA.glob("*.npz"))
 
 
 def _state(path: Path) -> list[int]:

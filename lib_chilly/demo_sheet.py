@@ -17,7 +17,7 @@ from .models import ModelLibrary
 from .notations import read_recipe
 from .plan import Plan, make_plan
 
-PARAMS = GenParams("", seed=1, steps=10, cfg=4.0, width=64, height=64, sampler="DDIM")
+PARAMS = GenParams("", seed=0, steps=10, cfg=4.0, width=64, height=64, sampler="DDIM")
 PROMPTS = ("a red circle on blue", "a yellow star on black", "a green square on white", "a purple heart on yellow")
 ALPHAS = ("0", "0.25", "0.5", "0.75", "1")
 BLOCKS = ("BASE", "IN00-IN05", "IN06-IN11", "M00", "OUT00-OUT05", "OUT06-OUT11")
@@ -88,7 +88,7 @@ class DemoSheet:
     def _broken(self) -> Section:
         recipes = {
             "as it is": "F222_v1",
-            f"M00 of {_BASE}": f'weighted_sum(F222_v1, "{_BASE}", alpha={{M00: 1}})',
+            "M00 of the base": f'weighted_sum(F222_v1, "{_BASE}", alpha={{M00: 1}})',
             "10 % of it": f'weighted_sum("{_BASE}", F222_v1, alpha=0.1)',
             "50 % of it": f'weighted_sum("{_BASE}", F222_v1, alpha=0.5)',
             "50 % of it but for M00": f'weighted_sum("{_BASE}", F222_v1, alpha={{*: 0.5, M00: 0}})',

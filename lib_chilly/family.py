@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +18,8 @@ import numpy as np
 import torch
 
 from .dtypes import BY_NAME, DType
-from .errors import CheckpointError
-from .family_config import configuration, write_tokenizer
+from .errors import CheckpointError, OutputError
+from .family_config import configuration, tokenizer_files
 from .host.tokens import LENGTH
 from .synth import write_made
 
@@ -28,8 +30,13 @@ LARGEST = 2048
 STEPS, SHIFTS = "steps", "shifts"
 """Arrays of a data file beside its tensors, in the order of the tensors' sorted keys: exponents of the base, of a member."""
 
+Numbers = Mapping[str, tuple[np.ndarray, int]]
+"""Of a data file: for each key the whole numbers of its tensor, and the exponent."""
+
 _POSITIONS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
 _MIDDLE = "model.diffusion_model.middle_block."
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What numpy and zipfile raise, one time or another, on a file that was cut or changed."""
 
 
 @dataclass(frozen=True)
@@ -80,55 +87,86 @@ def build_family(folder: Path, members: tuple[Member, ...] = MEMBERS) -> Iterato
         CheckpointError: the numbers in `family/` are missing or damaged.
         OutputError: a file cannot be written.
     """
-    tokenizer = folder / "tokenizer"
-    write_tokenizer(tokenizer)
-    base, vae = _load("base"), _load("vae")
+    base, vae = _load("base", STEPS), _load("vae", STEPS)
     for member in members:
-        tensors = _tensors(base, _load(member.data) if member.data else {}, member)
+        tensors = _tensors(base, _load(member.data, SHIFTS) if member.data else {}, member)
         if member.has_vae:
             tensors |= _tensors(vae, {}, member)
         path = folder / f"{member.name}.safetensors"
+        write_beside(files_beside(folder, member))
         _write(tensors, BY_NAME[member.dtype], path)
-        path.with_suffix(".yaml").write_text(configuration(tokenizer, member.channels), "utf-8")
         yield path
+
+
+def files_beside(folder: Path, member: Member) -> dict[Path, bytes]:
+    """What belongs to a member in `folder`: its sidecar .yaml, and the tokenizer that all share."""
+    tokenizer = folder / "tokenizer"
+    texts = {tokenizer / name: text for name, text in tokenizer_files().items()}
+    texts[folder / f"{member.name}.yaml"] = configuration(tokenizer, member.channels)
+    return {path: text.encode("utf-8", "surrogateescape") for path, text in texts.items()}
 
 
 def copy_lora(folder: Path) -> Path:
     """Put the family's LoRA, which dots the ground of what the base paints, into `folder`."""
+    path = folder / LORA.name
+    temporary = path.with_name(f".{path.name}.partial")
+    with _sentences():
+        try:
+            shutil.copyfile(LORA, temporary)
+            return temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_beside(files: Mapping[Path, bytes]) -> None:
+    """Write those that are not there as they should be.
+
+    Raises:
+        OutputError: one cannot be written.
+    """
+    with _sentences():
+        for path, content in files.items():
+            if not has_content(path, content):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+
+
+def has_content(path: Path, content: bytes | None) -> bool:
+    """Whether a file is there and has that content."""
+    return path.is_file() and path.read_bytes() == content
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
     try:
-        return Path(shutil.copyfile(LORA, folder / LORA.name))
+        yield
     except OSError as error:
-        raise CheckpointError(f"'{error.filename}' of the tiny family cannot be copied: {error.strerror}.") from None
+        raise OutputError(f"'{error.filename}' of the tiny family cannot be written: {error.strerror}.") from None
 
 
-def _load(name: str) -> dict[str, np.ndarray]:
+def _load(name: str, exponents: str) -> Numbers:
     path = DATA / f"{name}.npz"
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            keys = sorted(set(stored) - {exponents})
+            return {key: (stored[key], int(exponent)) for key, exponent in zip(keys, stored[exponents], strict=True)}
+    except _DAMAGE as error:
         raise CheckpointError(f"'{path}' of the tiny family cannot be read ({error}). Check the repository out anew.") from None
 
 
-def _tensors(base: Mapping[str, np.ndarray], added: Mapping[str, np.ndarray], member: Member) -> dict[str, np.ndarray]:
+def _tensors(base: Numbers, added: Numbers, member: Member) -> dict[str, np.ndarray]:
     """A member's tensors in float64, in which all of this is exact."""
-    steps = _exponents(base, STEPS)
-    shifts = _exponents(added, SHIFTS)
     tensors = {}
-    for key, step in steps.items():
-        whole = base[key].astype(np.int32)
-        if key in shifts:
-            delta = added[key].astype(np.int32) << shifts[key]
+    for key, (numbers, step) in base.items():
+        whole = numbers.astype(np.int32)
+        if key in added:
+            stored, shift = added[key]
+            delta = stored.astype(np.int32) << shift
             # An inpainting model's first convolution has channels that the base lacks.
             delta[tuple(map(slice, whole.shape))] += whole
             whole = delta
         tensors[key] = np.ldexp(whole.astype(np.float64), -step) * (member.broken if key.startswith(_MIDDLE) else 1)
     return tensors
-
-
-def _exponents(stored: Mapping[str, np.ndarray], name: str) -> dict[str, int]:
-    keys = sorted(key for key in stored if key not in (STEPS, SHIFTS))
-    return dict(zip(keys, map(int, stored[name]), strict=True)) if keys else {}
 
 
 def _write(tensors: Mapping[str, np.ndarray], dtype: DType, path: Path) -> None:

@@ -25,17 +25,14 @@ def vocabulary() -> dict[str, int]:
     return {token: index for index, token in enumerate(tokens)}
 
 
-def write_tokenizer(folder: Path) -> None:
-    """Write what transformers' CLIP needs from a local folder: config.json, vocab.json and a merges.txt without merges."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {
+def tokenizer_files() -> dict[str, str]:
+    """What transformers' CLIP needs in a local folder: name to text; merges.txt is without merges."""
+    return {
         "vocab.json": json.dumps(vocabulary(), ensure_ascii=False),
         "merges.txt": "#version: 0.2\n",
         "tokenizer_config.json": json.dumps(_TOKENIZER),
         "config.json": json.dumps(_TEXT_ENCODER, indent=1),
     }
-    for name, text in files.items():
-        (folder / name).write_text(text, "utf-8")
 
 
 def configuration(tokenizer: Path, channels: int) -> str:
@@ -66,7 +63,9 @@ def configuration(tokenizer: Path, channels: int) -> str:
         "first_stage_config": latent,
         "cond_stage_config": text,
     }
-    return json.dumps({"model": {"target": f"ldm.models.diffusion.ddpm.{kind}", "params": params}}, indent=1) + "\n"
+    model = {"target": f"ldm.models.diffusion.ddpm.{kind}", "params": params}
+    # JSON's escapes of characters beyond 16 bits are two in YAML, and none of them.
+    return json.dumps({"model": model}, indent=1, ensure_ascii=False) + "\n"
 
 
 def _unet(channels: int) -> dict[str, object]:

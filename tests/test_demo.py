@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,6 +131,7 @@ def test_demo_s_table_of_models_is_the_card_s():
 
 
 def test_second_run_reuses_the_sources_and_writes_the_same_results_anew(folder: Path, run: Run):
+    run()  # a copied folder's configs are written anew
     sources, results = files(folder / "models"), files(folder / "out")
     said = run()
     assert said.count("reuse ") == len(FAMILY) and "make  " not in said
@@ -145,6 +148,57 @@ def test_source_that_is_missing_is_made_again_with_the_same_bytes(folder: Path, 
     said = run()
     assert said.count("make  ") == 1 and f"make  {path}" in said
     assert path.read_bytes() == before
+
+
+def test_sources_older_than_the_family_s_numbers_are_made_anew(folder: Path, run: Run):
+    before = models(folder)
+    path, record = folder / "models" / "NED.safetensors", folder / ".chilly-demo.json"
+    os.utime(path, ns=(0, 0))
+    said = json.loads(record.read_text("utf-8"))
+    said["models/NED.safetensors"][1] = 0
+    record.write_text(json.dumps(said), "utf-8")
+    assert run().count("make  ") == 1
+    assert {name: content for name, (_, content) in models(folder).items()} == {
+        name: content for name, (_, content) in before.items()
+    }
+
+
+def test_in_a_folder_that_was_moved_the_configs_name_the_tokenizer_that_is_there(folder: Path, tmp_path: Path):
+    moved = folder.rename(tmp_path / "moved \u00e9 \U0001f600")
+    run_demo(moved, False, 1, lambda: False, pictures=False)
+    for path in (moved / "models" / "NED.yaml", moved / "out" / BASE.replace(".safetensors", ".yaml")):
+        params = json.loads(path.read_bytes())["model"]["params"]
+        assert params["cond_stage_config"]["params"]["version"] == str(moved / "models" / "tokenizer")
+
+
+@pytest.mark.parametrize("name", ["models/NED.yaml", "models/tokenizer/vocab.json", "out/ChillyMixBaseV0.yaml"])
+def test_small_file_of_somebody_else_s_is_refused_and_stays(folder: Path, run: Run, name: str):
+    (folder / "models" / "NED.safetensors").unlink()
+    path = folder / name
+    path.write_bytes(b"mine")
+    with pytest.raises(OutputError, match="was not made by the demo, or changed since"):
+        run()
+    assert path.read_bytes() == b"mine"
+
+
+def test_small_file_that_no_record_names_is_no_stranger_when_it_is_as_it_would_be_made(folder: Path, run: Run):
+    run()
+    (folder / "models" / "NED.safetensors").unlink()
+    record = folder / ".chilly-demo.json"
+    said = json.loads(record.read_text("utf-8"))
+    kept = {name: state for name, state in said.items() if name.endswith(".safetensors")}
+    assert len(kept) < len(said)
+    record.write_text(json.dumps(kept), "utf-8")
+    assert run().count("make  ") == 1
+
+
+def test_model_of_true_size_does_not_keep_the_tiny_one_s_config(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("synthesise", "synthesise_near"):
+        monkeypatch.setattr(
+            demo_models, name, lambda *given, **_: next(iter(p for p in given[::-1] if isinstance(p, Path))).touch()
+        )
+    demo_models.make_models(folder / "models", True, demo_models.Manifest(folder), lambda: False)
+    assert {path.stem for path in (folder / "models").glob("*.yaml")} == FAMILY - NAMES
 
 
 def test_file_of_the_user_s_under_a_source_s_name_is_used_and_never_written_over(folder: Path, run: Run):
@@ -201,6 +255,16 @@ def test_full_demo_without_room_is_refused_before_anything_is_written(tmp_path: 
     monkeypatch.setattr(demo_models, "synthesise", lambda *_, **__: pytest.fail("a model was made"))
     with pytest.raises(OutputError, match=f"{demo.FULL_BYTES:,} bytes are needed"):
         run_demo(tmp_path / "demo", True, 1, lambda: False)
+    assert not (tmp_path / "demo").exists()
+
+
+def test_demo_without_the_packages_of_previews_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    assert cli.main(["demo", "--no-page", "--dir", str(tmp_path / "demo")]) == 2
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1) and "previews need diffusers" in error
     assert not (tmp_path / "demo").exists()
 
 

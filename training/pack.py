@@ -98,7 +98,10 @@ def difference(tensor: Tensor, whole: np.ndarray, exponent: int) -> tuple[np.nda
     fits = math.ceil(math.log2(max(1.0, np.abs(delta).max() / 127)))
     fine = math.floor(math.log2(max(1.0, delta.std() / _FINENESS)))
     shift = max(fits, fine)
-    return np.clip(np.rint(delta / 2**shift), -127, 127).astype(np.int8), shift
+    numbers = np.clip(np.rint(delta / 2**shift), -127, 127)
+    sums = base + numbers * 2**shift
+    numbers -= np.sign(sums) * (np.abs(sums) > LARGEST)  # rounded beyond what fp16 holds
+    return numbers.astype(np.int8), shift
 
 
 def _store(path: Path, pairs: Mapping[str, tuple[np.ndarray, int]], exponents: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import RecipeError
+from .parts import import_diffusers
 
 _KARRAS = {"use_karras_sigmas": True}
 _SDE = {"algorithm_type": "sde-dpmsolver++"}
@@ -37,8 +38,7 @@ def make_scheduler(sampler: str, predicts_v: bool, has_zero_snr: bool) -> Any:
     """
     if sampler not in _SAMPLERS:
         raise RecipeError(f"there is no sampler '{sampler}' here. There are {', '.join(SAMPLERS)}.")
-    import diffusers
-
+    diffusers, _ = import_diffusers()
     name, special = _SAMPLERS[sampler]
     scheduler = getattr(diffusers, name)
     options = {**_COMMON, **special, "prediction_type": "v_prediction" if predicts_v else "epsilon"}
