@@ -31,6 +31,8 @@
   const listen = () => {
     chilly.on("problem", ({ message }) => chilly.complain(message));
     chilly.on("view", () => chilly.complain(""));
+    // A file that was saved may be one of the models now.
+    chilly.on("saved", () => chilly.ask("models").then((told) => Object.assign(chilly.start, told)).catch(() => {}));
   };
 
   const begin = async (root) => {

@@ -55,7 +55,7 @@ def start(page: Page) -> dict[str, Any]:
     """All that a page shows before anything is asked."""
     host = page.host
     folder = host.output_folder()
-    listed = models(page)
+    listed = models(page, again=True)  # a file that was put there meanwhile is found by loading the page again
     return {
         "version": __version__,
         "host": host.kind,
