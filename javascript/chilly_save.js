@@ -169,9 +169,9 @@
   async function start() {
     if (ui.button.disabled) return;
     ui.button.disabled = true;
-    const wanted = basis();
+    let wanted = null;
     try {
-      const { job } = await chilly.ask("save", wanted);
+      const { job } = await chilly.ask("save", () => (wanted = basis())); // behind the edits that are under way
       save.watch(job, ui.list, { file: wanted.name, text: wanted.text });
       chilly.say(`Saving ${wanted.name}`);
       if (form.name === wanted.name) form.name = null;
