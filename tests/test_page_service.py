@@ -209,3 +209,21 @@ def test_page_that_is_loaded_again_has_the_models_that_were_put_there_meanwhile(
 def test_body_that_is_too_large_or_does_not_say_how_large_it_is_goes_nowhere(method, length, taken):
     assert is_taken(method, length) is taken
     assert is_taken("POST", str(MOST_BYTES)) and not is_taken("POST", str(3 * MOST_BYTES))
+
+
+def test_headers_of_many_models_are_read_in_several_turns(tmp_path, monkeypatch):
+    from lib_chilly.synth import synthesise
+    from lib_chilly.ui import start
+
+    for name in ("a", "b"):
+        synthesise("sd1", "tiny", tmp_path / f"{name}.safetensors")
+    service = Service(Room(StandaloneHost([tmp_path])))
+    monkeypatch.setattr(start, "_PATIENCE_SECONDS", -1)
+    first = ask(service, "start")["reply"]
+    assert ([model["architecture"] for model in first["models"]], first["more"]) == ([None, None], True)
+    assert all(model["bytes"] > 0 for model in first["models"])
+    monkeypatch.setattr(start, "_PATIENCE_SECONDS", 60)
+    second = ask(service, "models")["reply"]
+    assert ([model["architecture"] for model in second["models"]], second["more"]) == (["sd1", "sd1"], False)
+    monkeypatch.setattr(start, "_PATIENCE_SECONDS", -1)
+    assert ask(service, "models")["reply"] == second

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from ..registry import MergeMethod, all_methods
 from .questions import Page, question
 from .work import Work
 
+_PATIENCE_SECONDS = 0.5
+"""Of one answer; a header takes some 10 ms."""
 _SMALL_BYTES = 200_000_000
 _LARGE_PICTURES = {"sdxl", "sd3", "flux"}
 
@@ -31,23 +34,24 @@ class ModelFacts:
         self._known: dict[Path, tuple[object, dict[str, Any]]] = {}
         self._lock = threading.Lock()
 
-    def of(self, reference: CheckpointRef) -> dict[str, Any]:
-        """Architecture, bytes and dtype; null where the file cannot be read."""
+    def of(self, reference: CheckpointRef, may_read: bool = True) -> tuple[dict[str, Any], bool]:
+        """Architecture, bytes and dtype, null where the file cannot be read; and whether it was, else that is still to do."""
         path = reference.path
         try:
-            stat = path.stat()
+            seen = _times(path)
         except OSError:
-            return {"architecture": None, "bytes": 0, "dtype": None}
-        # A folder's own time does not tell that a file in it has changed.
-        seen = (stat.st_size, stat.st_mtime_ns) if path.is_file() else None
+            return {"architecture": None, "bytes": 0, "dtype": None}, True
+        size = sum(size for size, _ in seen)
         with self._lock:
             known = self._known.get(path)
-        if known and seen and known[0] == seen:
-            return known[1]
-        facts = _facts_of(path, stat.st_size)
+        if known and known[0] == seen:
+            return known[1], True
+        if not may_read:
+            return {"architecture": None, "bytes": size, "dtype": None}, False
+        facts = _facts_of(path, size)
         with self._lock:
             self._known[path] = (seen, facts)
-        return facts
+        return facts, True
 
 
 @question
@@ -74,15 +78,16 @@ def start(page: Page) -> dict[str, Any]:
 
 @question
 def models(page: Page, again: bool = False) -> dict[str, Any]:
-    """The models that there are; with `again` the folders are looked at anew."""
+    """The models that there are; with `again` the folders are looked at anew. Headers of thousands are read in several turns."""
     if again:
         page.host.refresh_checkpoints()
-    known = page.one(ModelFacts)
-    return {
-        "models": [
-            {"name": reference.name, "title": reference.title, **known.of(reference)} for reference in page.host.checkpoints()
-        ]
-    }
+    known, until = page.one(ModelFacts), time.monotonic() + _PATIENCE_SECONDS
+    listed, more = [], False
+    for reference in page.host.checkpoints():
+        facts, is_whole = known.of(reference, may_read=time.monotonic() < until)
+        listed.append({"name": reference.name, "title": reference.title, **facts})
+        more = more or not is_whole
+    return {"models": listed, "more": more}
 
 
 def _params_for(listed: list[dict[str, Any]]) -> GenParams:
@@ -92,6 +97,12 @@ def _params_for(listed: list[dict[str, Any]]) -> GenParams:
         return GenParams(prompt="a red circle on blue", seed=1, steps=12, cfg=4.0, width=64, height=64, sampler="DDIM")
     side = 1024 if {model["architecture"] for model in listed} & _LARGE_PICTURES else 512
     return GenParams(prompt="", seed=1, width=side, height=side)
+
+
+def _times(path: Path) -> tuple[tuple[int, int], ...]:
+    """(size, time) of a file, or of all that lies in a folder's parts: its own does not tell that one of them has changed."""
+    stats = [each.stat() for each in (sorted(path.glob("*/*")) if path.is_dir() else [path])]
+    return tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
 
 
 def _facts_of(path: Path, size: int) -> dict[str, Any]:
