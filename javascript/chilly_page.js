@@ -3,7 +3,7 @@
   "use strict";
   const chilly = (window.chilly ??= {});
 
-  const LEARN_PAUSE = 400;
+  const LEARN_PAUSE = 3000;
   let speaker = null;
   let complaint = null;
 
@@ -29,11 +29,11 @@
 
   const pageName = () => [...crypto.getRandomValues(new Uint32Array(3))].map((number) => number.toString(36)).join("");
 
-  // Of thousands of models what their headers say comes bit by bit; others have their turn between.
+  // Of thousands of models what their headers say comes bit by bit.
   const learn = async () => {
     do {
+      if (chilly.start.more) await new Promise((resolve) => setTimeout(resolve, LEARN_PAUSE));
       Object.assign(chilly.start, await chilly.ask("models"));
-      await new Promise((resolve) => setTimeout(resolve, LEARN_PAUSE));
     } while (chilly.start.more);
   };
 

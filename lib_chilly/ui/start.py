@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from .work import Work
 
 _PATIENCE_SECONDS = 0.5
 """Of one answer; a header takes some 10 ms."""
+_PAUSE_SECONDS = 0.005
+"""Between two headers that nobody waits for: others have their turn."""
 _SMALL_BYTES = 200_000_000
 _LARGE_PICTURES = {"sdxl", "sd3", "flux"}
 
@@ -33,6 +36,8 @@ class ModelFacts:
     def __init__(self, host: Host):
         self._known: dict[Path, tuple[object, dict[str, Any]]] = {}
         self._lock = threading.Lock()
+        self._reader: threading.Thread | None = None
+        self._is_closed = False
 
     def of(self, reference: CheckpointRef, may_read: bool = True) -> tuple[dict[str, Any], bool]:
         """Architecture, bytes and dtype, null where the file cannot be read; and whether it was, else that is still to do."""
@@ -52,6 +57,24 @@ class ModelFacts:
         with self._lock:
             self._known[path] = (seen, facts)
         return facts, True
+
+    def read(self, references: Sequence[CheckpointRef]) -> None:
+        """Read what is not known of these, in a thread that ends with that."""
+        with self._lock:
+            if self._is_closed or (self._reader is not None and self._reader.is_alive()):
+                return
+            self._reader = threading.Thread(target=self._read, args=(references,), name="chilly-models", daemon=True)
+            self._reader.start()
+
+    def close(self) -> None:
+        self._is_closed = True
+
+    def _read(self, references: Sequence[CheckpointRef]) -> None:
+        for reference in references:
+            if self._is_closed:
+                return
+            self.of(reference)
+            time.sleep(_PAUSE_SECONDS)
 
 
 @question
@@ -78,16 +101,18 @@ def start(page: Page) -> dict[str, Any]:
 
 @question
 def models(page: Page, again: bool = False) -> dict[str, Any]:
-    """The models that there are; with `again` the folders are looked at anew. Headers of thousands are read in several turns."""
+    """The models that there are; with `again` the folders are looked at anew. Headers of thousands are read meanwhile."""
     if again:
         page.host.refresh_checkpoints()
     known, until = page.one(ModelFacts), time.monotonic() + _PATIENCE_SECONDS
-    listed, more = [], False
+    listed, left = [], list[CheckpointRef]()
     for reference in page.host.checkpoints():
-        facts, is_whole = known.of(reference, may_read=time.monotonic() < until)
+        facts, is_known = known.of(reference, may_read=time.monotonic() < until)
         listed.append({"name": reference.name, "title": reference.title, **facts})
-        more = more or not is_whole
-    return {"models": listed, "more": more}
+        left += [] if is_known else [reference]
+    if left:
+        known.read(left)
+    return {"models": listed, "more": bool(left)}
 
 
 def _params_for(listed: list[dict[str, Any]]) -> GenParams:
