@@ -31,10 +31,12 @@
     problem = "";
     try {
       const started = await chilly.ask("alike", { text: chilly.good.text, step: mixer().step });
+      if (of !== asked) return void chilly.ask("stop", { job: started.job.job }).catch(() => {}); // other models meanwhile
       job = started.job;
       draw();
       chilly.job({ ...job, state: "waiting" }, (now) => told(of, now));
     } catch (error) {
+      if (of !== asked) return;
       problem = error.message;
       job = null;
       draw();

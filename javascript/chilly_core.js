@@ -5,6 +5,7 @@
   const chilly = (window.chilly ??= {});
 
   const KEPT = "chilly.page"; // in sessionStorage: what a reload goes on with
+  const OPEN = "chilly.open"; // there, too, while a page is: a tab that was duplicated has got it with all else
   const MOST_UNDO = 100;
   const SVG = "http://www.w3.org/2000/svg";
 
@@ -181,10 +182,17 @@
     }
   };
 
-  /** What the page had before it was loaded again; an empty object the first time. */
+  const markOpen = () => sessionStorage.setItem(OPEN, "1");
+
+  /** What the page had before it was loaded again; an empty object the first time. A duplicate of a tab has another name. */
   chilly.kept = () => {
     try {
-      return JSON.parse(sessionStorage.getItem(KEPT)) || {};
+      const { page, ...kept } = JSON.parse(sessionStorage.getItem(KEPT)) || {};
+      const name = sessionStorage.getItem(OPEN) ? {} : { page };
+      markOpen();
+      window.addEventListener("pagehide", () => sessionStorage.removeItem(OPEN));
+      window.addEventListener("pageshow", (event) => event.persisted && markOpen());
+      return { ...kept, ...name };
     } catch (error) {
       return {};
     }

@@ -3,6 +3,7 @@
   "use strict";
   const chilly = (window.chilly ??= {});
 
+  const LEARN_PAUSE = 3000;
   let speaker = null;
   let complaint = null;
 
@@ -28,9 +29,19 @@
 
   const pageName = () => [...crypto.getRandomValues(new Uint32Array(3))].map((number) => number.toString(36)).join("");
 
+  // Of thousands of models what their headers say comes bit by bit.
+  const learn = async () => {
+    do {
+      if (chilly.start.more) await new Promise((resolve) => setTimeout(resolve, LEARN_PAUSE));
+      Object.assign(chilly.start, await chilly.ask("models"));
+    } while (chilly.start.more);
+  };
+
   const listen = () => {
     chilly.on("problem", ({ message }) => chilly.complain(message));
     chilly.on("view", () => chilly.complain(""));
+    // A file that was saved may be one of the models now.
+    chilly.on("saved", () => learn().catch(() => {}));
   };
 
   const begin = async (root) => {
@@ -53,6 +64,7 @@
     await chilly.look(text, { step: kept.step || null, undo: false });
     root.dataset.state = "ready";
     chilly.emit("ready", chilly.start);
+    if (chilly.start.more) learn().catch(() => {}); // who asks next is told
   };
 
   // gradio draws when it likes, and the webui's tab is one of many: wait until all is there.

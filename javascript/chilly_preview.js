@@ -20,6 +20,7 @@
   let problem = null;
   let stopped = false;
   let rest = 0;
+  let turn = 0; // of the last update
   let estimated = "";
 
   /** What a picture is of: the last recipe without errors, the open step, the parameters; null while there is none. */
@@ -65,7 +66,7 @@
     if (!preview.fixed) newSeed();
     const basis = preview.basis();
     if (!basis) return;
-    const mine = (running = { signature: signature(basis), merged: false, job: null });
+    const mine = (running = { signature: signature(basis), merged: false, job: null, turn: ++turn, shown: Promise.resolve() });
     problem = null;
     stopped = false;
     emit();
@@ -88,11 +89,13 @@
 
   function arrived(mine, picture) {
     if (running !== mine) return;
-    preview.ready(picture).then(() => {
-      preview.pictures[picture.id] = picture;
+    const show = () => {
+      if (preview.pictures[picture.id]?.turn > mine.turn) return; // the browser was quicker with a newer one
+      preview.pictures[picture.id] = { ...picture, turn: mine.turn };
       if (picture.id === "merged") made = mine.signature;
       emit();
-    });
+    };
+    mine.shown = Promise.all([mine.shown, preview.ready(picture).then(show, () => {})]);
     if (picture.id !== "merged") return;
     mine.merged = true;
     if (preview.follow && mine.signature !== signature(preview.basis())) preview.update();
@@ -102,6 +105,10 @@
     if (running !== mine) return;
     mine.job = job;
     if (!preview.ended(job)) return emit();
+    mine.shown.then(() => running === mine && over(mine, job)); // not "older than the mixer" while the browser reads them
+  }
+
+  function over(mine, job) {
     stopped = job.state === "stopped";
     end(job.state === "failed" ? job.problem || { message: job.text } : null);
     if (preview.follow && !stopped && mine.signature !== signature(preview.basis())) preview.update();

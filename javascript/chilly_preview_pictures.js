@@ -59,7 +59,6 @@
     draw();
     return root;
   }
-  preview.drawn = drawn;
 
   /** A, B and merged; A and B choose what stands left in the wipe. */
   preview.trio = () => {

@@ -4,11 +4,15 @@
   const chilly = (window.chilly ??= {});
   const recipe = (chilly.recipe ??= {});
 
+  // What a step does, however it is spelled: `(1 - 0.15) * A + 0.15 * B` is `0.85 * A + 0.15 * B`.
+  const meaning = ({ method, expression, operands, parameters }) =>
+    method === "expression" ? expression : JSON.stringify([method, operands.map(({ text }) => text), parameters.map(({ value, text }) => value ?? text)]);
+
   // How a step of the new recipe compares with the one of that name here.
   const change = (step, now) => {
     const same = now.find((one) => one.name === step.name);
     if (!same) return { kind: "new", says: now.length ? "new" : "" };
-    return same.expression === step.expression ? { kind: "same", says: "as it is" } : { kind: "changed", says: "changed", was: same.expression };
+    return meaning(same) === meaning(step) ? { kind: "same", says: "as it is" } : { kind: "changed", says: "changed", was: same.expression };
   };
 
   const stepLine = (step, place, now, errors) => {

@@ -72,9 +72,11 @@
       this.timer = 0; // of the pause after the last key
       this.newest = 0; // of the texts that were asked about
       this.waiting = false; // for the reply to it
+      this.asked = null; // the end of that question
       this.area.addEventListener("input", () => this.typed());
       this.area.addEventListener("keydown", (event) => this.key(event));
       this.area.addEventListener("click", () => this.follow());
+      this.area.addEventListener("blur", () => this.send()); // whoever presses Save means what is written
     }
 
     typed() {
@@ -88,8 +90,13 @@
       this.timer = setTimeout(() => this.send(), PAUSE);
     }
 
-    async send() {
-      if (!this.timer) return;
+    /** Asks about what was typed last, if that was not done yet; a Promise of the end of it. */
+    send() {
+      if (this.timer) this.asked = this.ask();
+      return this.asked;
+    }
+
+    async ask() {
       clearTimeout(this.timer);
       this.timer = 0;
       // What an older question brings must not take away what was typed since; nor a server that does not answer.

@@ -169,9 +169,12 @@
   async function start() {
     if (ui.button.disabled) return;
     ui.button.disabled = true;
-    const wanted = basis();
+    const pressed = basis();
+    let wanted = null;
     try {
-      const { job } = await chilly.ask("save", wanted);
+      // Of what the form said when it was pressed, and of the recipe behind the edits that are under way.
+      const now = () => (wanted = { ...pressed, text: chilly.good.text, step: chilly.good.step });
+      const { job } = await chilly.ask("save", now);
       save.watch(job, ui.list, { file: wanted.name, text: wanted.text });
       chilly.say(`Saving ${wanted.name}`);
       if (form.name === wanted.name) form.name = null;

@@ -135,16 +135,15 @@ class History:
 
     def change(self, number: int, note: str | None = None, pinned: bool | None = None) -> Entry:
         """Write another note, pin or unpin; None leaves it as it is."""
-        entry = self.get(number)
-        entry = dataclasses.replace(
-            entry,
-            note=entry.note if note is None else note[:LONGEST_NOTE],
-            pinned=entry.pinned if pinned is None else pinned,
-        )
-        changed = (entry.note, entry.pinned, _words(entry), number)
-        question = "UPDATE entries SET note = ?, pinned = ?, words = ? WHERE id = ?"
-        self._database.do(lambda database: database.execute(question, changed))
-        return entry
+        changed: dict[str, Any] = {} if pinned is None else {"pinned": pinned}
+        if note is not None:  # what is not changed is not written: another tab may do that
+            noted = dataclasses.replace(self.get(number), note=note[:LONGEST_NOTE])
+            changed |= {"note": noted.note, "words": _words(noted)}
+        if changed:
+            columns = ", ".join(f"{name} = ?" for name in changed)
+            values = (*changed.values(), number)
+            self._database.do(lambda database: database.execute(f"UPDATE entries SET {columns} WHERE id = ?", values))
+        return self.get(number)
 
     def delete(self, number: int) -> None:
         """Forget an entry; a file that was saved stays where it is."""

@@ -123,6 +123,21 @@ def test_note_and_pin_are_changed_and_an_entry_forgotten(kept: History):
         kept.change(number, note="x")
 
 
+def test_pin_in_one_tab_does_not_take_back_the_note_of_another(kept: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    number, get = kept.add(ENTRY).number, kept.get
+    meanwhile = [lambda: History(tmp_path / "history.sqlite").change(number, note="of the other tab")]
+
+    def slow(asked: int) -> Entry:
+        entry = get(asked)
+        if meanwhile:
+            meanwhile.pop()()
+        return entry
+
+    monkeypatch.setattr(kept, "get", slow)
+    kept.change(number, pinned=True)
+    assert (get(number).note, get(number).pinned) == ("of the other tab", True)
+
+
 def test_numbers_of_forgotten_entries_are_not_used_again(kept: History):
     number = kept.add(ENTRY).number
     kept.delete(number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from lib_chilly.errors import MergeError, RecipeError
 from lib_chilly.host.standalone import StandaloneHost
 from lib_chilly.ui import questions
-from lib_chilly.ui.gate import is_our_own
+from lib_chilly.ui.gate import is_our_own, is_taken
 from lib_chilly.ui.problem import FieldError
 from lib_chilly.ui.questions import Page, Room
 from lib_chilly.ui.service import MOST_BYTES, Service
@@ -190,3 +191,41 @@ def test_folder_of_models_that_is_not_there_is_a_problem(tmp_path):
     service = Service(Room(StandaloneHost([tmp_path / "none"])))
     assert "does not exist" in ask(service, "models")["problem"]["message"]
     assert issubclass(FieldError, MergeError)
+
+
+def test_page_that_is_loaded_again_has_the_models_that_were_put_there_meanwhile(tmp_path):
+    from lib_chilly.synth import synthesise
+
+    service = Service(Room(StandaloneHost([tmp_path])))
+    assert ask(service, "start")["reply"]["models"] == []
+    synthesise("sd1", "tiny", tmp_path / "new.safetensors")
+    assert [model["name"] for model in ask(service, "start")["reply"]["models"]] == ["new"]
+    assert ask(service, "look", {"text": "A = new\n"})["reply"]["ok"]
+
+
+@pytest.mark.parametrize(
+    ("method", "length", "taken"),
+    [("GET", "", True), ("POST", "9", True), ("POST", "", False), ("POST", "-1", False), ("PUT", "9" * 5000, False)],
+)
+def test_body_that_is_too_large_or_does_not_say_how_large_it_is_goes_nowhere(method, length, taken):
+    assert is_taken(method, length) is taken
+    assert is_taken("POST", str(MOST_BYTES)) and not is_taken("POST", str(3 * MOST_BYTES))
+
+
+def test_headers_of_many_models_are_read_while_the_page_begins(tmp_path, monkeypatch):
+    from lib_chilly.synth import synthesise
+    from lib_chilly.ui import start
+
+    for name in ("a", "b"):
+        synthesise("sd1", "tiny", tmp_path / f"{name}.safetensors")
+    service = Service(Room(StandaloneHost([tmp_path])))
+    monkeypatch.setattr(start, "_PATIENCE_SECONDS", -1)
+    first = ask(service, "start")["reply"]
+    assert ([model["architecture"] for model in first["models"]], first["more"]) == ([None, None], True)
+    assert all(model["bytes"] > 0 for model in first["models"])
+    until = time.monotonic() + 60
+    while (later := ask(service, "models")["reply"])["more"]:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert [model["architecture"] for model in later["models"]] == ["sd1", "sd1"]
+    service.close()

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from .service import MOST_BYTES
+
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Any, Send], Awaitable[None]]
@@ -37,6 +39,8 @@ _HEADERS = {
     b"referrer-policy": b"no-referrer",
     b"cross-origin-resource-policy": b"same-origin",
 }
+_MOST_BYTES = 2 * MOST_BYTES
+"""Of a request: a question with what gradio's JSON adds to it."""
 _BODY = re.compile(rb"<body\b[^>]*>")
 _BEFORE = b'<div id="chilly_before">ChillyMerge</div>'
 """Seen until gradio has drawn the page, which takes this away."""
@@ -74,6 +78,8 @@ class Gate:
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if not is_our_own(headers.get(b"host", ""), headers.get(b"origin")):
             await _send(send, 403, b"this page is for the browser of this machine only.", "text/plain")
+        elif not is_taken(scope["method"], headers.get(b"content-length", "")):
+            await _send(send, 413, b"this is too much at once.", "text/plain")
         elif path.startswith(PREFIX) and (content := own_files().get(path[len(PREFIX) :])):
             kind = "text/css" if path.endswith(".css") else "text/javascript"
             await _send(send, 200, content, kind, "max-age=31536000, immutable")  # its address has its digest
@@ -109,6 +115,11 @@ def is_our_own(host: str, origin: str | None) -> bool:
     except ValueError:
         return False
     return name in _OWN_NAMES and origin in (None, f"http://{host}")
+
+
+def is_taken(method: str, length: str) -> bool:
+    """Whether a request says that its body is no larger than a question may be; others have none."""
+    return method in ("GET", "HEAD") or (length.isdecimal() and int(length[:12]) <= _MOST_BYTES)
 
 
 def _head() -> Iterable[bytes]:

@@ -25,18 +25,22 @@ class Saves:
     def __init__(self, host: Host):
         self.clock = SaveClock(host)
         self._waiting: dict[str, int] = {}
-        self._plans: dict[tuple[str, int], Plan] = {}
+        self._plans: dict[str, Plan] = {}
+        self._library: ModelLibrary | None = None
         self._lock = threading.Lock()
 
     def plan(self, recipe: Recipe, library: ModelLibrary) -> Plan:
         """The plan of a recipe; the last ones are kept, as a name, its facts and its save ask for the same."""
-        key = (recipe.canonical(), id(library))
+        key = recipe.canonical()
         with self._lock:
+            if self._library is not library:  # names may mean other files now
+                self._plans, self._library = {}, library
             known = self._plans.get(key)
         if known is None or not _is_current(known):
             known = make_plan(recipe, library)
             with self._lock:
-                self._plans = dict([*self._plans.items(), (key, known)][-_MOST_PLANS:])
+                if self._library is library:
+                    self._plans = dict([*self._plans.items(), (key, known)][-_MOST_PLANS:])
         return known
 
     def take(self, name: str, size_bytes: int) -> None:

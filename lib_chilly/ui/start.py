@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,10 @@ from ..registry import MergeMethod, all_methods
 from .questions import Page, question
 from .work import Work
 
+_PATIENCE_SECONDS = 0.5
+"""Of one answer; a header takes some 10 ms."""
+_PAUSE_SECONDS = 0.005
+"""Between two headers that nobody waits for: others have their turn."""
 _SMALL_BYTES = 200_000_000
 _LARGE_PICTURES = {"sdxl", "sd3", "flux"}
 
@@ -30,24 +36,45 @@ class ModelFacts:
     def __init__(self, host: Host):
         self._known: dict[Path, tuple[object, dict[str, Any]]] = {}
         self._lock = threading.Lock()
+        self._reader: threading.Thread | None = None
+        self._is_closed = False
 
-    def of(self, reference: CheckpointRef) -> dict[str, Any]:
-        """Architecture, bytes and dtype; null where the file cannot be read."""
+    def of(self, reference: CheckpointRef, may_read: bool = True) -> tuple[dict[str, Any], bool]:
+        """Architecture, bytes and dtype, null where the file cannot be read; and whether it was, else that is still to do."""
         path = reference.path
         try:
-            stat = path.stat()
+            seen = _times(path)
         except OSError:
-            return {"architecture": None, "bytes": 0, "dtype": None}
-        # A folder's own time does not tell that a file in it has changed.
-        seen = (stat.st_size, stat.st_mtime_ns) if path.is_file() else None
+            return {"architecture": None, "bytes": 0, "dtype": None}, True
+        size = sum(size for size, _ in seen)
         with self._lock:
             known = self._known.get(path)
-        if known and seen and known[0] == seen:
-            return known[1]
-        facts = _facts_of(path, stat.st_size)
+        if known and known[0] == seen:
+            return known[1], True
+        if not may_read:
+            return {"architecture": None, "bytes": size, "dtype": None}, False
+        facts = _facts_of(path, size)
         with self._lock:
             self._known[path] = (seen, facts)
-        return facts
+        return facts, True
+
+    def read(self, references: Sequence[CheckpointRef]) -> None:
+        """Read what is not known of these, in a thread that ends with that."""
+        with self._lock:
+            if self._is_closed or (self._reader is not None and self._reader.is_alive()):
+                return
+            self._reader = threading.Thread(target=self._read, args=(references,), name="chilly-models", daemon=True)
+            self._reader.start()
+
+    def close(self) -> None:
+        self._is_closed = True
+
+    def _read(self, references: Sequence[CheckpointRef]) -> None:
+        for reference in references:
+            if self._is_closed:
+                return
+            self.of(reference)
+            time.sleep(_PAUSE_SECONDS)
 
 
 @question
@@ -55,7 +82,7 @@ def start(page: Page) -> dict[str, Any]:
     """All that a page shows before anything is asked."""
     host = page.host
     folder = host.output_folder()
-    listed = models(page)
+    listed = models(page, again=True)  # a file that was put there meanwhile is found by loading the page again
     return {
         "version": __version__,
         "host": host.kind,
@@ -74,15 +101,18 @@ def start(page: Page) -> dict[str, Any]:
 
 @question
 def models(page: Page, again: bool = False) -> dict[str, Any]:
-    """The models that there are; with `again` the folders are looked at anew."""
+    """The models that there are; with `again` the folders are looked at anew. Headers of thousands are read meanwhile."""
     if again:
         page.host.refresh_checkpoints()
-    known = page.one(ModelFacts)
-    return {
-        "models": [
-            {"name": reference.name, "title": reference.title, **known.of(reference)} for reference in page.host.checkpoints()
-        ]
-    }
+    known, until = page.one(ModelFacts), time.monotonic() + _PATIENCE_SECONDS
+    listed, left = [], list[CheckpointRef]()
+    for reference in page.host.checkpoints():
+        facts, is_known = known.of(reference, may_read=time.monotonic() < until)
+        listed.append({"name": reference.name, "title": reference.title, **facts})
+        left += [] if is_known else [reference]
+    if left:
+        known.read(left)
+    return {"models": listed, "more": bool(left)}
 
 
 def _params_for(listed: list[dict[str, Any]]) -> GenParams:
@@ -92,6 +122,12 @@ def _params_for(listed: list[dict[str, Any]]) -> GenParams:
         return GenParams(prompt="a red circle on blue", seed=1, steps=12, cfg=4.0, width=64, height=64, sampler="DDIM")
     side = 1024 if {model["architecture"] for model in listed} & _LARGE_PICTURES else 512
     return GenParams(prompt="", seed=1, width=side, height=side)
+
+
+def _times(path: Path) -> tuple[tuple[int, int], ...]:
+    """(size, time) of a file, or of all that lies in a folder's parts: its own does not tell that one of them has changed."""
+    stats = [each.stat() for each in (sorted(path.glob("*/*")) if path.is_dir() else [path])]
+    return tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
 
 
 def _facts_of(path: Path, size: int) -> dict[str, Any]:

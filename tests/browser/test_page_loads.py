@@ -58,6 +58,22 @@ def test_two_tabs_of_one_browser_do_not_disturb_each_other(site, new_context):
     assert left.evaluate("chilly.page") != right.evaluate("chilly.page")
 
 
+def test_duplicate_of_a_tab_is_a_page_of_its_own_with_the_same_recipe(page):
+    page.evaluate("text => chilly.look(text)", RECIPE)
+    wait_for_view(page, f"view.text === {RECIPE!r}")
+    with page.context.expect_page() as opened:  # as a browser's "Duplicate": what the session keeps is copied
+        page.evaluate("() => void window.open(location.href)")
+    twin = opened.value
+    twin.wait_for_selector(READY)
+    assert twin.evaluate("chilly.text") == RECIPE
+    names = page.evaluate("chilly.page"), twin.evaluate("chilly.page")
+    assert names[0] != names[1]
+    for tab, name in zip((page, twin), names, strict=True):
+        tab.reload()
+        tab.wait_for_selector(READY)
+        assert tab.evaluate("chilly.page") == name
+
+
 def test_newest_look_wins_and_edits_are_never_lost(page):
     texts = [f"A = {name}\n" for name in ("NED", "chilloutmix", "r34_e4")]
     seen = page.evaluate("texts => Promise.all(texts.map((text) => chilly.look(text))).then((all) => all.map(Boolean))", texts)

@@ -41,6 +41,22 @@ def pane(new_context: Callable[..., Any], site: Site) -> Any:
     return page
 
 
+def test_preview_is_not_called_old_while_the_browser_reads_its_pictures(pane):
+    pane.evaluate(
+        """() => {
+            window.states = new Set();
+            chilly.on("pictures", () => window.states.add(chilly.preview.status().state));
+            const { ready } = chilly.preview;
+            chilly.preview.ready = (picture) => new Promise((done) => setTimeout(done, 300)).then(() => ready(picture));
+        }"""
+    )
+    pane.evaluate("chilly.edit({do: 'weights', step: 'MIX', values: {IN05: 0.1}})")
+    wait_for_view(pane, "view.mixer.values.IN05 === 0.1")
+    pane.wait_for_function("() => window.states.has('busy')")
+    wait_until_up_to_date(pane)
+    assert sorted(pane.evaluate("[...window.states]")) == ["busy", "idle"]
+
+
 def test_pictures_follow_the_weights_and_never_go_blank(pane):
     assert pane.get_by_role("group", name="Pictures", exact=True).locator("img").count() == 3
     assert pane.locator(".chilly-strip img").count() == 5
