@@ -116,7 +116,8 @@
     const notice = chilly.el("div", { class: "chilly-stale" });
     const list = chilly.el("ol", { class: "chilly-steps", "aria-label": "Steps" });
     const adding = recipe.addStep();
-    const node = chilly.el("div", { class: "chilly-cards" }, notice, constants, list, adding);
+    const general = chilly.el("div", { "aria-live": "polite" }); // mistakes of no card: a file that is gone, two architectures
+    const node = chilly.el("div", { class: "chilly-cards" }, notice, general, constants, list, adding);
     const drawList = (view, open) => {
       const wanted = view.steps.map((step, place) => {
         const card = cards.get(step.name) || new Card();
@@ -133,6 +134,8 @@
       const view = recipe.shown();
       if (!view) return;
       notice.replaceChildren(...(view === chilly.view ? [] : recipe.staleNotice()));
+      const placeless = ((chilly.view && chilly.view.errors) || []).filter((error) => error.end <= error.start);
+      general.replaceChildren(...placeless.map((error) => recipe.mistake(error)));
       drawConstants(constants, rows, view.constants || []);
       const open = recipe.closed ? null : view.steps.some((step) => step.name === chilly.step) ? chilly.step : view.result;
       keepingFocus(list, () => drawList(view, open));

@@ -22,7 +22,7 @@ from ..registry import MergeMethod, all_methods
 from .questions import Page, question
 from .work import Work
 
-_PATIENCE_SECONDS = 0.5
+_PATIENCE_SECONDS = 1.5
 """Of one answer; a header takes some 10 ms."""
 _PAUSE_SECONDS = 0.005
 """Between two headers that nobody waits for: others have their turn."""

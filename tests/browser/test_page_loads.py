@@ -20,6 +20,7 @@ def ask(page: Any, name: str, given: dict[str, Any]) -> Any:
 
 def walk(page: Any, site: Site) -> None:
     """What holds on every gradio: questions in order, problems as sentences, a reload, hostile names."""
+    page.wait_for_function("() => !chilly.start.more")
     facts = {model["name"]: model for model in page.evaluate("chilly.start.models")}
     size = (site.models[0] / "NED.safetensors").stat().st_size
     assert facts["NED"] == {"name": "NED", "title": "NED.safetensors", "architecture": "sd1", "bytes": size, "dtype": "fp16"}

@@ -211,3 +211,13 @@ def test_hostile_names_and_texts_are_shown_as_they_are_and_do_nothing(pane):
     assert "onerror" in view["steps"][0]["operands"][0]["text"]
     assert pane.evaluate("window.hacked") is None
     assert pane.locator("#chilly_page img, #chilly_page script").count() == 0
+
+
+def test_mistake_of_no_card_is_said_above_the_cards(page):
+    text = 'M = 0.5 * NED + 0.5 * r34_e4\nsave(discard="nothing.*")\n'
+    page.evaluate("text => chilly.look(text)", text)
+    said = page.locator(".chilly-cards .chilly-err")
+    said.get_by_text("fits no key").wait_for()
+    page.evaluate("text => chilly.look(text)", text.splitlines()[0])
+    wait_for_view(page, "view.ok")
+    assert said.count() == 0
