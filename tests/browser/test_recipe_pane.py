@@ -193,7 +193,7 @@ def test_picture_of_ours_is_dropped_and_says_what_differs_before_it_replaces(pan
     assert text_of(pane) == RECIPE
 
 
-def test_hostile_names_and_texts_are_shown_as_they_are_and_do_nothing(pane, site):
+def test_hostile_names_and_texts_are_shown_as_they_are_and_do_nothing(pane, models):
     pane.evaluate("text => chilly.look(text)", f'# {HOSTILE}\nA = 0.5 * "{HOSTILE}" + 0.5 * NED\n')
     wait_for_view(pane, "view.errors.length")
     assert pane.locator("#chilly_page img, #chilly_page script").count() == 0
@@ -205,7 +205,7 @@ def test_hostile_names_and_texts_are_shown_as_they_are_and_do_nothing(pane, site
     pane.locator("#chilly_view_cards").click()
     field(pane, "operand 0").click()
     choices = pane.get_by_role("listbox").get_by_role("option")
-    assert choices.count() == len(list(site.models.glob("*.safetensors")))
+    assert choices.count() == len(list(models.glob("*.safetensors")))
     choices.filter(has_text="onerror").click()
     view = wait_for_view(pane, "view.ok && view.text.includes('onerror')")
     assert "onerror" in view["steps"][0]["operands"][0]["text"]
