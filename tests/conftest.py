@@ -36,11 +36,7 @@ def run(
     return command
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:  # what shares fixtures runs in one process: the tests of a file, or of a folder
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(Path(__file__).parent).parts[0]))
     if config.getoption("--peers"):
         return
     for item in items:
