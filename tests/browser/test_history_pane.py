@@ -14,8 +14,10 @@ HOSTILE = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>"
 
 
 def fill(site: Site) -> None:
-    """Three entries, as earlier work leaves them."""
+    """Three entries, as earlier work leaves them, and nothing of other tests."""
     history = History(site.home / FILE)
+    for kept in list(history.every()):
+        history.delete(kept.number)
     history.add(
         Entry("picture", "Morning", "A = mean(NED, chilloutmix)\n", prompt="hills", params={"seed": 7, "prompt": "hills"})
     )
