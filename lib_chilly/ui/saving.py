@@ -49,7 +49,7 @@ def facts(page: Page, text: str, name: str, step: str | None = None, options: di
     """What saving would come to, before the click."""
     saves, folder = page.one(Saves), page.host.output_folder()
     plan = _plan(page, text, step, options or {})
-    seconds = saves.clock.seconds(plan)
+    seconds, name = saves.clock.seconds(plan), _stem(plan, name)
     return {
         "file": _output(plan, folder, name).name,
         "bytes": plan.writes_bytes,
@@ -64,7 +64,7 @@ def facts(page: Page, text: str, name: str, step: str | None = None, options: di
 def save(page: Page, text: str, name: str, step: str | None = None, options: dict | None = None) -> dict[str, Any]:
     """Write the file, when those that wait before it are done."""
     plan = _plan(page, text, step, options or {})
-    saves, host = page.one(Saves), page.host
+    saves, host, name = page.one(Saves), page.host, _stem(plan, name)
     if problem := _problem(host, saves, plan, name):
         raise FieldError(problem["message"], problem["field"] or "name")
     saves.take(name, plan.writes_bytes)
@@ -104,6 +104,12 @@ def _plan(page: Page, text: str, step: str | None, options: dict) -> Plan:
         if said and said[1] in options:
             raise FieldError(str(error), said[1]) from None
         raise
+
+
+def _stem(plan: Plan, name: str) -> str:
+    """A name as it was typed, without the suffix that the file gets anyway."""
+    is_whole = not plan.is_folder and name.lower().endswith(SUFFIX)
+    return name[: -len(SUFFIX)] if is_whole else name
 
 
 def _output(plan: Plan, folder: Path, name: str) -> Path:
