@@ -119,7 +119,7 @@ def test_mistakes_are_placed_in_utf16_units_and_come_with_fixes(look):
     units = text.encode("utf-16-le")
     assert units[2 * error["start"] : 2 * error["end"]].decode("utf-16-le") == "NEDD"
     assert (error["line"], error["column"]) == (3, 21)
-    assert error["message"].startswith("Line 3: there is no model 'NEDD'") and "Did you mean 'NED'?" in error["message"]
+    assert error["message"] == "Line 3: there is no model 'NEDD'. Did you mean 'NED'?"
     assert look(error["fixes"][0]["text"])["ok"]
     last = view["steps"][-1]
     assert units[2 * last["start"] : 2 * last["end"]].decode("utf-16-le") == "Y = 0.5 * X + 0.5 * NEDD"
