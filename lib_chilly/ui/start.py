@@ -16,6 +16,7 @@ from ..checkpoint import open_checkpoint
 from ..console import free_bytes
 from ..errors import ArchitectureError, MergeError
 from ..header import Checkpoint
+from ..history import LONGEST_NOTE
 from ..host.base import CheckpointRef, GenParams, Host
 from ..output_dtypes import OUTPUT_DTYPES
 from ..registry import MergeMethod, all_methods
@@ -95,6 +96,7 @@ def start(page: Page) -> dict[str, Any]:
         "params": dataclasses.asdict(page.room.params or _params_for(listed["models"])),
         "output": str(folder),
         "free_bytes": free_bytes(folder),
+        "longest_note": LONGEST_NOTE,
         "jobs": page.one(Work, Work).jobs_of(page.name),
     }
 
