@@ -136,7 +136,11 @@ def test_models_of_two_architectures_are_refused(plan):
 # ---- what fits the architecture ----
 
 UNFIT = {
-    "M = weighted_sum(A, B,\n  alpha=‸{IN00: 0.5, IN12: 1})": ("'IN12' is not in SD 1.x", "IN00 to IN11", "OUT11. Did you mean 'IN11'?"),
+    "M = weighted_sum(A, B,\n  alpha=‸{IN00: 0.5, IN12: 1})": (
+        "'IN12' is not in SD 1.x",
+        "IN00 to IN11",
+        "OUT11. Did you mean 'IN11'?",
+    ),
     "M = weighted_sum(X1, X2, alpha=‸{IN09: 1})": ("'IN09' is not in SDXL", "IN00 to IN08"),
     "X = A\nM = weighted_sum(X, B, alpha=‸{attn3: 1})": ("'attn3' is not in SD 1.x", "Did you mean 'attn"),
     "M = weighted_sum(A, B, alpha=‸{model.diffusion.*: 1})": ("matches no key of SD 1.x",),

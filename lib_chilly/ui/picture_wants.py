@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -90,6 +89,6 @@ def _wanted(step: OpenStep, given: Any, architecture: Architecture) -> Wanted:
 
 def _number(given: Mapping[str, Any], name: str, default: float = 0) -> Fraction:
     value = given.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or abs(value) > _LARGEST:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
         raise FieldError(f"'{name}' is a number from {-_LARGEST:g} to {_LARGEST:g}.", "pictures")
     return Fraction(str(value))

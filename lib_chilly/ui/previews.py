@@ -101,12 +101,11 @@ def _making(maker: Pictures, merge: Plan, params: GenParams, todo: list[Wanted])
 
     def do(job: Job) -> Iterator[None]:
         base: bytes | None = None
-        needs_base = any(wanted.kind == "block" for wanted in todo)
-        job.parts = len(todo) + needs_base
-        if needs_base:
+        job.parts = len(todo)
+        if any(wanted.kind == "block" for wanted in todo):  # what they are compared with, which nobody asked for: not counted
             base = maker.make(merge, params, job).png
             yield
-        for number, wanted in enumerate(todo, needs_base):
+        for number, wanted in enumerate(todo):
             job.progress.share, job.part = 0.0, number
             kept = maker.make(maker.plan(wanted), params, job)
             job.add(_described(wanted, kept, base if wanted.kind == "block" else None))
