@@ -84,7 +84,7 @@ def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], d
         try:
             path = library.find(model.name)
         except RecipeError as error:
-            raise _or_step(error, model, recipe, library).at(recipe.text, model.position) from None
+            raise _or_near_step(error, model, recipe, library).at(recipe.text, model.position) from None
         real = str(path.resolve())
         if real not in by_file:
             by_file[real] = len(opened)
@@ -240,8 +240,7 @@ def _refuse_hidden_minus(model: ModelRef, recipe: Recipe, library: ModelLibrary)
             )
 
 
-def _or_step(error: RecipeError, model: ModelRef, recipe: Recipe, library: ModelLibrary) -> RecipeError:
-    """Where no file fits, but a step is near: that is proposed."""
+def _or_near_step(error: RecipeError, model: ModelRef, recipe: Recipe, library: ModelLibrary) -> RecipeError:
     spellings = {name.lower(): name for name in recipe.steps if name != model.name}
     near = difflib.get_close_matches(model.name.lower(), spellings, 1, 0.7)
     if not near or library.knows(model.name):

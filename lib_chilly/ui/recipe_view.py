@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..architecture import Architecture, load
@@ -51,17 +52,12 @@ def view_of(text: str, step: str | None, parameter: str | None, library: ModelLi
     found = knowledge.comes_to(draft, name, library, errors)
     used = used_names(draft)
     words = words_of(shown, draft) if shown else ""
-    notes = [note for note in found.notes if not (words and note.endswith(f": {words}"))]  # said once is enough
-    if known is None and draft.steps:
-        notes.append(
-            f"No file of this recipe is here to tell its architecture: the blocks shown are those of {architecture.title}."
-        )
     return {
         "text": draft.text,
         "ok": draft.recipe is not None and not errors,
         "errors": _errors(errors, draft, offsets, library),
         "warnings": list(found.warnings),
-        "notes": notes,
+        "notes": _notes(found.notes, words, None if known or not draft.steps else architecture),
         "constants": _constants(draft),
         "steps": [step_card(written, draft, offsets, used, library, architecture) for written in draft.steps],
         "result": result.line.name if result else None,
@@ -94,6 +90,14 @@ def _mixed(
         return None
     except KeyError:  # a constant that cannot be read
         return None
+
+
+def _notes(found: Sequence[str], words: str, guessed: Architecture | None) -> list[str]:
+    """The notes but those that the words say already, and that the architecture is a guess."""
+    notes = [note for note in found if not (words and note.endswith(f": {words}"))]
+    if guessed:
+        notes.append(f"No file of this recipe is here to tell its architecture: the blocks shown are those of {guessed.title}.")
+    return notes
 
 
 def _constants(draft: Draft) -> list[dict[str, Any]]:
