@@ -50,7 +50,8 @@
     if (now.state === "done" && now.report) {
       measured = of;
       publish(now.report);
-      chilly.say(`Measured: ${now.report.totals?.all ?? ""} % alike in all`);
+      const all = now.report.totals.all;
+      chilly.say(all === null ? "Measured" : `Measured: ${all.toFixed(2)} % alike in all`);
     }
     draw();
   }
