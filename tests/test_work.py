@@ -218,11 +218,11 @@ def test_new_job_of_a_page_comes_between_the_pieces_of_its_older_one(work):
 
 
 def test_job_stopped_between_its_pieces_is_over_at_once_and_cleaned_up(work):
-    closed, gate, between = [], Gate(), threading.Event()
+    closed, gate, queued = [], Gate(), threading.Event()
 
     def long(job: Job) -> Iterator[None]:
         try:
-            between.set()
+            assert queued.wait(30)  # so that the other job's turn comes next
             yield
             raise AssertionError("went on")
         finally:
@@ -230,7 +230,8 @@ def test_job_stopped_between_its_pieces_is_over_at_once_and_cleaned_up(work):
 
     job = work.start("p", "preview", long)
     other = work.start("q", "preview", gate)
-    assert between.wait(30) and gate.entered.wait(30)
+    queued.set()
+    assert gate.entered.wait(30)
     assert work.stop("p", job["job"])["state"] == "stopped" and closed == [True]
     gate.opened.set()
     assert ended(work, other, "q")["state"] == "done"
