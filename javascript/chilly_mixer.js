@@ -2,8 +2,8 @@
 // recipe; colours, layout, bars, strokes, pointer, keyboard, tools and numbers are in the files beside it.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
   const EMPTY = { step: "", parameter: "", a: "A", b: "B", values: {}, linked: [], list: [], list_text: "", outside: [], addresses: [], alpha: 0.5 };
   const nets = new Map(); // architecture -> NET
   let root, title, pick, legend, scale, status, read, none, undo, redo, body;
@@ -189,5 +189,5 @@
     else chilly.say(`${names.length} blocks set, ${first} ${mixer.format(mixer.weight(first))} to ${names[names.length - 1]} ${mixer.format(mixer.weight(names[names.length - 1]))}.`);
   };
 
-  ((chilly.parts ??= {})).mixer = make;
+  (chilly.parts ??= {}).mixer = make;
 })();

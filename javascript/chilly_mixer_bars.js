@@ -2,8 +2,8 @@
 // engine's, or, while a stroke goes on, the pointer's; painting touches only bars that changed, once per frame.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
   const BASE = "text encoders"; // no lane of its own: it stands for those that follow it
   const bars = new Map(); // name -> bar
   const dirty = new Set();

@@ -2,8 +2,8 @@
 // down too.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
   const TYPING = 900; // after that, digits begin a new number
   let typed = "";
   let typedAt = 0;

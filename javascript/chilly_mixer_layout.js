@@ -2,8 +2,8 @@
 // {height, tight, bars: {name: {x, y, w, h, upright}}, captions, band, rails, skips, flow, dots, ticks, arms}.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
   const ROW = 29; // a bar's height
   const GAP = 5; // between bars
   const LEVEL = 17; // more between two resolutions, room for their caption

@@ -1,8 +1,8 @@
 // The same weights as text: the list of numbers, which is the whole alternative to the drawing, lines for parts of blocks, and words.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
   const PAUSE = 350; // after the last key, before a whole list is sent
   let list, label, message, rules, fold, rulesMessage, words, outside;
 

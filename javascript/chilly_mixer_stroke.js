@@ -2,8 +2,8 @@
 // undo. Edits wait for one another, so they arrive in the order in which they were made.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
   const EVERY = 150;
   const queue = [];
   let sending = null; // the promise of the queue's end

@@ -1,8 +1,8 @@
 /* The recipe's steps as cards: one is open, and the mixer shows that one. */
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const recipe = (chilly.recipe = chilly.recipe || {});
+  const chilly = (window.chilly ??= {});
+  const recipe = (chilly.recipe ??= {});
 
   class Card {
     constructor() {

@@ -1,8 +1,8 @@
 /* What the open step comes to: each file's factor as a bar, the sum, the formula, and what the engine has to say. */
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const recipe = (chilly.recipe = chilly.recipe || {});
+  const chilly = (window.chilly ??= {});
+  const recipe = (chilly.recipe ??= {});
 
   const MOST_OPEN = 16; // of more factors than these, groups of lanes begin closed
 

@@ -1,8 +1,8 @@
 /* A field for a model or an earlier step: a list to search in, and any other name may be typed. */
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const recipe = (chilly.recipe = chilly.recipe || {});
+  const chilly = (window.chilly ??= {});
+  const recipe = (chilly.recipe ??= {});
   const MOST = 200; // more lines than these nobody reads; typing narrows
   let count = 0;
 
