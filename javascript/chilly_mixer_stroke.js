@@ -95,7 +95,7 @@
     if (mixer.stroked.get(name) === value && stroke.values.get(name) === value) return;
     mixer.stroked.set(name, value);
     stroke.values.set(name, value);
-    mixer.repaint([name, ...Object.keys(mixer.net.follows).filter((lane) => mixer.net.follows[lane] === name)]);
+    mixer.repaint([name, ...mixer.followers(name)]);
     if (!stroke.timer) stroke.timer = setTimeout(pass, Math.max(0, EVERY - (performance.now() - last)));
   };
 
@@ -104,7 +104,7 @@
     clearTimeout(stroke.timer);
     clearTimeout(stroke.ending);
     const { values } = stroke;
-    const changed = [...values].some(([name, value]) => mixer.shown.values[name] !== value || mixer.linked(name));
+    const changed = [...values].some(([name, value]) => mixer.known(name) !== value || mixer.linked(name));
     if (values.size && (stroke.sent || changed)) {
       push(false, (problem) => problem || mixer.announce([...values.keys()]));
     }

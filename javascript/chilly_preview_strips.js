@@ -35,6 +35,7 @@
     panel.append(...Object.values(panels).map(([box]) => box));
     preview.openStrip = (name) => ((open = name), draw());
     ["pictures", "kept"].forEach((event) => chilly.on(event, draw));
+    chilly.on("forgotten", loadKept); // the next older one may take its place
     loadKept();
     draw();
     return el("div", { class: "chilly-strip-more" }, bar, panel);

@@ -86,6 +86,7 @@ def mixer_view(shown: Mixed, draft: Draft) -> dict[str, Any]:
         "on": has_blocks(shown.value),
         "alpha": float(weights.alpha),
         "values": {name: float(value) for name, value in weights.values.items()},
+        "layers": {name: float(value) for name, value in weights.layers.items()},
         "linked": [lane for lane, slot in shown.architecture.lanes.items() if lane != slot and lane not in weights.apart],
         "list": [float(number) for number in numbers],
         "list_text": ", ".join(shown_number(number) for number in numbers),

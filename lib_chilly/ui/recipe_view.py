@@ -19,6 +19,7 @@ from .text_offsets import Offsets
 
 USUAL = "sd1"
 """The architecture whose blocks are shown where no file tells."""
+WITHOUT_BLOCKS = "A VAE by itself has no blocks to weigh: its one weight stands in the step's card."
 _MOST_FIXED = 2
 """Mistakes that fixes are looked for, since that takes its time."""
 
@@ -48,6 +49,7 @@ def view_of(text: str, step: str | None, parameter: str | None, library: ModelLi
     errors: list[Exception] = list(draft.errors)
     known = knowledge.architecture(draft, library)
     architecture = load(known or USUAL)
+    unmixed = _unmixed(draft, known, library, knowledge)
     shown = _mixed(draft, name, parameter, architecture, errors)
     found = knowledge.comes_to(draft, name, library, errors)
     used = used_names(draft)
@@ -57,13 +59,14 @@ def view_of(text: str, step: str | None, parameter: str | None, library: ModelLi
         "ok": draft.recipe is not None and not errors,
         "errors": _errors(errors, draft, offsets, library),
         "warnings": list(found.warnings),
-        "notes": _notes(found.notes, words, None if known or not draft.steps else architecture),
+        "notes": _notes(found.notes, words, None if known or unmixed or not draft.steps else architecture),
         "constants": _constants(draft),
         "steps": [step_card(written, draft, offsets, used, library, architecture) for written in draft.steps],
         "result": result.line.name if result else None,
         "step": name,
         "architecture": known,
-        "mixer": mixer_view(shown, draft) if shown else None,
+        "mixer": mixer_view(shown, draft) if shown and not unmixed else None,
+        "unmixed": unmixed,
         "fold": found.fold,
         "words": words,
         "plan": found.plan,
@@ -98,6 +101,14 @@ def _notes(found: Sequence[str], words: str, guessed: Architecture | None) -> li
     if guessed:
         notes.append(f"No file of this recipe is here to tell its architecture: the blocks shown are those of {guessed.title}.")
     return notes
+
+
+def _unmixed(draft: Draft, known: str | None, library: ModelLibrary, knowledge: Knowledge) -> str | None:
+    """Why the files that are there have no mixer: it is not known what their blocks are, or they have none."""
+    if known:
+        return None if len(load(known).slots) > 1 else WITHOUT_BLOCKS
+    strangers = [name for name, kind in knowledge.kinds(draft, library).items() if kind == ""]
+    return f"'{strangers[0]}' is of no architecture that is known here, so it has no blocks to weigh." if strangers else None
 
 
 def _constants(draft: Draft) -> list[dict[str, Any]]:
