@@ -34,10 +34,13 @@
   /** Whether the pictures are those of the recipe as it is now. */
   preview.fresh = () => made !== null && made === signature(preview.basis());
 
-  /** Starts a job in its own lane; `each` gets every picture once, `told` every state of the job. Resolves with the job. */
+  /** Starts a job in its own lane; `each` gets every picture once, `told` every state of the job. Resolves with the job, or with
+      null where another start in the lane came before this one's turn. */
   preview.start = async (lane, wants, each, told) => {
     const basis = preview.basis();
-    const { job } = await chilly.ask("preview", { ...basis, lane, pictures: wants });
+    const reply = await chilly.ask("preview", { ...basis, lane, pictures: wants }, `preview ${lane}`);
+    if (!reply) return null;
+    const { job } = reply;
     const seen = new Set();
     const take = (now) => {
       (now.pictures || []).forEach((picture) => {

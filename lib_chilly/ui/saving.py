@@ -25,6 +25,7 @@ from ..recipe_queue import SUFFIX
 from ..report import Report, default_threads
 from .history_view import history_of, with_picture
 from .job import Job
+from .plans import Plans
 from .problem import FieldError
 from .questions import Page, question
 from .save_names import fault_of, folded, names_in, proposed_name
@@ -41,7 +42,7 @@ def name(page: Page, text: str, step: str | None = None) -> dict[str, Any]:
     """A name for the file, from the recipe; free in the output folder."""
     recipe, saves = _recipe(text, step, {}), page.one(Saves)
     taken = names_in(page.host.output_folder()) | saves.names()
-    return {"name": proposed_name(recipe, lambda: saves.plan(recipe, page.host.library()), taken)}
+    return {"name": proposed_name(recipe, lambda: page.one(Plans).of(recipe), taken)}
 
 
 @question
@@ -98,7 +99,7 @@ def _plan(page: Page, text: str, step: str | None, options: dict) -> Plan:
     recipe = _recipe(text, step, options)
     try:
         typed(dict(recipe.save))
-        return page.one(Saves).plan(recipe, page.host.library())
+        return page.one(Plans).of(recipe)
     except MergeError as error:
         said = _OPTION_SAID.match(error.message if isinstance(error, RecipeError) else str(error))
         if said and said[1] in options:
