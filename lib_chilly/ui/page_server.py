@@ -53,7 +53,7 @@ def run_page(
         if browser and has_desktop():
             _open_browser(address)
 
-    serve(Room(host, beginning(recipe)), port, on_ready, should_stop)
+    serve(Room(host, beginning(recipe), warms_up=True), port, on_ready, should_stop)
     show(["The page has ended."])
 
 

@@ -31,12 +31,14 @@ class Room:
 
     Args:
         recipe, params: what a new page begins with; parameters that are None are chosen by the models.
+        warms_up: load what the first picture needs as soon as there is a page.
     """
 
-    def __init__(self, host: Host, recipe: str = "", params: GenParams | None = None):
+    def __init__(self, host: Host, recipe: str = "", params: GenParams | None = None, warms_up: bool = False):
         self.host = host
         self.recipe = recipe
         self.params = params
+        self.warms_up = warms_up
         self._things: dict[type, Any] = {}
         self._lock = threading.RLock()
 

@@ -21,6 +21,7 @@ from ..host.base import CheckpointRef, GenParams, Host
 from ..output_dtypes import OUTPUT_DTYPES
 from ..registry import MergeMethod, all_methods
 from .questions import Page, question
+from .warm_up import WarmUp
 from .work import Work
 
 _PATIENCE_SECONDS = 1.5
@@ -84,6 +85,8 @@ def start(page: Page) -> dict[str, Any]:
     host = page.host
     folder = host.output_folder()
     listed = models(page, again=True)  # a file that was put there meanwhile is found by loading the page again
+    if page.room.warms_up:
+        page.one(WarmUp)
     return {
         "version": __version__,
         "host": host.kind,
