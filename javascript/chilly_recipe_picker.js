@@ -79,7 +79,14 @@
       return [...this.list.querySelectorAll('[role="option"]')];
     }
 
+    /** Shows what there is, and again where files were put there since. */
     open(query) {
+      if (this.list.hidden) chilly.lookForModels().then((others) => others && !this.list.hidden && this.show(this.query));
+      this.show(query);
+    }
+
+    show(query) {
+      this.query = query;
       const found = matching(this.choices(), query);
       const lines = found.slice(0, MOST).map((choice, place) => this.line(choice, place));
       if (found.length > MOST) lines.push(this.remark(`${found.length - MOST} more, type to narrow`));
