@@ -40,7 +40,12 @@
     const basis = preview.basis();
     const reply = await chilly.ask("preview", { ...basis, lane, pictures: wants }, `preview ${lane}`);
     if (!reply) return null;
-    const { job } = reply;
+    preview.watch(reply.job, basis, each, told);
+    return reply.job;
+  };
+
+  /** Follows a job that has begun, such as before a reload; `basis` is what its pictures are of. */
+  preview.watch = (job, basis, each, told) => {
     const seen = new Set();
     const take = (now) => {
       (now.pictures || []).forEach((picture) => {
@@ -52,7 +57,6 @@
     };
     // Even of a job that is done at once the pictures come with the first poll.
     chilly.job({ ...job, state: "waiting" }, take);
-    return job;
   };
   preview.ended = (job) => ["done", "stopped", "failed"].includes(job.state);
 

@@ -77,6 +77,19 @@ def test_job_tells_how_far_it_is_and_gives_pictures_and_report(work):
     assert work.picture("p", started["job"], "three") is None
 
 
+def test_job_that_was_dismissed_is_not_told_again_but_one_that_goes_on_is(work):
+    gate = Gate()
+    over, going = work.start("p", "preview", None), work.start("p", "preview", gate)
+    assert gate.entered.wait(30)
+    work.dismiss("other", over["job"])  # of another page
+    assert [job["job"] for job in work.jobs_of("p")] == [over["job"], going["job"]]
+    for job in (over, going, over):
+        work.dismiss("p", job["job"])
+    assert [job["job"] for job in work.jobs_of("p")] == [going["job"]]
+    gate.opened.set()
+    assert ended(work, going)["state"] == "done"
+
+
 def test_job_that_has_everything_is_done_at_once_behind_others(work):
     gate = Gate()
     work.start("p", "preview", gate)

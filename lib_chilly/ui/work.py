@@ -109,6 +109,14 @@ class Work:
                 self._forget()
             return job.reply() if job else forgotten(wanted)
 
+    def dismiss(self, page: str, number: object) -> None:
+        """Let go of a job that is over, as its page has seen enough of it; one that goes on stays."""
+        wanted = _number(number, "job")
+        with self._changed:
+            job = self._find(page, wanted)
+            if job is not None and job.is_over:
+                del self._jobs[wanted]
+
     def jobs_of(self, page: str) -> list[dict[str, Any]]:
         """All jobs of a page, without their pictures."""
         with self._changed:
