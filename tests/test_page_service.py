@@ -232,36 +232,28 @@ def test_headers_of_many_models_are_read_while_the_page_begins(tmp_path, monkeyp
     service.close()
 
 
-class Counting(StandaloneHost):
-    """Tells when it is warmed up."""
-
-    warmed: threading.Semaphore
-    error: Exception | None = None
-
-    def warm_up(self) -> None:
-        self.warmed.release()
-        if self.error:
-            raise self.error
-
-
 @pytest.mark.parametrize("error", [None, RuntimeError("no such package")])
 def test_what_the_first_picture_needs_is_loaded_once_when_a_page_has_begun(tmp_path, monkeypatch, error):
+    loaded = threading.Semaphore(0)
+
+    def load() -> None:
+        loaded.release()
+        if error:
+            raise error
+
     monkeypatch.setattr(warm_up, "PAUSE_SECONDS", 0.05)
-    host = Counting([tmp_path])
-    host.warmed, host.error = threading.Semaphore(0), error
-    service = Service(Room(host, warms_up=True))
+    service = Service(Room(StandaloneHost([tmp_path]), warm_up=load))
     ask(service, "models")
-    assert not host.warmed.acquire(timeout=0.2)
+    assert not loaded.acquire(timeout=0.2)
     for _ in range(2):
         ask(service, "start")
-    assert host.warmed.acquire(timeout=60) and not host.warmed.acquire(timeout=0.2)
+    assert loaded.acquire(timeout=60) and not loaded.acquire(timeout=0.2)
     service.close()
 
 
 def test_page_that_is_closed_at_once_loads_nothing(tmp_path):
-    host = Counting([tmp_path])
-    host.warmed = threading.Semaphore(0)
-    service = Service(Room(host, warms_up=True))
+    loaded = threading.Semaphore(0)
+    service = Service(Room(StandaloneHost([tmp_path]), warm_up=loaded.release))
     ask(service, "start")
     service.close()
-    assert not host.warmed.acquire(timeout=warm_up.PAUSE_SECONDS + 0.3)
+    assert not loaded.acquire(timeout=warm_up.PAUSE_SECONDS + 0.3)

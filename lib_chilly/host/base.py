@@ -163,10 +163,6 @@ class Host(ABC):
         """How many seconds a preview will take, and a sentence that says so honestly."""
 
     @abstractmethod
-    def warm_up(self) -> None:
-        """Load what the first picture needs, where that takes long; called by a thread that nobody waits for."""
-
-    @abstractmethod
     def release(self) -> None:
         """Free the memory that previews hold, or give the user's own model back."""
 

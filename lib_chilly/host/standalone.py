@@ -138,9 +138,6 @@ class StandaloneHost(Host):
         notes, seconds = tuple(_notes(conditioning.lost, tally)), time.perf_counter() - started
         return GenResult(image, _infotext(params), params.seed, notes, merged - started, seconds, blocks)
 
-    def warm_up(self) -> None:
-        load_modules()
-
     def release(self) -> None:
         with self.exclusive():
             self._weights.close()

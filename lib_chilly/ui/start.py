@@ -85,8 +85,8 @@ def start(page: Page) -> dict[str, Any]:
     host = page.host
     folder = host.output_folder()
     listed = models(page, again=True)  # a file that was put there meanwhile is found by loading the page again
-    if page.room.warms_up:
-        page.one(WarmUp)
+    if load := page.room.warm_up:
+        page.one(WarmUp, lambda: WarmUp(load))
     return {
         "version": __version__,
         "host": host.kind,

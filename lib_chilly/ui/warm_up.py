@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-
-from ..host.base import Host
+from collections.abc import Callable
 
 LOG = logging.getLogger("chillymerge")
 
@@ -18,11 +17,11 @@ class WarmUp:
     """Begins when it is made, in a thread of its own.
 
     Args:
-        host: that makes the pictures.
+        load: what there is to load.
     """
 
-    def __init__(self, host: Host):
-        self._host = host
+    def __init__(self, load: Callable[[], object]):
+        self._load_all = load
         self._timer = threading.Timer(PAUSE_SECONDS, self._load)
         self._timer.daemon = True
         self._timer.start()
@@ -34,6 +33,6 @@ class WarmUp:
 
     def _load(self) -> None:
         try:
-            self._host.warm_up()
+            self._load_all()
         except Exception as error:  # whatever it is, the first picture says it to the user
             LOG.debug("nothing was loaded beforehand", exc_info=error)
