@@ -110,7 +110,7 @@
     const right = u.mirror(left) - u.arm;
     placeBlock(layout, u, input, { x: left, y });
     placeBlock(layout, u, output, { x: right, y, mirrored: true });
-    const room = (name) => (u.measured(name) ? (u.tight ? 22 : 38) : 5);
+    const room = (name) => (u.measured(name) ? (u.tight ? 22 : 42) : 5); // a figure has up to three digits
     const from = left + u.arm + MARGIN + room(input);
     const to = right - MARGIN - room(output);
     const middle = y + ROW / 2;

@@ -6,7 +6,9 @@
   const PAUSE = 350; // after the last key, before a whole list is sent
   let list, label, message, rules, fold, rulesMessage, words, outside;
 
+  // Where the browser does it, nothing is measured while a stroke goes on.
   function fit(field) {
+    if (CSS.supports("field-sizing", "content")) return;
     field.style.height = "auto";
     field.style.height = `${field.scrollHeight + 2}px`;
   }
@@ -137,7 +139,9 @@
       tell(rulesMessage, "");
       if (rules.value) fold.open = true;
     }
-    drawWords((chilly.good && chilly.good.words) || "");
+    const said = (chilly.good && chilly.good.words) || "";
+    drawWords(said);
+    words.parentNode.hidden = !said;
     outside.hidden = !(shown.outside || []).length;
     outside.replaceChildren(...(shown.outside || []).map((sentence) => chilly.el("div", {}, sentence)));
   };

@@ -274,3 +274,12 @@ def test_architecture_of_a_broken_file_is_unknown_and_says_why(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
     view = view_of("X = bad", None, None, ModelLibrary([tmp_path]), Knowledge())
     assert view["architecture"] is None and "bad.safetensors" in view["errors"][0]["message"]
+
+
+def test_many_different_weights_are_said_by_the_model_that_a_block_is_mostly_from(look):
+    view = look("MIX = weighted_sum(NED, r34, alpha=preset(COSINE))\n")
+    assert view["words"] == (
+        "BASE and OUT11 from NED, IN00 from r34, IN01 to IN09 mostly r34, IN10 to OUT01 about half, the rest mostly NED"
+    )
+    few = look("MIX = weighted_sum(NED, r34, alpha={*: 0.5, IN04: 0.123})\n")
+    assert few["words"] == "BASE, IN00 to IN03 and IN05 to OUT11 0.5 of r34, the rest 0.123 of r34"

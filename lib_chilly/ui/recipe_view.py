@@ -12,7 +12,7 @@ from ..notations import read_recipe
 from .comes_to import Knowledge
 from .draft import Draft, place_of, read_draft
 from .fixes import fixes_of
-from .mixer_view import Mixed, mixed, mixer_view, words_of
+from .mixer_view import Mixed, mixed, mixer_view, shortened, words_of
 from .questions import Page, question
 from .step_cards import number_of, step_card, used_names
 from .text_offsets import Offsets
@@ -68,7 +68,7 @@ def view_of(text: str, step: str | None, parameter: str | None, library: ModelLi
         "mixer": mixer_view(shown, draft) if shown and not unmixed else None,
         "unmixed": unmixed,
         "fold": found.fold,
-        "words": words,
+        "words": shortened(words, shown, draft) if shown else "",
         "plan": found.plan,
         "save": {option: value for option, (value, _) in draft.save[2].items()} if draft.save else {},
         "canonical": draft.recipe.canonical() if draft.recipe else None,
