@@ -115,7 +115,7 @@
   };
 
   function rebuild(order, layout) {
-    const focused = mixer.stage.contains(document.activeElement);
+    const focused = [...mixer.bars.values()].some((bar) => bar.node === document.activeElement);
     mixer.makeBars(mixer.stage, order, layout);
     mixer.nameBars();
     const first = mixer.bars.has(mixer.current) ? mixer.current : mixer.net.slots[1] || order[0];

@@ -152,7 +152,7 @@
     const to = centre - u.arm / 2 - 6;
     if (to <= x + 14) return [];
     const up = u.mirror(x);
-    const room = u.measured("M00") ? (u.tight ? 24 : 40) : 6;
+    const room = u.measured("M00") ? (u.tight ? 24 : 46) : 6;
     const from = Math.min(centre + u.arm / 2 + room, up - 6);
     return [
       `M${x} ${u.last + 4}V${y - 6}Q${x} ${y} ${x + 6} ${y}H${to}M${to - 5} ${y - 4}l5 4l-5 4`,
