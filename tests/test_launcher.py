@@ -338,7 +338,7 @@ def test_every_requirement_is_pinned_exactly(name):
     assert all(line.count("==") == 1 and not set(line) & set("<>~!*, ") for line in lines)
 
 
-ALL_CORES = "-n auto --maxprocesses 4 --dist loadfile"
+ALL_CORES = "-n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder"
 
 
 def test_test_tools_are_installed_once_and_the_checks_run(house):
