@@ -151,9 +151,8 @@
       const { fill, text } = heat(percent);
       const said = percent.toFixed(2);
       const style = { "--c": fill, "--tc": text };
-      const label = `${name} ${said} %`;
-      if (narrow) return el("div", { class: "chilly-cell chilly-cell-n", role: "cell", title: label, style }, el("span", { class: "chilly-vh" }, label));
-      return el("div", { class: "chilly-cell", role: "cell", style }, name, " ", el("b", {}, said));
+      const words = el("span", {}, name, " ", el("b", {}, said));
+      return el("div", { class: `chilly-cell${narrow ? " chilly-cell-n" : ""}`, role: "cell", title: `${name} ${said} %`, style }, words);
     };
     const named = [["Input", totals?.input], ["Output", totals?.output], [`All ${entries.length}`, totals?.all]];
     const total = ([name, percent]) => el("div", { class: "chilly-cell chilly-total", role: "cell" }, name, " ", el("b", {}, `${percent.toFixed(2)} %`));

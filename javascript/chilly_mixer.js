@@ -131,7 +131,8 @@
     const net = await netOf(wanted).catch(() => null);
     if (!net || view !== (chilly.view || view)) return; // overtaken
     const changed = net !== mixer.net;
-    const before = JSON.stringify(mixer.shown.linked);
+    const placed = () => JSON.stringify([mixer.shown.linked, mixer.isMeasured()]);
+    const before = placed();
     mixer.shown = shown || { ...EMPTY, linked: Object.keys(net.follows) };
     mixer.net = net;
     if (changed) {
@@ -139,7 +140,7 @@
       mixer.drawGroups();
       layerHint.hidden = !mixer.net.slots.some(mixer.hasLayers);
     }
-    if (changed || before !== JSON.stringify(mixer.shown.linked)) mixer.relayout();
+    if (changed || before !== placed()) mixer.relayout();
     mixer.markLayers();
     drawHead(view, shown);
     mixer.markPreset();

@@ -139,7 +139,7 @@
       tell(rulesMessage, "");
       if (rules.value) fold.open = true;
     }
-    const said = (chilly.good && chilly.good.words) || "";
+    const said = (chilly.good?.mixer === shown && chilly.good.words) || ""; // those of a recipe without mistakes
     drawWords(said);
     words.parentNode.hidden = !said;
     outside.hidden = !(shown.outside || []).length;

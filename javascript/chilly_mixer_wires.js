@@ -4,8 +4,14 @@
   const chilly = (window.chilly ??= {});
   const mixer = (chilly.mixer ??= {});
 
+  /** Whether it was measured how alike the two models are that the bars mix. */
+  mixer.isMeasured = () => {
+    const of = chilly.good?.mixer;
+    return Boolean(chilly.alike && of) && of.a === mixer.shown.a && of.b === mixer.shown.b;
+  };
+
   /** How alike A and B are in a block, in per cent, or null where nothing was measured. */
-  mixer.alike = (name) => chilly.alike?.blocks[name] ?? null;
+  mixer.alike = (name) => (mixer.isMeasured() ? (chilly.alike.blocks[name] ?? null) : null);
 
   function dot({ name, x, y, r = 4.5, text }, tight) {
     const alike = mixer.alike(name);

@@ -81,7 +81,8 @@ def other(architecture: str) -> Callable[[Any], None]:
             "text => chilly.look(text)", f"MIX = weighted_sum({architecture}_a, {architecture}_b, alpha=preset(GRAD_V))"
         )
         wait_for_view(page, "view.ok && view.mixer")
-        page.wait_for_function("() => document.querySelectorAll('[role=slider][data-lane]').length > 15")
+        page.wait_for_function("() => document.querySelectorAll('[role=slider][data-lane]').length > 15 && chilly.alike")
+        page.wait_for_function("() => chilly.preview.fresh() || chilly.preview.status().state === 'bad'")
 
     return look
 
@@ -95,7 +96,7 @@ def take(page: Any, path: Path) -> None:
     page.set_viewport_size({"width": page.viewport_size["width"], "height": max(height, 700)})
     page.wait_for_timeout(600)  # until what fades has faded
     with Image.open(io.BytesIO(page.screenshot(full_page=True))) as image:
-        image.convert("RGB").save(path, "WEBP", quality=80, method=6)
+        image.convert("RGB").save(path, "WEBP", quality=62, method=6)
     print(path)
 
 

@@ -158,9 +158,11 @@ def test_mistake_in_the_text_is_underlined_and_mended_while_the_last_good_recipe
     assert pane.locator(".chilly-t-err").all_inner_texts() == ["BLENDER"]
     assert pane.locator("#chilly_mistakes .chilly-err").count() == 1
     assert pane.locator(".chilly-fold .chilly-coef li").all_inner_texts() == fold
+    pane.locator("#chilly_mixer_words").wait_for(state="hidden")  # bars and words are not of two recipes
     check_accessibility(pane)
     pane.get_by_role("button", name="Use BLEND").click()
     wait_for_view(pane, "view.ok")
+    pane.locator("#chilly_mixer_words").wait_for()
     assert (area.input_value(), pane.locator(".chilly-t-err").count()) == (RECIPE, 0)
     area.press("Control+z")
     wait_for_view(pane, "!view.ok")
