@@ -27,7 +27,10 @@ MERGED = "chilly.preview.pictures.merged.image"
 
 def wait_until_up_to_date(page: Any) -> None:
     # The first picture of a server waits for torch and diffusers, which on a busy machine take long to come.
-    page.wait_for_function("() => chilly.preview.fresh() && chilly.preview.status().state === 'idle'", timeout=240_000)
+    try:
+        page.wait_for_function("() => chilly.preview.fresh() && chilly.preview.status().state === 'idle'", timeout=120_000)
+    except Exception as error:
+        raise AssertionError(page.evaluate("[chilly.preview.status(), chilly.preview.estimate, chilly.preview.follow]")) from error
 
 
 @pytest.fixture
