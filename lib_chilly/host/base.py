@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import MergeError
 from ..models import ModelLibrary
 from ..plan import Plan
 
@@ -112,7 +113,9 @@ class Host(ABC):
     """One program to run in."""
 
     kind: str
-    """"standalone", or the webui's name."""
+    """"standalone", or "webui"."""
+    can_load = False
+    """Whether it makes pictures with a model that was saved, by `load`."""
 
     @abstractmethod
     def checkpoints(self) -> Sequence[CheckpointRef]:
@@ -141,6 +144,14 @@ class Host(ABC):
     @abstractmethod
     def register_saved(self, path: Path, sha256: str) -> None:
         """A result was saved: list it, and keep its hash."""
+
+    def load(self, path: Path) -> str:
+        """Make a saved model the current one of the program: its title. Waits until the program has time for it.
+
+        Raises:
+            MergeError: it cannot be loaded, or `can_load` is false.
+        """
+        raise MergeError("no model can be loaded here.")
 
     @abstractmethod
     def samplers(self) -> Sequence[str]:

@@ -163,7 +163,7 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
         "history": _remember(page, plan, name, facts, warnings),
         "warnings": warnings,
         "notes": list(report.notes),
-        "can_load": host.kind != "standalone",
+        "can_load": host.can_load and not plan.is_folder,
     }
 
 
