@@ -1,0 +1,352 @@
+"""What the tests do inside a webui, the real one or the double: functions that are called by name, and answer with JSON.
+
+Imported by probe.py in the real one, by double/run.py in the other; nothing of it is imported by a test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+from modules import call_queue, hashes, patches, processing, script_callbacks, sd_hijack, sd_models, sd_vae, shared
+
+from lib_chilly.errors import Interrupted, MergeError
+from lib_chilly.host import webui_entry, webui_kept, webui_merged, webui_pictures, webui_queue
+from lib_chilly.host.base import GenParams, Progress
+from lib_chilly.plan import make_plan
+from lib_chilly.recipe_text import parse_recipe
+
+PROMPT = "(a red circle:1.6) on blue"
+SMALL = {"prompt": PROMPT, "seed": 1, "steps": 3, "cfg": 4.0, "width": 64, "height": 64, "sampler": "Euler"}
+MIX = "M = weighted_sum(A, B, alpha=0.3)"
+CHANGED = ("sd_vae", "sd_checkpoint_cache", "sd_checkpoints_limit")
+
+
+def host():
+    return webui_entry.room().host
+
+
+def plan(recipe):
+    return make_plan(parse_recipe(recipe), host().library())
+
+
+def title_of(name):
+    return next(title for title in sd_models.checkpoint_tiles() if title.startswith(f"{name}.safetensors"))
+
+
+def fresh(name="A", **options):
+    """Everything as after a start, with one model chosen and loaded."""
+    script_callbacks.remove_callbacks_for_function(_amid.call)
+    with call_queue.queue_lock:
+        host().weights.drop()
+        host().weights.release()
+        shared.cmd_opts.ckpt = None
+        for option in CHANGED:
+            shared.opts.data[option] = options.get(option, shared.opts.data_labels[option].default)
+        sd_vae.refresh_vae_list()
+        sd_models.list_models()
+        shared.opts.data["sd_model_checkpoint"] = title_of(name)
+        webui_queue.wait_for_first_model()
+        sd_models.reload_model_weights()
+        sd_vae.reload_vae_weights()
+    host().refresh_checkpoints()
+    host().weights.built = 0
+    return state()
+
+
+def state():
+    """What of the webui must not be changed by us."""
+    model = sd_models.model_data.sd_model
+    config = Path(shared.config_filename)
+    return {
+        "chosen": shared.opts.data["sd_model_checkpoint"],
+        "hash": shared.opts.data["sd_checkpoint_hash"],
+        "loaded": model and model.sd_checkpoint_info.title,
+        "hooked": sd_hijack.model_hijack.layers is not None,
+        "held": [info.title for info in webui_merged.held()],
+        "built": host().weights.built,
+        "config": config.read_text() if config.exists() else "",
+        "queue": _is_free(),
+        "flags": [shared.state.interrupted, shared.state.skipped, shared.state.stopping_generation, shared.state.job],
+    }
+
+
+def _is_free():
+    if not call_queue.queue_lock.acquire(False):
+        return False
+    call_queue.queue_lock.release()
+    return True
+
+
+def _digest(image):
+    return hashlib.sha256(np.asarray(image.convert("RGB")).tobytes()).hexdigest()
+
+
+def _told(error):
+    return {"error": str(error), "interrupted": isinstance(error, Interrupted), **state()}
+
+
+class _Amid:
+    """Does something once, while a picture is made."""
+
+    what = None
+
+    def call(self, params):
+        what, self.what = self.what, None
+        if what is not None:
+            what()
+
+
+_amid = _Amid()
+
+
+def _do_amid(what):
+    script_callbacks.remove_callbacks_for_function(_amid.call)
+    script_callbacks.on_cfg_denoiser(_amid.call)
+    _amid.what = what
+
+
+def _amid_named(name, progress):
+    """What happens amid a picture."""
+    return {
+        None: lambda: None,
+        "refresh": lambda: sd_models.list_models(),
+        "choose B": lambda: shared.opts.data.update(sd_model_checkpoint=title_of("B")),
+        "save settings": lambda: shared.opts.save(shared.config_filename),
+        "interrupt": lambda: shared.state.interrupt(),
+        "cancel": lambda: setattr(progress, "cancelled", True),
+        "out of memory": _raise_out_of_memory,
+    }[name]
+
+
+def _raise_out_of_memory():
+    raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+
+def preview(recipe=MIX, amid=None, **params):
+    """A picture as the page asks for it."""
+    progress = Progress()
+    _do_amid(_amid_named(amid, progress))
+    try:
+        made = host().preview(plan(recipe), GenParams(**{**SMALL, **params}), progress)
+    except MergeError as error:
+        return _told(error)
+    finally:
+        script_callbacks.remove_callbacks_for_function(_amid.call)
+    return {"picture": _digest(made.image), "infotext": made.infotext, "notes": made.notes, "blocks": made.blocks, **state()}
+
+
+def pictures(recipe=MIX, amid=None, **fields):
+    """Pictures by a request of one's own: several, with hires or a refiner."""
+    progress = Progress()
+    _do_amid(_amid_named(amid, progress))
+    try:
+        with webui_queue.queued(progress, "test"):
+            p = webui_pictures.processing_for(GenParams(**SMALL))
+            taken = host().weights.take(plan(recipe), progress)
+            for name, value in fields.items():
+                setattr(p, name, taken.info.title if value == "the merge" else value)
+            processed = webui_pictures.make(p, taken.info)
+    except MergeError as error:
+        return _told(error)
+    finally:
+        script_callbacks.remove_callbacks_for_function(_amid.call)
+    return {"pictures": [_digest(image) for image in processed.images], "infotexts": processed.infotexts, **state()}
+
+
+def plain(**fields):
+    """A picture without us."""
+    with call_queue.queue_lock:
+        shared.state.begin(job="test")
+        p = webui_pictures.processing_for(GenParams(**SMALL))
+        for name, value in fields.items():
+            setattr(p, name, value)
+        with contextlib.closing(p):
+            processed = processing.process_images(p)
+        shared.state.end()
+    return {"picture": _digest(processed.images[0]), "infotext": processed.infotexts[0], **state()}
+
+
+def broken(how, recipe=MIX):
+    """A picture of a merge that the webui cannot load."""
+    with webui_queue.queued(Progress(), "test"):
+        info = webui_merged.info_of(plan(recipe))
+        tensors = dict(sd_models.read_state_dict(title_file("A")))
+        if how == "shape":
+            tensors["model.diffusion_model.out.2.bias"] = tensors["model.diffusion_model.out.2.bias"].repeat(2)
+        webui_merged.hold(info, tensors)
+        if how == "gone":
+            webui_merged.forget(info)
+        try:
+            webui_pictures.make(webui_pictures.processing_for(GenParams(**SMALL)), info)
+        except MergeError as error:
+            said = str(error)
+        finally:
+            webui_merged.forget(info)
+    return {"error": said, **state()}
+
+
+def title_file(name):
+    return sd_models.checkpoints_list[title_of(name)].filename
+
+
+def forget_merge():
+    with call_queue.queue_lock:
+        for info in webui_merged.held():
+            webui_merged.forget(info)
+        host().weights._info = None
+    return state()
+
+
+def handed_out(recipe=MIX):
+    """How many tensors the webui gets the second time, after it has emptied what it got the first time."""
+
+    class Timer:
+        def record(self, *_):
+            pass
+
+    with call_queue.queue_lock:
+        info = host().weights.take(plan(recipe)).info
+        first = sd_models.get_checkpoint_state_dict(info, Timer())
+        count = len(first)
+        first.clear()
+        return {"first": count, "second": len(sd_models.get_checkpoint_state_dict(info, Timer()))}
+
+
+def paths(*recipes):
+    infos = [webui_merged.info_of(plan(recipe)) for recipe in recipes]
+    return [[info.filename, info.title] for info in infos]
+
+
+def touch(name):
+    os.utime(title_file(name), ns=(1_700_000_000_000_000_000, 1_700_000_000_000_000_000))
+    host().refresh_checkpoints()
+
+
+def flag(**flags):
+    """Start-up flags of the webui, as if it had been started with them."""
+    for name, value in flags.items():
+        setattr(shared.cmd_opts, name, value)
+
+
+def use_as_ckpt(name):
+    shared.cmd_opts.ckpt = title_file(name)
+
+
+def stale_interrupt():
+    shared.state.interrupt()
+
+
+def reload_page():
+    """What the webui does to an extension when its page is loaded anew."""
+    script_callbacks.script_unloaded_callback()
+    left = {name: getattr(sd_models, name).__module__ for name in ("list_models", "get_checkpoint_state_dict")}
+    sd_models.list_models()
+    webui_entry.register()
+    webui_entry.register()
+    return {"left": left, "patched": sorted(name for _, name in patches.originals["chillymerge"]), **state()}
+
+
+def keep(recipe=MIX):
+    return {"title": host().keep(plan(recipe)), **state()}
+
+
+def drop():
+    with call_queue.queue_lock:
+        host().weights.drop()
+    return state()
+
+
+def refresh():
+    sd_models.list_models()
+    return {"listed": sd_models.checkpoint_tiles(), **state()}
+
+
+def choose(name):
+    shared.opts.set("sd_model_checkpoint", title_of(name))
+    return state()
+
+
+def start_with(title):
+    """What is chosen after a start with settings that name `title`."""
+    shared.opts.data["sd_model_checkpoint"] = title
+    sd_models.list_models()
+    webui_entry.register()
+    return {"chosen": shared.opts.data["sd_model_checkpoint"], "ours": webui_kept.is_ours(title)}
+
+
+def saved_title():
+    return json.loads(Path(shared.config_filename).read_text())["sd_model_checkpoint"]
+
+
+def remove(name):
+    for path in Path(title_file("A")).parent.glob(f"{name}.*"):
+        path.unlink()
+    host().refresh_checkpoints()
+
+
+def save(name, recipe=MIX):
+    """Save as the page does; what the webui knows of the file then."""
+    from lib_chilly.engine import merge
+
+    output = host().output_folder() / f"{name}.safetensors"
+    report = merge(plan(recipe), output, overwrite=True)
+    host().register_saved(output, report.sha256)
+    reads = []
+    original, hashes.calculate_sha256 = getattr(hashes, "calculate_sha256", None), lambda path: reads.append(path) or "0" * 64
+    try:
+        info = next(info for info in sd_models.checkpoints_list.values() if info.filename == str(output))
+        info.calculate_shorthash()
+        titles = [title for title in sd_models.checkpoint_tiles() if title.startswith(name)]
+        return {"sha256": report.sha256, "titles": titles, "read": reads, "loaded": host().load(output), **state()}
+    finally:
+        hashes.calculate_sha256 = original
+
+
+def copy_model(name, other):
+    for suffix in (".safetensors", ".yaml"):
+        source = Path(title_file(name)).with_suffix(suffix)
+        if source.exists():
+            shutil.copy(source, source.with_name(other + suffix))
+    host().refresh_checkpoints()
+    return [reference.name for reference in host().checkpoints()]
+
+
+def preview_error(recipe):
+    """Why a picture cannot even be planned."""
+    try:
+        plan(recipe)
+    except MergeError as error:
+        return str(error)
+    return ""
+
+
+def two_threads(*recipes):
+    """Pictures asked for at once, by threads that take their turns."""
+    found = {}
+
+    def make(recipe):
+        found[recipe] = preview(recipe)["picture"]
+
+    threads = [threading.Thread(target=make, args=(recipe,)) for recipe in recipes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    return [found.get(recipe) for recipe in recipes]
+
+
+def call(name, args, given):
+    """The answer of a function, or what went wrong, both as JSON can say them."""
+    import traceback
+
+    try:
+        return {"answer": globals()[name](*args, **given)}
+    except BaseException:
+        return {"failed": traceback.format_exc()}
