@@ -83,10 +83,14 @@
   async function load(one, report) {
     one.disabled = true;
     try {
-      await chilly.ask("load", { name: report.name });
+      const { job } = await chilly.ask("load", { name: report.name });
+      const done = await chilly.job(job, (now) => (one.textContent = now.state === "working" ? "Loading" : one.textContent));
+      if (done.state !== "done") throw new Error(done.problem?.message || done.text);
       one.textContent = "Loaded";
+      chilly.emit("loaded", done.report);
     } catch (error) {
       one.disabled = false;
+      one.textContent = "Load it now";
       chilly.complain?.(error.message);
     }
   }

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SAMPLER = "Euler a"
 MOST_PIXELS_ON_A_SIDE = 2048
+RECIPE = "ChillyMerge recipe"
+"""Name of the value below a picture that holds its recipe, as a JSON text."""
 
 
 @dataclass(frozen=True)

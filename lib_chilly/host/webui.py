@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from modules import call_queue, sd_samplers
+from modules import call_queue, devices, sd_samplers
 
 from ..errors import MergeError
 from ..header import counted
@@ -41,7 +41,7 @@ class WebuiHost(Host):
     def __init__(self) -> None:
         use_data_folder()
         self._models = WebuiModels()
-        self._pace = Pace()
+        self._pace = Pace(devices.device.type == "cpu")
         self.weights = WebuiWeights()
 
     # ---- models ----

@@ -151,7 +151,8 @@ def identity(plan: Plan) -> str:
 def info_of(plan: Plan) -> MergedInfo:
     """A new object for a plan's result. Its .yaml is the one that would be copied beside the file."""
     digest = identity(plan)
-    name = re.sub(r"[^\w .+-]+", "-", plan.recipe.option("title") or plan.recipe.result)[:_LONGEST_NAME].strip(" .-") or "merge"
+    said = plan.recipe.option("title") or (plan.sources[0].name if len(plan.sources) == 1 else plan.recipe.result)
+    name = re.sub(r"[^\w .+-]+", "-", said)[:_LONGEST_NAME].strip(" .-") or "merge"
     if plan.sidecar is not None:
         return MergedInfo(name, digest, plan.sidecar.path.with_suffix(""))
     return MergedInfo(name, digest, plan.sources[0].checkpoint.path.parent / f"chillymerge-{digest[:16]}")

@@ -10,13 +10,13 @@ from typing import Any
 from modules import devices, errors, processing, sd_hijack, sd_models, sd_samplers, sd_unet, sd_vae, shared
 
 from ..errors import Interrupted, MergeError
-from .base import GenParams
+from ..plan import Plan
+from .base import RECIPE, GenParams
 from .webui_kept import remember_choice
 from .webui_merged import CHOSEN, MARK, MergedInfo
-from .webui_queue import is_interrupted
+from .webui_queue import STOPPED, is_interrupted
 
 _HASH, _CLIP = "sd_checkpoint_hash", "CLIP_stop_at_last_layers"
-_STOPPED = "stopped. There is no picture; the models are as they were."
 
 
 def processing_for(params: GenParams) -> Any:
@@ -36,6 +36,12 @@ def processing_for(params: GenParams) -> Any:
     return p
 
 
+def recipe_params(plan: Plan) -> dict[str, str]:
+    """What goes into `extra_generation_params`, so that the recipe stands below a picture. The webui writes texts of several
+    lines as JSON, and a canonical text ends with a line break."""
+    return {RECIPE: plan.recipe.canonical()}
+
+
 def make(p: Any, info: MergedInfo) -> Any:
     """Let the webui carry out a request with a merge: what `process_images` returns. The caller is in the queue.
 
@@ -52,13 +58,15 @@ def make(p: Any, info: MergedInfo) -> Any:
         try:
             with contextlib.closing(p):
                 processed = processing.process_images(p)
-        except MergeError:
-            raise
         except Exception as error:
+            if isinstance(error, MergeError) and not isinstance(error.__context__, Exception):
+                raise
+            # Where the webui could not load the model before again, as it was a merge that is gone, its own error came first.
+            first = error.__context__ if isinstance(error, MergeError) else error
             errors.report("ChillyMerge: the webui made no picture of a merge", exc_info=True)
-            raise MergeError(_said(error)) from error
+            raise MergeError(_said(first)) from error
     if is_interrupted():
-        raise Interrupted(_STOPPED)
+        raise Interrupted(STOPPED)
     wanted = p.n_iter * p.batch_size
     if len(processed.images) - processed.index_of_first_image < wanted:
         raise MergeError(f"the webui made {len(processed.images)} pictures of {wanted}. Try again.")
@@ -153,7 +161,7 @@ def _sampler(name: str) -> tuple[str, str]:
     return split(name, None) if split else (name, "Automatic")
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException | None) -> str:
     words = str(error).strip().splitlines()
     said = f"{type(error).__name__}: {words[0][:300]}" if words else type(error).__name__
     if "outofmemory" in type(error).__name__.lower() or "out of memory" in said.lower():

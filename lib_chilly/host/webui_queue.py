@@ -9,8 +9,10 @@ from contextlib import contextmanager
 
 from modules import call_queue, sd_models, shared
 
+from ..errors import Interrupted
 from .base import Progress
 
+STOPPED = "stopped. There is no picture; the models are as they were."
 _LOOK_SECONDS = 0.1
 
 
@@ -55,6 +57,9 @@ def followed(progress: Progress, start: float) -> Iterator[None]:
 
     Args:
         start: the share at which sampling begins.
+
+    Raises:
+        Interrupted: the page has stopped it meanwhile.
     """
     done = threading.Event()
 
@@ -74,3 +79,5 @@ def followed(progress: Progress, start: float) -> Iterator[None]:
     finally:
         done.set()
         follower.join()
+    if progress.is_cancelled():
+        raise Interrupted(STOPPED)

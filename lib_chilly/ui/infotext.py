@@ -10,10 +10,8 @@ from collections.abc import Sequence
 
 from ..expression import shortened
 from ..header import quoted
-from ..host.base import MOST_PIXELS_ON_A_SIDE, GenParams
+from ..host.base import MOST_PIXELS_ON_A_SIDE, RECIPE, GenParams
 
-RECIPE = "ChillyMerge recipe"
-"""Name of the value that holds a recipe, as a JSON text."""
 LONGEST = 1 << 20
 LONGEST_PROMPT = 20_000
 _FACTS = re.compile(r"^Steps: *\d{1,9}(?=[,\n]|\Z)", re.MULTILINE)

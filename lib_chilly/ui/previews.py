@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ..host.base import GenParams, Host
+from ..host.base import RECIPE, GenParams, Host
 from ..notations import read_recipe
 from ..plan import Plan, make_plan
-from .infotext import RECIPE
 from .job import Do, Job
 from .open_step import OpenStep
 from .picture_cache import Kept, PictureCache, picture_key

@@ -25,6 +25,7 @@ from lib_chilly.recipe_text import parse_recipe
 PROMPT = "(a red circle:1.6) on blue"
 SMALL = {"prompt": PROMPT, "seed": 1, "steps": 3, "cfg": 4.0, "width": 64, "height": 64, "sampler": "Euler"}
 MIX = "M = weighted_sum(A, B, alpha=0.3)"
+CKPT = shared.cmd_opts.ckpt
 CHANGED = ("sd_vae", "sd_checkpoint_cache", "sd_checkpoints_limit")
 
 
@@ -46,7 +47,7 @@ def fresh(name="A", **options):
     with call_queue.queue_lock:
         host().weights.drop()
         host().weights.release()
-        shared.cmd_opts.ckpt = None
+        shared.cmd_opts.ckpt = CKPT
         for option in CHANGED:
             shared.opts.data[option] = options.get(option, shared.opts.data_labels[option].default)
         sd_vae.refresh_vae_list()

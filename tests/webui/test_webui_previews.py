@@ -82,7 +82,7 @@ def test_merge_that_cannot_be_loaded_after_one_that_was_let_go_leaves_the_user_s
     plain = webui.call("plain")
     webui.call("preview")
     webui.call("forget_merge")
-    assert "error" in webui.call("broken", "shape")
+    assert "size mismatch" in webui.call("broken", "shape", OTHER)["error"]
     after = webui.call("plain")
     assert after["picture"] == plain["picture"] and after["hooked"]
 
