@@ -38,9 +38,9 @@ class House:
 
     models: Path
 
-    def call(self, name: str, *args: object, **given: object) -> Any:
+    def call(self, function: str, /, *args: object, **given: object) -> Any:
         """What a function of inside.py answers."""
-        reply = self._ask_inside({"name": name, "args": args, "given": given})
+        reply = self._ask_inside({"name": function, "args": args, "given": given})
         assert "answer" in reply, reply["failed"]
         return reply["answer"]
 
@@ -121,6 +121,7 @@ class Webui(House):
         own += ["--server-name", "127.0.0.1", "--port", str(self.port)]
         own += ["--ckpt-dir", str(self.models), "--data-dir", str(self.data)]
         alone = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "COMMANDLINE_ARGS": ""}
+        alone["OMP_NUM_THREADS"] = "1"  # models as small as these are slower with threads that wait for each other
         env = {name: value for name, value in os.environ.items() if name not in ("CHILLY_HOME", "PYTHONPATH")}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

@@ -5,16 +5,23 @@ Imported by probe.py in the real one, by double/run.py in the other; nothing of 
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import dataclasses
 import hashlib
+import importlib
+import inspect
+import io
 import json
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 from modules import call_queue, hashes, patches, processing, script_callbacks, sd_hijack, sd_models, sd_vae, shared
+from PIL import Image
 
 from lib_chilly.errors import Interrupted, MergeError
 from lib_chilly.host import webui_entry, webui_kept, webui_merged, webui_pictures, webui_queue
@@ -341,6 +348,72 @@ def two_threads(*recipes):
     for thread in threads:
         thread.join(120)
     return [found.get(recipe) for recipe in recipes]
+
+
+def signatures(*names):
+    """Name to the parameters of a function or a method."""
+    found = {}
+    for name in names:
+        module, *rest = name.split(".")
+        thing = importlib.import_module(f"modules.{module}")
+        for each in rest:
+            thing = getattr(thing, each)
+        parameters = inspect.signature(thing).parameters.values()
+        found[name] = [[each.name, each.kind.name, each.default is each.empty] for each in parameters]
+    return found
+
+
+def fields():
+    """Of the webui's request for a picture."""
+    return sorted(field.name for field in dataclasses.fields(processing.StableDiffusionProcessingTxt2Img))
+
+
+def ask(question, **given):
+    """The reply of the page's service, as the hidden button gets it."""
+    reply = json.loads(webui_entry.ask(json.dumps({"id": 1, "page": "tab", "ask": question, "with": given})))
+    return reply["reply"] if "reply" in reply else reply["problem"]
+
+
+def follow(job):
+    """A job at its end."""
+    while job["state"] in ("waiting", "working"):
+        time.sleep(0.05)
+        (job,) = ask("poll", jobs=[{"job": job["job"], "seen": 0}])["jobs"]
+    return job
+
+
+def page_picture(text=MIX):
+    """A picture through the page's questions: what comes with it, and the pixels' digest."""
+    job = follow(ask("preview", text=text, params=SMALL, pictures=[{"id": "merged", "of": "merged"}])["job"])
+    (job,) = ask("poll", jobs=[{"job": job["job"], "seen": 0}])["jobs"]
+    (picture,) = job["pictures"]
+    png = base64.b64decode(picture.pop("image").partition(",")[2])
+    return {**picture, "digest": _digest(Image.open(io.BytesIO(png)))}
+
+
+def page_save(name, text=MIX):
+    """A save and a load through the page's questions: their reports."""
+    saved = follow(ask("save", text=text, name=name)["job"])
+    loaded = follow(ask("load", name=name)["job"])
+    return {
+        "saved": saved["report"],
+        **state(),
+        "loaded": loaded["report"] or loaded["problem"],
+        "loaded_model": state()["loaded"],
+    }
+
+
+def tab():
+    """The tab as the webui gets it, which of its components ui-config.json is not to hold, and what its button does."""
+    ((blocks, title, element),) = webui_entry.tabs()
+    hidden = [block for block in blocks.blocks.values() if str(block.elem_id).startswith("chilly_")]
+    (answer,) = [each["fn"] if isinstance(each, dict) else each.fn for each in blocks.fns if getattr(each, "fn", None)]
+    return {
+        "title": title,
+        "element": element,
+        "kept": [block.elem_id for block in hidden if getattr(block, "do_not_save_to_config", False)],
+        "reply": json.loads(answer(json.dumps({"id": 3, "page": "tab", "ask": "models", "with": {}}))),
+    }
 
 
 def call(name, args, given):
