@@ -179,6 +179,9 @@ class Host(ABC):
     def release(self) -> None:
         """Free the memory that previews hold, or give the user's own model back."""
 
+    def close(self) -> None:  # noqa: B027
+        """The program ends, or its page does."""
+
     @abstractmethod
     def option(self, name: str, default: Any) -> Any:
         """A setting of the user's."""

@@ -128,6 +128,14 @@ class WebuiHost(Host):
             self.weights.drop()
             self.weights.release()
 
+    def close(self) -> None:
+        """The end: let go of the memory, unless somebody is at work with it still."""
+        if call_queue.queue_lock.acquire(False):
+            try:
+                self.weights.close()
+            finally:
+                call_queue.queue_lock.release()
+
     # ---- settings ----
 
     def option(self, name: str, default: Any) -> Any:

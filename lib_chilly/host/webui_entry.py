@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from modules import script_callbacks
 
+from .webui_features import why_no_pictures
 from .webui_kept import is_ours, put_choice_back
 from .webui_merged import CHOSEN, install, uninstall
 
@@ -25,7 +26,8 @@ _service: Service | None = None
 
 def register() -> None:
     """Called by the entry script each time that the webui runs it; what was registered before is not registered twice."""
-    install()
+    if not why_no_pictures():
+        install()
     _answer_an_old_choice()
     for add, callback in ((script_callbacks.on_ui_tabs, tabs), (script_callbacks.on_script_unloaded, unload)):
         script_callbacks.remove_callbacks_for_function(callback)
@@ -75,6 +77,7 @@ def unload() -> None:
         ended, _service = _service, None
     if ended is not None:
         ended.close()
+        ended.room.host.close()
     put_choice_back()
     uninstall()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,18 @@ def vae_folders() -> tuple[Path, ...]:
     return tuple(dict.fromkeys(folder.absolute() for folder in folders if folder.is_dir()))
 
 
+class _Library(ModelLibrary):
+    """The folders, and the file that the webui was started with, wherever it lies."""
+
+    @cached_property
+    def files(self) -> tuple[tuple[str, Path], ...]:
+        found = ModelLibrary(self.folders).files
+        named = Path(getattr(shared.cmd_opts, "ckpt", None) or ".").absolute()
+        if not named.is_file() or _real(named) in {_real(path) for _, path in found}:
+            return found
+        return (*found, (named.name, named))
+
+
 class WebuiModels:
     """What lies in the folders, looked up afresh; any thread may ask."""
 
@@ -51,7 +64,7 @@ class WebuiModels:
     def library(self) -> ModelLibrary:
         with self._lock:
             if self._library is None:
-                self._library = ModelLibrary(model_folders() + vae_folders())
+                self._library = _Library(model_folders() + vae_folders())
             return self._library
 
     def refresh(self) -> None:
@@ -60,7 +73,8 @@ class WebuiModels:
         with self._lock:
             self._library = None
         listed = {_real(info.filename) for info in _infos()}
-        if listed == {_real(path) for _, path in self._models() if _is_webuis(path)}:
+        is_new = any(_is_webuis(path) and _real(path) not in listed for _, path in self._models())
+        if not is_new and all(path.exists() for path in listed):
             return
         if call_queue.queue_lock.acquire(False):
             try:

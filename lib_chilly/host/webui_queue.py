@@ -26,6 +26,8 @@ def queued(progress: Progress, job: str) -> Iterator[None]:
         progress.at(0.0, "waiting for the webui, which is at work")
         call_queue.queue_lock.acquire()
     try:
+        if progress.is_cancelled():  # while it waited
+            raise Interrupted(STOPPED)
         shared.state.begin(job=job)
         try:
             wait_for_first_model()

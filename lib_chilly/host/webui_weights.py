@@ -106,6 +106,12 @@ class WebuiWeights:
             sd_models.reload_model_weights()
         heal()
 
+    def close(self) -> None:
+        """Let go of everything; nothing is loaded by this."""
+        self.drop()
+        self._let_go()
+        self._weights.close()
+
     def _let_go(self) -> None:
         if self._info is not None:
             forget(self._info)

@@ -16,13 +16,14 @@ METHODS = {
     "hashes": "sha256 sha256_from_cache",
     "patches": "patch undo original",
     "processing": "process_images",
-    "script_callbacks": "on_app_started on_before_ui on_ui_settings on_ui_tabs on_script_unloaded on_infotext_pasted on_after_component"
-    " on_cfg_denoiser on_model_loaded remove_callbacks_for_function script_unloaded_callback cfg_denoiser_callback",
+    "script_callbacks": "on_app_started on_before_ui on_ui_settings on_ui_tabs on_script_unloaded on_infotext_pasted"
+    " on_after_component on_cfg_denoiser on_model_loaded remove_callbacks_for_function script_unloaded_callback"
+    " cfg_denoiser_callback",
     "sd_hijack": "model_hijack.hijack model_hijack.undo_hijack",
-    "sd_models": "CheckpointInfo CheckpointInfo.register CheckpointInfo.calculate_shorthash list_models checkpoint_tiles load_model"
-    " get_closet_checkpoint_match select_checkpoint get_checkpoint_state_dict get_state_dict_from_checkpoint read_state_dict"
-    " read_metadata_from_safetensors load_model_weights reload_model_weights reuse_model_from_already_loaded unload_model_weights"
-    " send_model_to_device model_data.set_sd_model model_data.get_sd_model",
+    "sd_models": "CheckpointInfo CheckpointInfo.register CheckpointInfo.calculate_shorthash list_models checkpoint_tiles"
+    " load_model get_closet_checkpoint_match select_checkpoint get_checkpoint_state_dict get_state_dict_from_checkpoint"
+    " read_state_dict read_metadata_from_safetensors load_model_weights reload_model_weights reuse_model_from_already_loaded"
+    " unload_model_weights send_model_to_device model_data.set_sd_model model_data.get_sd_model",
     "sd_samplers": "visible_sampler_names get_sampler_and_scheduler",
     "sd_vae": "get_filename refresh_vae_list",
     "shared": "opts.set opts.save opts.get_default opts.add_option state.begin state.end state.nextjob state.interrupt state.skip"
