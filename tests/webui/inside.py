@@ -15,8 +15,11 @@ import io
 import json
 import os
 import shutil
+import sys
 import threading
 import time
+import types
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -243,6 +246,15 @@ def flag(**flags):
         setattr(shared.cmd_opts, name, value)
 
 
+def as_forge(is_there):
+    """Whether this looks like a webui that loads models in its own way."""
+    if is_there:
+        sys.modules["modules_forge"] = types.ModuleType("modules_forge")
+        sys.modules["modules_forge"].__spec__ = ModuleSpec("modules_forge", None)
+    else:
+        del sys.modules["modules_forge"]
+
+
 def use_as_ckpt(name):
     shared.cmd_opts.ckpt = title_file(name)
 
@@ -395,12 +407,7 @@ def page_save(name, text=MIX):
     """A save and a load through the page's questions: their reports."""
     saved = follow(ask("save", text=text, name=name)["job"])
     loaded = follow(ask("load", name=name)["job"])
-    return {
-        "saved": saved["report"],
-        **state(),
-        "loaded": loaded["report"] or loaded["problem"],
-        "loaded_model": state()["loaded"],
-    }
+    return {"saved": saved["report"], "load": loaded["report"] or loaded["problem"], **state()}
 
 
 def tab():
