@@ -423,6 +423,13 @@ def tab():
     }
 
 
+def serve(**flags):
+    """The port of a server of the double, started with flags; the real webui has its own."""
+    import serving
+
+    return serving.serve(**flags)
+
+
 def call(name, args, given):
     """The answer of a function, or what went wrong, both as JSON can say them."""
     import traceback

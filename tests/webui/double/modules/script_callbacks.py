@@ -35,6 +35,10 @@ def _call(category, *given):
         callback(*given)
 
 
+def app_started_callback(demo, app):
+    _call("app_started", demo, app)
+
+
 def cfg_denoiser_callback(params):
     _call("cfg_denoiser", params)
 
