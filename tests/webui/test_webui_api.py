@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from house import Double, House
+from hypothesis import HealthCheck, given, settings
 from PIL import Image
 
 from lib_chilly.engine import merge
@@ -194,7 +195,6 @@ def test_damaged_model_is_a_sentence(webui: House):
     broken.write_bytes(b"\xff" * 64)
     try:
         status, said = ask(webui.url, "GET", "inspect", model="broken")
-        print(said)
         assert status == 409 and "broken.safetensors" in said["detail"] and "Traceback" not in said["detail"]
     finally:
         webui.call("remove", "broken")
@@ -229,6 +229,30 @@ def test_job_of_nobody_is_not_found(webui: House):
         assert ask(webui.url, "GET", f"jobs/{number}")[0] == 404
         assert ask(webui.url, "POST", f"jobs/{number}/cancel")[0] == 404
     assert ask(webui.url, "GET", f"jobs/{10**30}")[0] == 422
+
+
+def test_api_is_as_its_description_says_whatever_is_sent(webui: House):
+    """Each operation with what its schema allows, and with what it does not: no 5xx, no status and no body that is not there."""
+    schemathesis = pytest.importorskip("schemathesis")
+    from schemathesis.specs.openapi.checks import positive_data_acceptance  # a recipe is more than any text
+
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{webui.url}/openapi.json") as answer:
+        described = json.load(answer)
+    described["paths"] = {path: what for path, what in described["paths"].items() if path.startswith("/chillymerge/")}
+    schema = schemathesis.openapi.from_dict(described)
+    schema.config.update(base_url=webui.url)
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert len(operations) == 12
+    for operation in operations:
+        takes = bool(operation.definition.raw.get("parameters") or operation.definition.raw.get("requestBody"))
+        for mode in list(schemathesis.GenerationMode) if takes else [schemathesis.GenerationMode.POSITIVE]:
+
+            @settings(max_examples=6, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def check(case: Any) -> None:
+                case.call_and_validate(excluded_checks=[positive_data_acceptance], proxies={"http": ""})
+
+            check()
 
 
 # ---- the webui's flags ----
