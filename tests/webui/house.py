@@ -153,9 +153,10 @@ class Webui(House):
             try:
                 self.first = self.call("preview")
                 return
-            except urllib.error.HTTPError as error:  # the probe is not there yet
-                assert error.code == 404 and time.monotonic() < deadline, error
-                time.sleep(0.1)
+            except urllib.error.HTTPError as error:
+                if error.code != 404 or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)  # the probe is not there yet
 
     def close(self) -> None:
         self.process.kill()
