@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
-from house import Double, House, Webui
+from house import ROOT, Double, House, Webui
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -75,3 +78,9 @@ def test_name_that_leads_out_of_the_folder_is_neither_saved_nor_loaded(webui: Ho
 def test_double_has_the_signatures_of_the_real_one(double: Double, real: Webui):
     assert double.call("signatures", *SYMBOLS) == real.call("signatures", *SYMBOLS)
     assert set(double.call("fields")) <= set(real.call("fields"))
+
+
+def test_installer_is_silent_and_the_entry_is_short():
+    done = subprocess.run([sys.executable, "install.py"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert len((ROOT / "scripts" / "chillymerge.py").read_text("utf-8").splitlines()) < 60
