@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from modules import shared
@@ -10,26 +11,29 @@ from modules import shared
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from ..ui.questions import Room
     from .api_answers import Answers
 
 
-def add_api(demo: Any, app: FastAPI) -> None:
-    """What the webui calls when it has started; `demo` is its page, None with --nowebui."""
+def add_api(app: FastAPI, room: Callable[[], Room]) -> None:
+    """Add the routes to the webui's application, where it has an API.
+
+    Args:
+        room: called at each request, never before the first.
+    """
     if not getattr(shared.cmd_opts, "api", False) and not getattr(shared.cmd_opts, "nowebui", False):
         return
     from fastapi import Depends
 
     from .api_routes import make_router
 
+    def answers() -> Answers:
+        from .api_answers import Answers
+
+        return Answers(room())
+
     said = getattr(shared.cmd_opts, "api_auth", None)
-    app.include_router(make_router(_answers, [Depends(_guard(said))] if said else []))
-
-
-def _answers() -> Answers:
-    from .api_answers import Answers
-    from .webui_entry import room
-
-    return Answers(room())
+    app.include_router(make_router(answers, [Depends(_guard(said))] if said else []))
 
 
 def _guard(said: str) -> Any:

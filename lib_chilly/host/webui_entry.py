@@ -17,6 +17,8 @@ from .webui_kept import is_ours, put_choice_back
 from .webui_merged import CHOSEN, install, uninstall
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from ..ui.questions import Room
     from ..ui.service import Service
 
@@ -32,7 +34,7 @@ def register() -> None:
     _answer_an_old_choice()
     for add, callback in (
         (script_callbacks.on_ui_tabs, tabs),
-        (script_callbacks.on_app_started, add_api),
+        (script_callbacks.on_app_started, started),
         (script_callbacks.on_script_unloaded, unload),
     ):
         script_callbacks.remove_callbacks_for_function(callback)
@@ -62,6 +64,11 @@ def tabs() -> list[tuple[Any, str, str]]:
     from ..ui.tab import build_webui_tab
 
     return [(build_webui_tab(ask), _TITLE, _ELEMENT)]
+
+
+def started(demo: Any, app: FastAPI) -> None:
+    """The webui has started; `demo` is its page, None with --nowebui."""
+    add_api(app, room)
 
 
 def ask(request: str) -> str:
