@@ -1,4 +1,4 @@
-/* What the page does in the webui alone: its shortcuts, its list of models, its dropdown. */
+/* What the page does in the webui alone: its shortcuts, its list of models, its dropdown, what other tabs send and get. */
 (() => {
   "use strict";
   const chilly = (window.chilly ??= {});
@@ -23,9 +23,63 @@
     chilly.on("loaded", ({ title }) => byId("change_checkpoint") && window.selectCheckpoint?.(title));
   };
 
+  let arrived = null; // an infotext of another tab that nobody has seen here yet
+  let sent = null;
+
+  /** A dialog in a tab that is not seen would block the page: what arrives is shown for review when ours is. */
+  const review = () => {
+    const page = byId("chilly_page");
+    if (arrived === null || !page || page.dataset.state !== "ready" || page.offsetParent === null) return;
+    const text = arrived;
+    arrived = null;
+    chilly.recipe.paste({ text }, page);
+  };
+
+  /** Called when the webui pastes an infotext with a recipe, or PNG Info sends one. */
+  chilly.arrived = (text) => {
+    const infotext = text && JSON.parse(text).infotext;
+    if (infotext && infotext !== sent) arrived = infotext;
+    review();
+  };
+
+  const put = (id, text) => {
+    const area = byId(id).querySelector("textarea, input");
+    area.value = text;
+    window.updateInput(area);
+  };
+
+  /** The merge's picture and its parameters for another tab; gradio takes the texts in before it hears the click. */
+  const send = (tab) => {
+    const { image, infotext } = chilly.preview.pictures.merged;
+    sent = infotext;
+    put("chilly_sent_text", infotext);
+    put("chilly_sent_image", tab === "img2img" ? image : "");
+    setTimeout(() => byId(`chilly_send_${tab}`).click(), 100);
+  };
+
+  const exchange = () => {
+    if (!byId("chilly_sent_text")) return;
+    for (const tab of ["txt2img", "img2img"]) {
+      const button = chilly.el("button", { class: "chilly-btn chilly-btn-s", type: "button", onclick: () => send(tab) }, `Send to ${tab}`);
+      byId("chilly_page").querySelector(".chilly-acts").append(button);
+    }
+    window.onUiTabChange?.(review);
+    review();
+  };
+
+  // The webui calls these by their names, which it makes of the tab's.
+  window.switch_to_chillymerge = (...given) => {
+    const tabs = [...chilly.host().querySelectorAll("#tabs > .tabitem")];
+    const place = tabs.findIndex((tab) => tab.id === "tab_chillymerge");
+    chilly.host().querySelectorAll("#tabs > .tab-nav > button")[place]?.click();
+    return given;
+  };
+  window.recalculate_prompts_chillymerge = (...given) => given;
+
   chilly.on("ready", (start) => {
     if (start.host !== "webui") return;
     shortcuts();
     dropdown();
+    exchange();
   });
 })();

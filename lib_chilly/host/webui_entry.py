@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..ui.service import Service
 
 _TITLE, _ELEMENT = "ChillyMerge", "chillymerge"
+_NEIGHBOURS = ("pnginfo_generation_info", "extras_tab")
+"""Of our button in the tab PNG Info."""
 _lock = threading.Lock()
 _service: Service | None = None
 
@@ -35,6 +37,8 @@ def register() -> None:
     for add, callback in (
         (script_callbacks.on_ui_tabs, tabs),
         (script_callbacks.on_app_started, started),
+        (script_callbacks.on_after_component, made),
+        (script_callbacks.on_infotext_pasted, pasted),
         (script_callbacks.on_script_unloaded, unload),
     ):
         script_callbacks.remove_callbacks_for_function(callback)
@@ -62,8 +66,24 @@ def room() -> Room:
 def tabs() -> list[tuple[Any, str, str]]:
     """The tab, as the webui takes it."""
     from ..ui.tab import build_webui_tab
+    from .webui_paste import add_exchange
 
-    return [(build_webui_tab(ask), _TITLE, _ELEMENT)]
+    return [(build_webui_tab(ask, add_exchange), _TITLE, _ELEMENT)]
+
+
+def made(component: Any, **given: Any) -> None:
+    """The webui has made a component of its page; there are thousands."""
+    if given.get("elem_id") in _NEIGHBOURS:
+        from .webui_paste import after_component
+
+        after_component(component, **given)
+
+
+def pasted(infotext: str, params: dict[str, Any]) -> None:
+    """Somebody has pasted an infotext into another tab, or sent one."""
+    from .webui_paste import on_infotext_pasted
+
+    on_infotext_pasted(infotext, params)
 
 
 def started(demo: Any, app: FastAPI) -> None:

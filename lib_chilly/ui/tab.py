@@ -38,10 +38,15 @@ def build_tab(ask: Callable[[str], str]) -> None:
     asked.then(None, [reply], None, **{_JS: "(text) => { window.chilly.answer(text); }"}, **_QUIETLY)
 
 
-def build_webui_tab(ask: Callable[[str], str]) -> Any:
-    """The page as a tab of the webui: what its `on_ui_tabs` takes."""
+def build_webui_tab(ask: Callable[[str], str], add: Callable[[], None]) -> Any:
+    """The page as a tab of the webui: what its `on_ui_tabs` takes.
+
+    Args:
+        add: makes more components in it.
+    """
     with gr.Blocks(analytics_enabled=False) as blocks:
         build_tab(ask)
+        add()
     return blocks
 
 

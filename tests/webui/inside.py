@@ -268,6 +268,11 @@ def as_forge(is_there):
         del sys.modules["modules_forge"]
 
 
+def option(**options):
+    """Settings, as the settings page would leave them."""
+    shared.opts.data.update(options)
+
+
 def use_as_ckpt(name):
     shared.cmd_opts.ckpt = title_file(name)
 
@@ -434,6 +439,56 @@ def tab():
         "kept": [block.elem_id for block in hidden if getattr(block, "do_not_save_to_config", False)],
         "reply": json.loads(answer(json.dumps({"id": 3, "page": "tab", "ask": "models", "with": {}}))),
     }
+
+
+def page():
+    """The double's page: the tabs that pasting is about, made in the webui's order. The real one is there."""
+    import gradio as gr
+    from modules import infotext_utils
+
+    infotext_utils.reset()
+    with gr.Blocks():
+        for name in ("txt2img", "img2img"):
+            prompt, overrides = gr.Textbox(elem_id=f"{name}_prompt"), gr.Dropdown(elem_id=f"{name}_override_settings")
+            infotext_utils.add_paste_fields(name, None, [(prompt, "Prompt")], overrides)
+        information = gr.Textbox(visible=False, elem_id="pnginfo_generation_info")
+        script_callbacks.after_component_callback(information, elem_id="pnginfo_generation_info")
+        infotext_utils.create_buttons(["txt2img", "img2img", "inpaint", "extras"])
+    return tab()
+
+
+def exchange():
+    """What our tab has registered with the webui: who sends to where, and which tabs tell it what is pasted there."""
+    from modules import infotext_utils
+
+    ids = {tab: [getattr(component, "elem_id", None) for component, _ in it["fields"]] for tab, it in _fields().items()}
+    sends = {binding.paste_button.elem_id: binding.tabname for binding in infotext_utils.registered_param_bindings}
+    return {"sends": sends, "tells": sorted(tab for tab, names in ids.items() if "chilly_arrived" in names)}
+
+
+def _fields():
+    from modules import infotext_utils
+
+    return {tab: it for tab, it in infotext_utils.paste_fields.items() if it["fields"] is not None}
+
+
+def paste(text, tab="txt2img"):
+    """What the webui does when an infotext is pasted into a tab: what it then knows of it, what our tab gets, what was said."""
+    import gradio as gr
+    from modules import infotext_utils
+
+    said, original = [], gr.Warning
+    gr.Warning = said.append
+    try:
+        params = infotext_utils.parse_generation_parameters(text)
+        script_callbacks.infotext_pasted_callback(text, params)
+        ours = [
+            key(params) for component, key in _fields()[tab]["fields"] if getattr(component, "elem_id", None) == "chilly_arrived"
+        ]
+    finally:
+        gr.Warning = original
+    arrived = [json.loads(value)["infotext"] for value in ours if value]
+    return {"params": {name: str(value) for name, value in params.items()}, "arrived": arrived, "said": said}
 
 
 def serve(**flags):

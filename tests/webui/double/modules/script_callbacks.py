@@ -40,6 +40,15 @@ def _call(category, *given):
             errors.report(f"Error executing callback {category}", exc_info=True)
 
 
+def after_component_callback(component, **kwargs):
+    for callback in list(callback_map.get("after_component", [])):
+        callback(component, **kwargs)
+
+
+def infotext_pasted_callback(infotext, params):
+    _call("infotext_pasted", infotext, params)
+
+
 def app_started_callback(demo, app):
     _call("app_started", demo, app)
 
