@@ -63,8 +63,9 @@ class Answers:
 
     def methods(self) -> dict[str, Any]:
         methods = [start.described(method) for method in all_methods().values()]
-        dtypes, samplers = list(OUTPUT_DTYPES), list(self.host.samplers())
-        return {"version": __version__, "methods": methods, "dtypes": dtypes, "samplers": samplers}
+        host = self.host
+        choices = {"samplers": host.samplers(), "schedulers": host.schedulers(), "styles": host.styles(), "dtypes": OUTPUT_DTYPES}
+        return {"version": __version__, "methods": methods, **{name: list(values) for name, values in choices.items()}}
 
     def inspect(self, model: str) -> Mapping[str, Any]:
         """Only models that the host lists can be named."""

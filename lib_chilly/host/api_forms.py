@@ -57,6 +57,8 @@ class Parameters(Form):
     height: StrictInt = 512
     sampler: StrictStr = "Euler a"
     clip_skip: StrictInt = 1
+    scheduler: StrictStr = Field("", description="empty: the sampler's own")
+    styles: list[StrictStr] = Field([], description="names of the webui's styles")
 
 
 class Want(Form):
@@ -116,6 +118,8 @@ class Methods(BaseModel):
     methods: list[Method]
     dtypes: Texts
     samplers: Texts
+    schedulers: Texts
+    styles: Texts
 
 
 class Inspection(BaseModel):

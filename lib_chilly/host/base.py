@@ -52,6 +52,8 @@ class GenParams:
         width, height: in pixels, multiples of 8.
         sampler: one of the host's `samplers()`.
         clip_skip: 1 for the text encoder's last layer, 2 for the one before it (SD 1.x; others are always 2).
+        scheduler: one of the host's `schedulers()`; empty is the sampler's own.
+        styles: of the host's `styles()`, which add to the prompts.
     """
 
     prompt: str
@@ -63,6 +65,8 @@ class GenParams:
     height: int = 512
     sampler: str = DEFAULT_SAMPLER
     clip_skip: int = 1
+    scheduler: str = ""
+    styles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,14 @@ class Host(ABC):
     @abstractmethod
     def samplers(self) -> Sequence[str]:
         """The names that `GenParams.sampler` may have."""
+
+    def schedulers(self) -> Sequence[str]:
+        """The names that `GenParams.scheduler` may have; none where a sampler's name says its schedule too."""
+        return ()
+
+    def styles(self) -> Sequence[str]:
+        """The names that `GenParams.styles` may have."""
+        return ()
 
     @abstractmethod
     def exclusive(self) -> AbstractContextManager[None]:

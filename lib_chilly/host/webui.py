@@ -22,7 +22,7 @@ from .webui_features import why_no_pictures
 from .webui_merged import CHOSEN
 from .webui_models import WebuiModels, checkpoint_folder, hash_of, register_file, use_data_folder, use_file
 from .webui_pace import Pace
-from .webui_pictures import check_settings, make, notes_on, processing_for
+from .webui_pictures import check_settings, make, notes_on, processing_for, schedulers, styles
 from .webui_queue import followed, queued
 from .webui_tensors import check_can_be_shown
 from .webui_weights import MERGE_SHARE, WebuiWeights, has_own_vae
@@ -80,6 +80,12 @@ class WebuiHost(Host):
 
     def samplers(self) -> Sequence[str]:
         return tuple(sd_samplers.visible_sampler_names())
+
+    def schedulers(self) -> Sequence[str]:
+        return schedulers()
+
+    def styles(self) -> Sequence[str]:
+        return styles()
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

@@ -35,6 +35,7 @@ def register() -> None:
         install()
     _answer_an_old_choice()
     for add, callback in (
+        (script_callbacks.on_ui_settings, settings),
         (script_callbacks.on_ui_tabs, tabs),
         (script_callbacks.on_app_started, started),
         (script_callbacks.on_after_component, made),
@@ -61,6 +62,17 @@ def service() -> Service:
 def room() -> Room:
     """What the page, the axes and the API share: `room().host` is the WebuiHost, `room().one(Work, Work)` its jobs."""
     return service().room
+
+
+def settings() -> None:
+    """Our section on the webui's page of settings; the page itself asks for the rest where it is needed."""
+    from modules import shared
+
+    from .webui_pictures import SAVES_PICTURES
+
+    label = "Save the pictures of merges where txt2img saves its own"
+    info = shared.OptionInfo(False, label, section=(_ELEMENT, _TITLE))
+    shared.opts.add_option(SAVES_PICTURES, info)
 
 
 def tabs() -> list[tuple[Any, str, str]]:

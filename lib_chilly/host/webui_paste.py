@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 from modules import infotext_utils, shared
 
+from .base import RECIPE
 from .webui_kept import is_ours
 from .webui_merged import MARK, held
 
@@ -66,8 +67,6 @@ def add_exchange() -> None:
 def on_infotext_pasted(infotext: str, params: dict[str, Any]) -> None:
     """Called by the webui before it fills its fields; what names a merge that is no model of the list is taken out, and said."""
     params[_WHOLE] = infotext
-    from ..ui.infotext import RECIPE
-
     gone = _take_merges_out(params)
     if not gone:
         return
@@ -83,8 +82,6 @@ def arrived_whole(params: Mapping[str, Any]) -> str | None:
 
 def arrived_with_recipe(params: Mapping[str, Any]) -> str | None:
     """For our tab, when something is pasted elsewhere: the infotext, where a recipe is in it."""
-    from ..ui.infotext import RECIPE
-
     return arrived_whole(params) if RECIPE in params else None
 
 

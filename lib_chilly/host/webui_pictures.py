@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from modules import devices, errors, processing, sd_hijack, sd_models, sd_samplers, sd_unet, sd_vae, shared
@@ -17,17 +18,24 @@ from .webui_merged import CHOSEN, MARK, MergedInfo
 from .webui_queue import STOPPED, is_interrupted
 
 _LONGEST_ERROR = 300
+SAVES_PICTURES = "chillymerge_save_pictures"
+"""A setting of ours on the webui's page of settings."""
 _HASH, _CLIP = "sd_checkpoint_hash", "CLIP_stop_at_last_layers"
 
 
 def processing_for(params: GenParams) -> Any:
     """The webui's request for a picture. Scripts of other extensions are not asked."""
-    sampler, scheduler = _sampler(params.sampler)
+    sampler, scheduler = _sampler(params)
     wanted = {
-        **{"prompt": params.prompt, "negative_prompt": params.negative_prompt, "styles": [], "seed": params.seed},
+        **{
+            "prompt": params.prompt,
+            "negative_prompt": params.negative_prompt,
+            "styles": list(params.styles),
+            "seed": params.seed,
+        },
         **{"steps": params.steps, "cfg_scale": params.cfg, "width": params.width, "height": params.height},
         **{"sampler_name": sampler, "scheduler": scheduler, "batch_size": 1, "n_iter": 1},
-        **{"do_not_save_samples": True, "do_not_save_grid": True},
+        **{"do_not_save_samples": not getattr(shared.opts, SAVES_PICTURES, False), "do_not_save_grid": True},
         **{"outpath_samples": shared.opts.outdir_txt2img_samples, "outpath_grids": shared.opts.outdir_txt2img_grids},
     }
     known = {field.name for field in dataclasses.fields(processing.StableDiffusionProcessingTxt2Img)}
@@ -156,10 +164,25 @@ def _restore(before: Mapping[str, Any], own: Mapping[str, Any]) -> None:
                 sd_vae.reload_vae_weights()
 
 
-def _sampler(name: str) -> tuple[str, str]:
-    """The webui's sampler and schedule of a name that may have both."""
+def schedulers() -> tuple[str, ...]:
+    """The schedules that a request can ask for beside its sampler; older webuis have them in the samplers' names."""
+    if find_spec("modules.sd_schedulers") is None:
+        return ()
+    from modules import sd_schedulers
+
+    return tuple(each.label for each in sd_schedulers.schedulers)
+
+
+def styles() -> tuple[str, ...]:
+    """The user's styles, without the lines that part those of several files."""
+    known = getattr(shared.prompt_styles, "styles", {})
+    return tuple(name for name, style in known.items() if style.prompt is not None or style.negative_prompt is not None)
+
+
+def _sampler(params: GenParams) -> tuple[str, str]:
+    """The webui's sampler and schedule; a sampler's name may have both."""
     split = getattr(sd_samplers, "get_sampler_and_scheduler", None)
-    return split(name, None) if split else (name, "Automatic")
+    return split(params.sampler, params.scheduler or None) if split else (params.sampler, "Automatic")
 
 
 def _said(error: BaseException | None) -> str:

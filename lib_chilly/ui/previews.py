@@ -90,7 +90,8 @@ def estimate(page: Page, text: str, params: dict, step: str | None = None) -> di
 
 
 def _read(page: Page, text: str, params: dict, step: str | None, parameter: str | None) -> tuple[GenParams, OpenStep, Plan]:
-    taken = read_params(params, page.host.samplers())
+    host = page.host
+    taken = read_params(params, host.samplers(), host.schedulers(), host.styles())
     opened = OpenStep(read_recipe(text), step, parameter)
     return taken, opened, make_plan(opened.recipe, page.host.library())
 

@@ -90,6 +90,8 @@ def start(page: Page) -> dict[str, Any]:
         **listed,
         "methods": [described(method) for method in all_methods().values()],
         "samplers": list(host.samplers()),
+        "schedulers": list(host.schedulers()),
+        "styles": list(host.styles()),
         "dtypes": list(OUTPUT_DTYPES),
         "recipe": page.room.recipe,
         "params": dataclasses.asdict(page.room.params or _params_for(listed["models"])),

@@ -122,6 +122,7 @@ class Webui(House):
         (scripts / "probe.py").write_text((HERE / "probe.py").read_text("utf-8").replace("@TESTS@", str(HERE)), "utf-8")
         (self.data / "extensions" / "chillymerge").symlink_to(ROOT)
         (self.data / "config.json").write_text(json.dumps({"live_previews_enable": False}))
+        (self.data / "styles.csv").write_text('name,prompt,negative_prompt\noil,"oil painting of {prompt}",""\n')
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         own = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--api"]

@@ -273,6 +273,17 @@ def option(**options):
     shared.opts.data.update(options)
 
 
+def settings():
+    """Our switches on the page of settings, with their defaults."""
+    script_callbacks.ui_settings_callback()
+    return {name: info.default for name, info in shared.opts.data_labels.items() if info.section[0] == "chillymerge"}
+
+
+def saves_pictures():
+    """Whether the webui would write a preview's picture."""
+    return not webui_pictures.processing_for(GenParams(**SMALL)).do_not_save_samples
+
+
 def use_as_ckpt(name):
     shared.cmd_opts.ckpt = title_file(name)
 

@@ -39,7 +39,8 @@ SYMBOLS = [f"{module}.{name}" for module, names in METHODS.items() for name in n
 def test_tab_is_there_and_its_button_asks_the_page_s_service(double: Double):
     tab = double.call("tab")
     assert (tab["title"], tab["element"]) == ("ChillyMerge", "chillymerge")
-    assert sorted(tab["kept"]) == ["chilly_go", "chilly_reply"]
+    names = ["arrived", "go", "reply", "send_img2img", "send_txt2img", "sent_image", "sent_text"]
+    assert sorted(tab["kept"]) == [f"chilly_{name}" for name in names]
     assert {"A", "B"} <= {model["name"] for model in tab["reply"]["reply"]["models"]}
 
 
@@ -49,6 +50,29 @@ def test_page_begins_with_the_webui_s_models_and_samplers(webui: House):
     assert "other" not in {model["name"] for model in started["models"]}
     assert {"Euler a", "DPM++ 2M", "DDIM"} <= set(started["samplers"])
     assert (started["host"], started["output"]) == ("webui", str(webui.models))
+
+
+def test_page_offers_the_webui_s_schedules_and_styles_and_pictures_follow_them(webui: House):
+    started = webui.call("ask", "start")
+    assert "Karras" in started["schedulers"] and started["styles"] == ["oil"]
+    plain, other = webui.call("preview", sampler="DPM++ 2M"), webui.call("preview", sampler="DPM++ 2M", scheduler="Exponential")
+    assert "Schedule type: Exponential" in other["infotext"] and other["picture"] != plain["picture"]
+    found = webui.call("ask", "paste", text=other["infotext"])["params"]
+    assert (found["sampler"], found["scheduler"]) == ("DPM++ 2M", "Exponential")
+    assert webui.call("preview", styles=["oil"])["infotext"].startswith("oil painting of ")
+    for name, value in (("scheduler", "Kerras"), ("styles", ["oils"]), ("styles", "oil"), ("styles", [["oil"]])):
+        wanted = {"text": MIX, "params": {"prompt": "", name: value}, "pictures": [{"id": "merged", "of": "merged"}]}
+        assert webui.call("ask", "preview", **wanted)["field"] == name
+
+
+def test_settings_have_one_switch_and_it_saves_pictures_of_merges(webui: House):
+    assert webui.call("settings") == {"chillymerge_save_pictures": False}
+    assert not webui.call("saves_pictures")
+    webui.call("option", chillymerge_save_pictures=True)
+    try:
+        assert webui.call("saves_pictures")
+    finally:
+        webui.call("option", chillymerge_save_pictures=False)
 
 
 def test_picture_of_the_page_has_its_recipe_and_the_hash_of_a_recipe(webui: House):

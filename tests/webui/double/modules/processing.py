@@ -109,6 +109,8 @@ def process_images(p):
 def _process(p):
     state, images, infotexts = shared.state, [], []
     p.sampler_name, p.scheduler = sd_samplers.get_sampler_and_scheduler(p.sampler_name or "Euler", p.scheduler)
+    for style in p.styles:
+        p.prompt = shared.prompt_styles.styles[style].prompt.replace("{prompt}", p.prompt)
     model = shared.sd_model
     p.sd_model_name, p.sd_model_hash = model.sd_checkpoint_info.name_for_extra, model.sd_model_hash
     p.all_seeds = [int(p.seed) + number for number in range(p.n_iter * p.batch_size)]

@@ -40,6 +40,10 @@ def _call(category, *given):
             errors.report(f"Error executing callback {category}", exc_info=True)
 
 
+def ui_settings_callback():
+    _call("ui_settings")
+
+
 def after_component_callback(component, **kwargs):
     for callback in list(callback_map.get("after_component", [])):
         callback(component, **kwargs)

@@ -23,6 +23,9 @@ cmd_opts = types.SimpleNamespace(
     nowebui=False,
 )
 device = "cpu"
+prompt_styles = types.SimpleNamespace(
+    styles={"oil": types.SimpleNamespace(prompt="oil painting of {prompt}", negative_prompt="")}
+)
 sd_unet = sd_vae = None
 
 
