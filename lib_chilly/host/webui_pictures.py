@@ -71,7 +71,7 @@ def make(p: Any, info: MergedInfo) -> Any:
     if len(processed.images) - processed.index_of_first_image < wanted:
         raise MergeError(f"the webui made {len(processed.images)} pictures of {wanted}. Try again.")
     resident = sd_models.model_data.sd_model
-    if p.sd_model_hash != info.shorthash or (not _changes_models(p) and resident.sd_model_checkpoint != info.filename):
+    if p.sd_model_hash != info.shorthash or (not changes_models(p) and resident.sd_model_checkpoint != info.filename):
         raise MergeError("another model was loaded while the picture was made, so it may not be that of the merge. Try again.")
     return processed
 
@@ -117,7 +117,7 @@ def heal() -> None:
             errors.report("ChillyMerge: the model could not be loaded again", exc_info=True)
 
 
-def _changes_models(p: Any) -> bool:
+def changes_models(p: Any) -> bool:
     """Whether a request asks for a second model, which is then the loaded one at its end."""
     names = getattr(p, "refiner_checkpoint", None), getattr(p, "hr_checkpoint_name", None)
     return any(name not in (None, "", "None", "none", "Use same checkpoint") for name in names)
