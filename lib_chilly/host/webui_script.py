@@ -18,6 +18,7 @@ class MergeOfPicture(scripts.Script):
     """
 
     takes_recipe = True
+    create_group = False  # nothing is drawn
 
     def title(self) -> str:
         return "ChillyMerge"
