@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from modules import script_callbacks, scripts
 
 from .webui_features import why_no_pictures
+from .webui_request import add_axis
 
 if TYPE_CHECKING:
     from ..ui.cell_recipe import Coordinate
@@ -71,8 +72,6 @@ def _option(module: Any, axis: Axis, cost: float) -> Any:
     """An axis as the script has them. It is of the script's own class: of another one the script could not draw its page."""
 
     def confirm(p: Any, values: Sequence[Any]) -> None:
-        from .webui_grid import add_axis
-
         add_axis(p, [axis.coordinate(value) for value in values])
 
     def apply(p: Any, value: Any, values: Sequence[Any]) -> None:

@@ -15,11 +15,12 @@ from ..plan import Plan
 from ..ui.infotext import RECIPE
 from .webui import WebuiHost
 from .webui_entry import room
-from .webui_grid import cell_of, check_request, grid_of, plan_of, recipe_of
+from .webui_grid import check_request, plan_of, recipe_of
 from .webui_kept import remember_choice
 from .webui_merged import CHOSEN, MergedInfo
 from .webui_pictures import changes_models, heal, notes_on
 from .webui_queue import wait_for_first_model
+from .webui_request import grid_of
 
 _MERGE = "chilly_merge"
 
@@ -30,7 +31,7 @@ def take_merge(p: Any) -> None:
         check_request(p)
         wait_for_first_model()
         heal()  # the cell before this one may have failed amid loading
-        plan = plan_of(recipe_of(p, cell_of(p)))
+        plan = plan_of(recipe_of(p))
         taken = cast(WebuiHost, room().host).weights.take(plan)
     except MergeError as error:
         _fail(p, str(error))

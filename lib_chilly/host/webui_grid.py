@@ -1,65 +1,34 @@
-"""A grid of the webui's X/Y/Z plot: what our axes set, in which recipe, and a look at all of it before its first cell.
-
-What belongs to a grid hangs on its request, of which the webui makes a copy for each cell.
-"""
+"""A grid of the webui's X/Y/Z plot: what our axes set, in which recipe, and a look at all of it before its first cell."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from ..architecture import Architecture
 from ..errors import Interrupted, MergeError, RecipeError
 from ..plan import Plan, make_plan
 from ..recipe import Recipe
-from ..ui.cell_recipe import RECIPE, VALUE, Coordinate, cell_recipe
+from ..ui.cell_recipe import RECIPE, Coordinate, cell_recipe
 from ..ui.recipe_view import CurrentRecipe
 from .webui_entry import room
 from .webui_features import why_no_pictures
 from .webui_merged import CHOSEN
 from .webui_pictures import check_settings
 from .webui_queue import is_interrupted
-from .webui_script import CELL
+from .webui_request import Grid, add_value, cell_of, grid_of, text_given
 from .webui_tensors import check_can_be_shown
 from .webui_weights import has_own_vae
 
 Cell = Sequence[Coordinate]
-_GRID = "chilly_grid"
 _MOST_READ = 10_000
 """Cells whose recipes are read before the first one is made; in those beyond, a mistake shows when their turn comes."""
 _NO_RECIPE = (
     "there is no recipe that the axes could act on. Open one in the ChillyMerge tab, take the axis 'recipe', or give a text in "
     'the API: "alwayson_scripts": {"ChillyMerge": {"args": [TEXT]}}.'
 )
-
-
-@dataclass
-class Grid:
-    """What our axes set, and which cells have failed.
-
-    Attributes:
-        axes: the values of each.
-        failures: why cells have no picture, in their order.
-    """
-
-    axes: list[list[Coordinate]] = field(default_factory=list)
-    is_checked: bool = False
-    failures: list[str] = field(default_factory=list)
-
-
-def grid_of(p: Any) -> Grid | None:
-    """The grid that a request, or the copy of it for a cell, belongs to."""
-    found: Grid | None = getattr(p, _GRID, None)
-    return found
-
-
-def add_axis(p: Any, values: list[Coordinate]) -> None:
-    """Take the values of one more axis."""
-    if grid_of(p) is None:
-        setattr(p, _GRID, Grid())
-    p.chilly_grid.axes.append(values)
 
 
 def add_to_cell(p: Any, value: Coordinate) -> None:
@@ -72,34 +41,16 @@ def add_to_cell(p: Any, value: Coordinate) -> None:
     if grid is not None and not grid.is_checked:
         _check(p, grid)
         grid.is_checked = True
-    setattr(p, CELL, (*cell_of(p), value))  # a new one: copies of a request share their objects
+    add_value(p, value)
 
 
-def cell_of(p: Any) -> tuple[Coordinate, ...]:
-    """What the axes set in a cell."""
-    found: tuple[Coordinate, ...] = getattr(p, CELL, ())
-    return found
-
-
-def text_given(p: Any) -> str:
-    """The recipe that came with a request; empty where none did."""
-    script = next((each for each in getattr(p.scripts, "alwayson_scripts", ()) if hasattr(each, "takes_recipe")), None)
-    given = (p.script_args or ())[script.args_from : script.args_to] if script is not None else ()
-    return str(given[0] or "") if given else ""
-
-
-def recipe_of(p: Any, cell: Cell) -> Recipe:
-    """The recipe of a cell: of the axis of recipes, else the request's, else that of the page.
+def recipe_of(p: Any) -> Recipe:
+    """The recipe of a picture.
 
     Raises:
         MergeError: there is none, or it cannot be what the axes say.
     """
-    text = ""
-    if not any(each.kind == RECIPE for each in cell):
-        text = text_given(p) or room().one(CurrentRecipe, CurrentRecipe).text or room().recipe
-        if not text.strip():
-            raise RecipeError(_NO_RECIPE)
-    return cell_recipe(text, cell, _architecture_of)
+    return _recipe_of_cell(grid_of(p) or Grid(text=_text_of(p)), cell_of(p))
 
 
 def plan_of(recipe: Recipe) -> Plan:
@@ -125,31 +76,45 @@ def check_request(p: Any) -> None:
         )
 
 
-def _architecture_of(recipe: Recipe) -> Architecture:
-    return plan_of(recipe).architecture
+def _text_of(p: Any) -> str:
+    """The recipe that a request brings, else that of the page."""
+    return text_given(p) or room().one(CurrentRecipe, CurrentRecipe).text.strip() or room().recipe
+
+
+def _recipe_of_cell(grid: Grid, cell: Cell) -> Recipe:
+    if not grid.text and not any(each.kind == RECIPE for each in cell):
+        raise RecipeError(_NO_RECIPE)
+
+    def architecture(recipe: Recipe) -> Architecture:
+        names = tuple(model.name for model in recipe.models())
+        if names not in grid.architectures:
+            grid.architectures[names] = plan_of(recipe).architecture
+        return grid.architectures[names]
+
+    return cell_recipe(grid.text, cell, architecture)
 
 
 def _check(p: Any, grid: Grid) -> None:
     """Read the recipe of every cell, and plan those that may need other files, keys or blocks."""
     check_request(p)
+    grid.text = _text_of(p)
     for cell in itertools.islice(itertools.product(*grid.axes), _MOST_READ):
-        recipe_of(p, cell)
+        _recipe_of_cell(grid, cell)
         if is_interrupted():
             raise Interrupted("stopped before the first cell.")
-    planned = set()
-    for cell in _beside_the_first(grid.axes):
-        values = [each for each in cell if each.kind == VALUE]
-        if cell != tuple(axis[0] for axis in grid.axes) and not any(isinstance(each.value, str) for each in values):
+    planned = set[Recipe]()
+    for changed, beside in _beside_the_first(grid.axes):
+        if planned and isinstance(changed.value, Fraction):  # needs nothing else than the first cell does
             continue
-        recipe = recipe_of(p, cell)
+        recipe = _recipe_of_cell(grid, beside)
         if recipe not in planned:
             planned.add(recipe)
             plan_of(recipe)
 
 
-def _beside_the_first(axes: Sequence[Sequence[Coordinate]]) -> Iterator[tuple[Coordinate, ...]]:
-    """The first cell, and those that differ from it in one axis."""
+def _beside_the_first(axes: Sequence[Sequence[Coordinate]]) -> Iterator[tuple[Coordinate, Cell]]:
+    """The first cell, and those that differ from it in one value; with that value."""
     first = tuple(axis[0] for axis in axes)
-    yield first
+    yield first[0], first
     for number, axis in enumerate(axes):
-        yield from ((*first[:number], value, *first[number + 1 :]) for value in axis[1:])
+        yield from ((value, (*first[:number], value, *first[number + 1 :])) for value in axis[1:])

@@ -6,8 +6,7 @@ from typing import Any
 
 from modules import scripts
 
-CELL = "chilly_cell"
-"""Attribute of a request: what our axes set in it."""
+from .webui_request import cell_of, text_given
 
 
 class MergeOfPicture(scripts.Script):
@@ -36,14 +35,14 @@ class MergeOfPicture(scripts.Script):
 
     def before_process(self, p: Any, *given: Any) -> None:
         """Merge, and choose the merge as the picture's model: the one moment at which it can still be chosen."""
-        if getattr(p, CELL, ()) or any(given):
+        if cell_of(p) or text_given(p):
             from .webui_cells import take_merge
 
             take_merge(p)
 
     def postprocess(self, p: Any, processed: Any, *given: Any) -> None:
         """Take back a picture that is of another model."""
-        if getattr(p, CELL, ()) or any(given):
+        if cell_of(p) or text_given(p):
             from .webui_cells import check_picture
 
             check_picture(p, processed)
