@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from modules import script_callbacks, scripts
 
+from .webui_failures import write_failures
 from .webui_features import why_no_pictures
 from .webui_request import add_axis
 
@@ -45,8 +46,12 @@ class Axis:
 
 def register() -> None:
     """Called by the entry script each time that the webui runs it."""
-    script_callbacks.remove_callbacks_for_function(add_axes)
-    script_callbacks.on_before_ui(add_axes)  # the script may be loaded after ours
+    for add, callback in (
+        (script_callbacks.on_before_ui, add_axes),  # the script may be loaded after ours
+        (script_callbacks.on_image_grid, write_failures),
+    ):
+        script_callbacks.remove_callbacks_for_function(callback)
+        add(callback)
     add_axes()
 
 

@@ -15,12 +15,12 @@ from ..plan import Plan
 from ..ui.infotext import RECIPE
 from .webui import WebuiHost
 from .webui_entry import room
+from .webui_failures import end_of_cell, remember_failure
 from .webui_grid import check_request, plan_of, recipe_of
 from .webui_kept import remember_choice
 from .webui_merged import CHOSEN, MergedInfo
 from .webui_pictures import changes_models, heal, notes_on
 from .webui_queue import wait_for_first_model
-from .webui_request import grid_of
 
 _MERGE = "chilly_merge"
 
@@ -56,10 +56,11 @@ def check_picture(p: Any, processed: Any) -> None:
     is_other = not changes_models(p) and resident.sd_model_checkpoint != info.filename
     if p.sd_model_hash != info.shorthash or is_other:
         said = "another model was loaded while the picture was made, so it may not be that of the merge. Try again."
-        _remember(p, said)
+        remember_failure(p, said)
         processed.images.clear()
         processed.comments += f"{said}\n"
         return
+    end_of_cell(p)
     processed.comments += "".join(f"{note}\n" for note in notes_on(processed) if note not in processed.comments)
 
 
@@ -75,10 +76,4 @@ def _fail(p: Any, said: str) -> None:
         raise MergeError(said)
 
     p.init = refuse
-    _remember(p, said)
-
-
-def _remember(p: Any, said: str) -> None:
-    grid = grid_of(p)
-    if grid is not None:
-        grid.failures.append(said)
+    remember_failure(p, said)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..errors import MergeError
+
 if TYPE_CHECKING:
     from ..architecture import Architecture
     from ..ui.cell_recipe import Coordinate
@@ -23,14 +25,16 @@ class Grid:
         axes: the values of each.
         text: of the recipe that they act on, as it was before the first cell.
         architectures: names of models to what they are.
-        failures: why cells have no picture, in their order.
+        failures: number of a cell to why it has no picture.
+        cells_seen: how many the webui has put together.
     """
 
     axes: list[list[Coordinate]] = field(default_factory=list)
     text: str = ""
     architectures: dict[tuple[str, ...], Architecture] = field(default_factory=dict)
     is_checked: bool = False
-    failures: list[str] = field(default_factory=list)
+    failures: dict[int, str] = field(default_factory=dict)
+    cells_seen: int = 0
 
 
 def grid_of(p: Any) -> Grid | None:
@@ -40,7 +44,13 @@ def grid_of(p: Any) -> Grid | None:
 
 
 def add_axis(p: Any, values: list[Coordinate]) -> None:
-    """Take the values of one more axis."""
+    """Take the values of one more axis.
+
+    Raises:
+        MergeError: there are none.
+    """
+    if not values:
+        raise MergeError("an axis has no values. Write some, or take the axis out.")
     grid = grid_of(p) or Grid()
     setattr(p, _GRID, grid)
     grid.axes.append(values)
