@@ -62,7 +62,10 @@ def _write(image: Any, said: str) -> None:
     width, height = image.size
     size = min(_LARGEST, max(_SMALLEST, width // 20))
     lines = textwrap.wrap(said, max(8, int(width / (size * _LETTER_SHARE))) - 1)[: max(1, int(height / (size * _LINE_SHARE)))]
+    white: Any = (255, 255, 255)
+    if image.mode == "P":  # as the first cell is where it has failed
+        image.putpalette([0, 0, 0, 255, 255, 255])
+        white = 1
     drawing = ImageDraw.Draw(image)
-    white: Any = (255, 255, 255) if image.mode in ("RGB", "P") else 255
     for number, line in enumerate(lines):
         drawing.text((size // 2, int((number + 0.3) * size * _LINE_SHARE)), line, fill=white, font=get_font(size))
