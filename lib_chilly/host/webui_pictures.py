@@ -16,6 +16,7 @@ from .webui_kept import remember_choice
 from .webui_merged import CHOSEN, MARK, MergedInfo
 from .webui_queue import STOPPED, is_interrupted
 
+_LONGEST_ERROR = 300
 _HASH, _CLIP = "sd_checkpoint_hash", "CLIP_stop_at_last_layers"
 
 
@@ -162,8 +163,7 @@ def _sampler(name: str) -> tuple[str, str]:
 
 
 def _said(error: BaseException | None) -> str:
-    words = str(error).strip().splitlines()
-    said = f"{type(error).__name__}: {words[0][:300]}" if words else type(error).__name__
+    said = f"{type(error).__name__}: {' '.join(str(error).split())[:_LONGEST_ERROR]}".removesuffix(": ").removesuffix(".")
     if "outofmemory" in type(error).__name__.lower() or "out of memory" in said.lower():
         return "the webui had too little memory for the picture. Make it smaller, or start the webui with --medvram."
     return f"the webui made no picture: {said}. The console has more."

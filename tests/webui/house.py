@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import replace
@@ -33,10 +34,12 @@ class House:
     """A webui in which functions of inside.py can be called.
 
     Attributes:
-        models: where its checkpoints lie: A, B, and A without its VAE as `noVae`; the VAE of B is `other.safetensors`.
+        models: where its checkpoints lie: A, B, and A without its VAE as `noVae`; `other.safetensors` is a VAE unlike both.
+        first: a picture of a merge that was asked for while the first model was being loaded.
     """
 
     models: Path
+    first: dict
 
     def call(self, function: str, /, *args: object, **given: object) -> Any:
         """What a function of inside.py answers."""
@@ -54,7 +57,7 @@ class House:
         if (self.models / "A.yaml").exists():
             shutil.copy(self.models / "A.yaml", self.models / "noVae.yaml")
         vae = {
-            key.removeprefix(VAE): tensor
+            key.removeprefix(VAE): tensor * 0.9
             for key, tensor in load_file(self.models / "B.safetensors").items()
             if key.startswith(VAE)
         }
@@ -79,6 +82,7 @@ class Double(House):
             self.process = subprocess.Popen(command, **pipes, stderr=log, env={**env, "CHILLY_DOUBLE": str(folder)}, cwd=folder)
         self.log = folder / "double.log"
         self.start = self._read()["answer"]
+        self.first = self.call("preview")
 
     def _ask_inside(self, asked: dict) -> dict:
         self.process.stdin.write(json.dumps(asked) + "\n")
@@ -138,14 +142,21 @@ class Webui(House):
         return self.post("probe/inside", **asked)
 
     def _wait(self) -> None:
-        """Until it says that it has started, and has loaded its first model: asked before, it may load two at once."""
+        """Until it has made its first picture, asked for as soon as there is somebody to ask."""
         deadline = time.monotonic() + SECONDS_TO_BOOT
-        while "Startup time" not in self.log.read_text("utf-8", "replace"):
+        while "Running on local URL" not in self.log.read_text("utf-8", "replace"):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.close()
                 raise AssertionError(f"the webui did not start:\n{self.log.read_text('utf-8', 'replace')[-4000:]}")
             time.sleep(0.3)
-        self.get("probe/weights")
+        while True:
+            try:
+                self.first = self.call("preview")
+                return
+            except urllib.error.HTTPError as error:
+                if error.code != 404 or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)  # the probe is not there yet
 
     def close(self) -> None:
         self.process.kill()

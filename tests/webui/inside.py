@@ -132,12 +132,24 @@ def _amid_named(name, progress):
         "save settings": lambda: shared.opts.save(shared.config_filename),
         "interrupt": lambda: shared.state.interrupt(),
         "cancel": lambda: setattr(progress, "cancelled", True),
-        "out of memory": _raise_out_of_memory,
+        "out of memory": lambda: None,
     }[name]
 
 
-def _raise_out_of_memory():
-    raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+@contextlib.contextmanager
+def _memory(is_full):
+    """The card has no room for the sampling."""
+
+    def sample(*args, **given):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    kind = processing.StableDiffusionProcessingTxt2Img
+    before = kind.sample
+    kind.sample = sample if is_full else before
+    try:
+        yield
+    finally:
+        kind.sample = before
 
 
 def preview(recipe=MIX, amid=None, **params):
@@ -145,7 +157,8 @@ def preview(recipe=MIX, amid=None, **params):
     progress = Progress()
     _do_amid(_amid_named(amid, progress))
     try:
-        made = host().preview(plan(recipe), GenParams(**{**SMALL, **params}), progress)
+        with _memory(is_full=amid == "out of memory"):
+            made = host().preview(plan(recipe), GenParams(**{**SMALL, **params}), progress)
     except MergeError as error:
         return _told(error)
     finally:

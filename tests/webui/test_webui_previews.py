@@ -30,6 +30,11 @@ def test_picture_of_a_merge_is_neither_a_s_nor_b_s_and_nothing_of_the_user_s_is_
     assert webui.call("state")["loaded"] == before["loaded"]
 
 
+def test_picture_that_is_asked_for_while_the_webui_starts_is_the_merge_s(webui: House):
+    assert webui.first["picture"] == webui.call("preview")["picture"]
+    assert webui.call("plain")["picture"] != webui.first["picture"]
+
+
 def test_picture_of_a_merge_is_that_of_its_saved_file(webui: House):
     merged = webui.call("preview")
     saved = webui.call("save", "saved")

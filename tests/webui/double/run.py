@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -29,13 +30,14 @@ def main() -> None:
     out, sys.stdout = sys.stdout, sys.stderr
     sys.path.insert(0, str(HERE))
     import torch
-    from modules import sd_models, sd_vae
+    from modules import sd_models, sd_vae, shared
 
     torch.set_num_threads(1)
     sd_models.list_models()
     seconds = run_entry(Path(sys.argv[1]))
     ours = sorted(name for name in sys.modules if name.startswith(("lib_chilly", "lark", "gradio")))
     sd_vae.refresh_vae_list()
+    threading.Thread(target=lambda: shared.sd_model, daemon=True).start()
     print(json.dumps({"answer": {"seconds": seconds, "imported": ours}}), file=out, flush=True)
     sys.path.insert(0, str(HERE.parent))
     import inside

@@ -67,6 +67,13 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
     denoising_strength: float = 0.75
     hr_checkpoint_name: str = None
 
+    def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
+        drawn = _sample(self)
+        if self.enable_hr:
+            _reload_for_a_while(self.hr_checkpoint_name)
+            drawn = hashlib.sha256((drawn + _sample(self)).encode()).hexdigest()
+        return drawn
+
 
 class Processed:
     def __init__(self, p, images_list, seed=-1, info="", all_seeds=None, index_of_first_image=0, infotexts=None, comments=""):
@@ -113,10 +120,7 @@ def _process(p):
         if state.interrupted or state.stopping_generation:
             break
         sd_models.reload_model_weights()
-        drawn = _sample(p)
-        if p.enable_hr:
-            _reload_for_a_while(p.hr_checkpoint_name)
-            drawn = hashlib.sha256((drawn + _sample(p)).encode()).hexdigest()
+        drawn = p.sample(None, None, p.all_seeds, p.all_seeds, 0, [p.prompt])
         vae = shared.sd_model.digest(*_VAE)
         for seed in p.all_seeds[batch * p.batch_size : (batch + 1) * p.batch_size]:
             images.append(_picture(p, drawn, vae, seed))

@@ -1,5 +1,7 @@
 """What extensions are called for."""
 
+from modules import errors
+
 callback_map = {}
 
 
@@ -32,7 +34,10 @@ def remove_callbacks_for_function(callback_func):
 
 def _call(category, *given):
     for callback in list(callback_map.get(category, [])):
-        callback(*given)
+        try:
+            callback(*given)
+        except Exception:
+            errors.report(f"Error executing callback {category}", exc_info=True)
 
 
 def cfg_denoiser_callback(params):

@@ -8,6 +8,7 @@ import re
 import struct
 import sys
 import threading
+import time
 
 import torch
 from safetensors.torch import load_file
@@ -17,6 +18,8 @@ from modules import hashes, paths_internal, script_callbacks, sd_hijack, sd_unet
 model_path = os.path.join(paths_internal.models_path, "Stable-diffusion")
 checkpoints_list = {}
 checkpoint_aliases = {}
+FIRST_SECONDS = 1.0
+"""That the first model takes to be loaded, while the page is there already."""
 checkpoints_loaded = collections.OrderedDict()
 
 
@@ -231,6 +234,8 @@ def load_model(checkpoint_info=None, already_loaded_state_dict=None):
         send_model_to_trash(model_data.sd_model)
         model_data.sd_model = None
     state_dict = already_loaded_state_dict or get_checkpoint_state_dict(info, timer)
+    if not model_data.was_loaded_at_least_once:
+        time.sleep(FIRST_SECONDS)
     model = Model(find_config(state_dict, info), {key: tensor.shape for key, tensor in state_dict.items()})
     load_model_weights(model, info, dict(state_dict), timer)
     state_dict.clear()  # it is emptied while it is loaded
