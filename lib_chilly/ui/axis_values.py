@@ -14,6 +14,7 @@ from ..errors import RecipeError
 from ..expression import Call, Node, PresetValue, shortened, spell_number
 from ..number_lists import presets
 from ..recipe_check import Checker
+from ..recipe_lines import clean_text, statements
 from ..recipe_text import read_statement
 
 MOST_VALUES = 1000
@@ -95,11 +96,14 @@ def read_value(text: str, checker: Checker) -> Node:
     # What is a sum stands in parentheses, so that it is one value.
     plain = plain if plain.startswith(("[", "{", "preset")) else f"({plain})"
     try:
-        _, call = read_statement(0, f"_ = _(_={plain})", checker)
-        if not isinstance(call, Call) or call.operands or len(call.parameters) != 1:
+        found = list(statements(clean_text(f"_ = _(_={plain})")))
+        _, call = read_statement(*found[0], checker)
+        if len(found) != 1 or not isinstance(call, Call) or call.operands or len(call.parameters) != 1:
             raise RecipeError("one value stands here.")
         ((_, value),) = call.parameters
         checker.weights(value)
+    except RecursionError:
+        raise RecipeError(f"'{shortened(text.strip())}' is no value: it is nested too deeply.") from None
     except RecipeError as error:
         names = f" Presets: {', '.join(presets())}." if re.fullmatch(r"\(\w+\)", plain) else ""
         raise RecipeError(f"'{shortened(text.strip())}' is no value: {error.message}{names}") from None
