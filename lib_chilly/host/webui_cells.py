@@ -27,6 +27,7 @@ _MERGE = "chilly_merge"
 
 def take_merge(p: Any) -> None:
     """Merge for a picture, and choose the merge as its model. The caller is in the queue."""
+    shared.state.skipped = False  # was of the picture before, as the webui sees it too when it begins one
     try:
         check_request(p)
         wait_for_first_model()

@@ -15,7 +15,7 @@ from ..ui.cell_recipe import RECIPE, Coordinate, cell_recipe
 from ..ui.recipe_view import CurrentRecipe
 from .webui_entry import room
 from .webui_features import why_no_pictures
-from .webui_merged import CHOSEN
+from .webui_merged import CHOSEN, MARK
 from .webui_pictures import check_settings
 from .webui_queue import is_interrupted
 from .webui_request import Grid, add_value, cell_of, grid_of, text_given
@@ -69,7 +69,8 @@ def check_request(p: Any) -> None:
     if why := why_no_pictures():
         raise MergeError(why)
     check_settings({CHOSEN: None})
-    if (other := p.override_settings.get(CHOSEN)) is not None:
+    other = p.override_settings.get(CHOSEN)
+    if other is not None and not str(other).startswith(MARK):  # that of a merge was pasted with a picture of it
         raise MergeError(
             f"the model '{str(other)[:80]}' is chosen for this picture, by an axis or by its override settings, and a merge too. "
             "Leave one out."

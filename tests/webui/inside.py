@@ -131,6 +131,7 @@ def _amid_named(name, progress):
         "choose B": lambda: shared.opts.data.update(sd_model_checkpoint=title_of("B")),
         "save settings": lambda: shared.opts.save(shared.config_filename),
         "interrupt": lambda: shared.state.interrupt(),
+        "skip": lambda: shared.state.skip(),
         "cancel": lambda: setattr(progress, "cancelled", True),
         "out of memory": lambda: None,
     }[name]

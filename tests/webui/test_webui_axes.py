@@ -174,10 +174,12 @@ def test_refiner_beside_our_axis_sees_each_merge_once(webui: House):
     assert refined["built"] == 2 and len({*alone["pictures"], *refined["pictures"]}) == 6
 
 
-def test_refresh_amid_a_grid_changes_no_cell_and_interrupt_ends_it(webui: House):
+def test_refresh_amid_a_grid_changes_no_cell_skip_ends_one_and_interrupt_all(webui: House):
     before = webui.call("state")
     undisturbed = drawn(webui, [ALPHA, "0.1,0.9"], recipe=MIX)
     assert drawn(webui, [ALPHA, "0.1,0.9"], recipe=MIX, amid="refresh")["pictures"] == undisturbed["pictures"]
+    skipped = drawn(webui, [ALPHA, "0.5,0.1,0.9"], recipe=MIX, amid="skip")
+    assert skipped["pictures"][1:] == undisturbed["pictures"] and skipped["built"] == 3
     stopped = drawn(webui, [ALPHA, "0.1,0.5,0.9"], recipe=MIX, amid="interrupt")
     assert stopped["built"] <= 1 and of_users(webui.call("state")) == of_users(before)
     assert drawn(webui, [ALPHA, "0.1,0.9"], recipe=MIX)["pictures"] == undisturbed["pictures"]
