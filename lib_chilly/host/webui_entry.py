@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from modules import script_callbacks
 
+from .webui_api import add_api
 from .webui_features import why_no_pictures
 from .webui_kept import is_ours, put_choice_back
 from .webui_merged import CHOSEN, install, uninstall
@@ -29,7 +30,11 @@ def register() -> None:
     if not why_no_pictures():
         install()
     _answer_an_old_choice()
-    for add, callback in ((script_callbacks.on_ui_tabs, tabs), (script_callbacks.on_script_unloaded, unload)):
+    for add, callback in (
+        (script_callbacks.on_ui_tabs, tabs),
+        (script_callbacks.on_app_started, add_api),
+        (script_callbacks.on_script_unloaded, unload),
+    ):
         script_callbacks.remove_callbacks_for_function(callback)
         add(callback)
 

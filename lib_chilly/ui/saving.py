@@ -48,7 +48,7 @@ def name(page: Page, text: str, step: str | None = None) -> dict[str, Any]:
 def facts(page: Page, text: str, name: str, step: str | None = None, options: dict | None = None) -> dict[str, Any]:
     """What saving would come to, before the click."""
     saves, folder = page.one(Saves), page.host.output_folder()
-    plan = _plan(page, text, step, options or {})
+    plan = plan_of(page, text, step, options or {})
     seconds = saves.clock.seconds(plan)
     return {
         "file": _output(plan, folder, name).name,
@@ -63,7 +63,7 @@ def facts(page: Page, text: str, name: str, step: str | None = None, options: di
 @question
 def save(page: Page, text: str, name: str, step: str | None = None, options: dict | None = None) -> dict[str, Any]:
     """Write the file, when those that wait before it are done."""
-    plan = _plan(page, text, step, options or {})
+    plan = plan_of(page, text, step, options or {})
     saves, host = page.one(Saves), page.host
     if problem := _problem(host, saves, plan, name):
         raise FieldError(problem["message"], problem["field"] or "name")
@@ -93,7 +93,7 @@ def _recipe(text: str, step: str | None, options: dict) -> Recipe:
     return recipe.with_options(**{option: value or None for option, value in options.items()})
 
 
-def _plan(page: Page, text: str, step: str | None, options: dict) -> Plan:
+def plan_of(page: Page, text: str, step: str | None, options: dict) -> Plan:
     """The plan; what an option of the form makes impossible is said at its field."""
     recipe = _recipe(text, step, options)
     try:

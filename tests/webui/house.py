@@ -36,10 +36,12 @@ class House:
     Attributes:
         models: where its checkpoints lie: A, B, and A without its VAE as `noVae`; `other.safetensors` is a VAE unlike both.
         first: a picture of a merge that was asked for while the first model was being loaded.
+        url: of its server.
     """
 
     models: Path
     first: dict
+    url: str
 
     def call(self, function: str, /, *args: object, **given: object) -> Any:
         """What a function of inside.py answers."""
@@ -83,6 +85,7 @@ class Double(House):
         self.log = folder / "double.log"
         self.start = self._read()["answer"]
         self.first = self.call("preview")
+        self.url = f"http://127.0.0.1:{self.call('serve')}"
 
     def _ask_inside(self, asked: dict) -> dict:
         self.process.stdin.write(json.dumps(asked) + "\n")
@@ -120,6 +123,7 @@ class Webui(House):
         (self.data / "extensions" / "chillymerge").symlink_to(ROOT)
         (self.data / "config.json").write_text(json.dumps({"live_previews_enable": False}))
         self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         own = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--api"]
         own += ["--no-download-sd-model", "--do-not-download-clip", "--disable-console-progressbars"]
         own += ["--server-name", "127.0.0.1", "--port", str(self.port)]
@@ -190,7 +194,7 @@ class Webui(House):
         return {model["model_name"]: model["title"] for model in self.get("sdapi/v1/sd-models")}
 
     def _url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}/{path}"
+        return f"{self.url}/{path}"
 
     def _ask(self, request: urllib.request.Request) -> dict:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=200) as answer:

@@ -519,6 +519,13 @@ def own_memory():
     return int(status.partition("RssAnon:")[2].split()[0]) / 1024
 
 
+def serve(**flags):
+    """The port of a server of the double, started with flags; the real webui has its own."""
+    import serving
+
+    return serving.serve(**flags)
+
+
 def call(name, args, given):
     """The answer of a function, or what went wrong, both as JSON can say them."""
     import traceback

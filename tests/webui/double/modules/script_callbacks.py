@@ -55,6 +55,10 @@ def _call(category, *given):
             errors.report(f"Error executing callback {category}", exc_info=True)
 
 
+def app_started_callback(demo, app):
+    _call("app_started", demo, app)
+
+
 def cfg_denoiser_callback(params):
     _call("cfg_denoiser", params)
 

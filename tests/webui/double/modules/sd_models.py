@@ -13,7 +13,7 @@ import time
 import torch
 from safetensors.torch import load_file
 
-from modules import hashes, paths_internal, script_callbacks, sd_hijack, sd_unet, sd_vae, shared
+from modules import errors, hashes, paths_internal, script_callbacks, sd_hijack, sd_unet, sd_vae, shared
 
 model_path = os.path.join(paths_internal.models_path, "Stable-diffusion")
 checkpoints_list = {}
@@ -32,7 +32,12 @@ class CheckpointInfo:
         self.name_for_extra = os.path.splitext(os.path.basename(filename))[0]
         self.model_name = os.path.splitext(self.name.replace("/", "_"))[0]
         self.is_safetensors = filename.endswith(".safetensors")
-        self.metadata = read_metadata_from_safetensors(filename) if self.is_safetensors else {}
+        self.metadata = {}
+        if self.is_safetensors:
+            try:
+                self.metadata = read_metadata_from_safetensors(filename)
+            except Exception as e:
+                errors.display(e, f"reading metadata for {filename}")
         self.hash = "e3b0c442"
         self.sha256 = hashes.sha256_from_cache(filename, f"checkpoint/{self.name}")
         self._name_all()
