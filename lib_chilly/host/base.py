@@ -155,6 +155,17 @@ class Host(ABC):
         """
         raise MergeError("no model can be loaded here.")
 
+    def is_as_shown(self, plan: Plan, path: Path, sha256: str) -> bool | None:
+        """Whether a file that was written now holds what the last picture was made of, bit for bit.
+
+        Args:
+            plan, sha256: of the file.
+
+        Returns:
+            None where that picture was of another merge, or somebody is at work with it.
+        """
+        return None
+
     @abstractmethod
     def samplers(self) -> Sequence[str]:
         """The names that `GenParams.sampler` may have."""

@@ -76,6 +76,14 @@ class WebuiHost(Host):
     def load(self, path: Path) -> str:
         return use_file(path)
 
+    def is_as_shown(self, plan: Plan, path: Path, sha256: str) -> bool | None:
+        if not path.is_file() or not call_queue.queue_lock.acquire(False):
+            return None
+        try:
+            return self.weights.is_in_file(plan, path, sha256)
+        finally:
+            call_queue.queue_lock.release()
+
     # ---- pictures ----
 
     def samplers(self) -> Sequence[str]:

@@ -376,6 +376,13 @@ def two_threads(*recipes):
     return [found.get(recipe) for recipe in recipes]
 
 
+def time_register():
+    """Seconds of the processor that registering takes the webui, all imported already."""
+    started = time.thread_time()
+    webui_entry.register()
+    return time.thread_time() - started
+
+
 def signatures(*names):
     """Name to the parameters of a function or a method."""
     found = {}

@@ -62,7 +62,7 @@ def test_file_that_the_page_saves_is_listed_with_its_hash_and_loaded_on_demand(w
     merged = webui.call("preview")
     done = webui.call("page_save", "kept")
     title = f"kept.safetensors [{done['saved']['short_hash']}]"
-    assert done["saved"]["checked"] and done["saved"]["can_load"]
+    assert done["saved"]["checked"] and done["saved"]["can_load"] and done["saved"]["as_shown"] is True
     assert done["load"] == {"title": title} and done["chosen"] == done["loaded"] == title
     assert webui.call("plain")["picture"] == merged["picture"]
     webui.call("choose", "A")
