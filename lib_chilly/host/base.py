@@ -155,6 +155,14 @@ class Host(ABC):
         """
         raise MergeError("no model can be loaded here.")
 
+    def keep(self, plan: Plan, progress: Progress | None = None) -> str:
+        """Make a merge the current model of the program without saving it, until another one is chosen: its title.
+
+        Raises:
+            MergeError: it cannot be shown, or `can_load` is false.
+        """
+        raise MergeError("no model can be loaded here.")
+
     def is_as_shown(self, plan: Plan, path: Path, sha256: str) -> bool | None:
         """Whether a file that was written now holds what the last picture was made of, bit for bit.
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from modules import call_queue, devices, sd_samplers
+from modules import call_queue, devices
 
 from ..errors import MergeError
 from ..header import counted
@@ -22,7 +22,7 @@ from .webui_features import why_no_pictures
 from .webui_merged import CHOSEN
 from .webui_models import WebuiModels, checkpoint_folder, hash_of, register_file, use_data_folder, use_file
 from .webui_pace import Pace
-from .webui_pictures import check_settings, make, notes_on, processing_for
+from .webui_pictures import check_settings, make, notes_on, processing_for, sampler_names
 from .webui_queue import followed, queued
 from .webui_tensors import check_can_be_shown
 from .webui_weights import MERGE_SHARE, WebuiWeights, has_own_vae
@@ -87,7 +87,7 @@ class WebuiHost(Host):
     # ---- pictures ----
 
     def samplers(self) -> Sequence[str]:
-        return tuple(sd_samplers.visible_sampler_names())
+        return sampler_names()
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

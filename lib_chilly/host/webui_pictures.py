@@ -16,6 +16,8 @@ from .webui_kept import remember_choice
 from .webui_merged import CHOSEN, MARK, MergedInfo
 from .webui_queue import STOPPED, is_interrupted
 
+_PLAIN = ("Euler", "Euler a", "LMS", "Heun", "DPM++ 2M SDE Heun", "DPM++ 3M SDE")
+"""Samplers that can follow another schedule."""
 _LONGEST_ERROR = 300
 _HASH, _CLIP = "sd_checkpoint_hash", "CLIP_stop_at_last_layers"
 
@@ -154,6 +156,14 @@ def _restore(before: Mapping[str, Any], own: Mapping[str, Any]) -> None:
             data[name] = value
             if name == "sd_vae":
                 sd_vae.reload_vae_weights()
+
+
+def sampler_names() -> tuple[str, ...]:
+    """The webui's samplers, and those with Karras' schedule that have another one by themselves."""
+    visible = sd_samplers.visible_sampler_names()
+    options = {each.name: getattr(each, "options", {}) for each in sd_samplers.all_samplers}
+    karras = [f"{name} Karras" for name in visible if name in _PLAIN and options.get(name, {}).get("scheduler") != "karras"]
+    return (*visible, *karras)
 
 
 def _sampler(name: str) -> tuple[str, str]:

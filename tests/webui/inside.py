@@ -431,6 +431,12 @@ def page_save(name, text=MIX):
     return {"saved": saved["report"], "load": loaded["report"] or loaded["problem"], **state()}
 
 
+def page_use(text=MIX):
+    """A merge used without saving it, through the page's question."""
+    done = follow(ask("use", text=text, step="M")["job"])
+    return {"use": done["report"] or done["problem"], **state()}
+
+
 def tab():
     """The tab as the webui gets it, which of its components ui-config.json is not to hold, and what its button does."""
     ((blocks, title, element),) = webui_entry.tabs()
