@@ -116,8 +116,11 @@ class Host(ABC):
 
     kind: str
     """"standalone", or "webui"."""
-    can_load = False
-    """Whether it makes pictures with a model that was saved, by `load`."""
+
+    @property
+    def can_load(self) -> bool:
+        """Whether it makes pictures with a model that was saved, by `load`."""
+        return False
 
     @abstractmethod
     def checkpoints(self) -> Sequence[CheckpointRef]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from modules import devices, errors, processing, sd_hijack, sd_models, sd_samplers, sd_unet, sd_vae, shared
@@ -79,20 +79,28 @@ def make(p: Any, info: MergedInfo) -> Any:
     return processed
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
+def check_settings(settings: Iterable[str]) -> None:
     """MergeError where the webui was started so that a picture cannot have settings of its own."""
-    options = shared.cmd_opts
-    frozen = {each.strip() for each in (getattr(options, "freeze_specific_settings", None) or "").split(",")}
-    sections = {each.strip() for each in (getattr(options, "freeze_settings_in_sections", None) or "").split(",")}
     for name in settings:
-        section = getattr(shared.opts.data_labels.get(name), "section", None) or ("", "")
-        flag = "--freeze-settings" if getattr(options, "freeze_settings", False) else ""
-        flag = flag or ("--freeze-specific-settings" if name in frozen else "")
-        flag = flag or ("--freeze-settings-in-sections" if sections & {section[0]} else "")
-        if flag:
+        if flag := frozen_by(name):
             raise MergeError(
                 f"the webui was started with {flag}, so pictures can be made with the chosen model alone. Saving works."
             )
+
+
+def frozen_by(name: str) -> str:
+    """The flag of the webui's start that forbids to change a setting; else empty."""
+    options = shared.cmd_opts
+    if getattr(options, "freeze_settings", False):
+        return "--freeze-settings"
+    if name in _listed(options, "freeze_specific_settings"):
+        return "--freeze-specific-settings"
+    section = getattr(shared.opts.data_labels.get(name), "section", None) or ("",)
+    return "--freeze-settings-in-sections" if section[0] in _listed(options, "freeze_settings_in_sections") else ""
+
+
+def _listed(options: Any, flag: str) -> set[str]:
+    return {each.strip() for each in (getattr(options, flag, None) or "").split(",")} - {""}
 
 
 def notes_on(processed: Any) -> Iterator[str]:

@@ -269,6 +269,10 @@ def as_forge(is_there):
         del sys.modules["modules_forge"]
 
 
+def can_load():
+    return host().can_load
+
+
 def use_as_ckpt(name):
     shared.cmd_opts.ckpt = title_file(name)
 

@@ -199,6 +199,7 @@ def test_frozen_settings_are_said_before_anything_is_done(webui: House, flags: d
     try:
         failed = webui.call("preview")
         assert "--" + next(iter(flags)).replace("_", "-") in failed["error"] and failed["built"] == 0
+        assert not webui.call("can_load")
     finally:
         webui.call("flag", **dict.fromkeys(flags))
 
