@@ -68,7 +68,7 @@ def check_request(p: Any) -> None:
     """MergeError where no picture of a merge can be made, or where something else has chosen the model of it."""
     if why := why_no_pictures():
         raise MergeError(why)
-    check_settings({CHOSEN: None})
+    check_settings([CHOSEN])
     other = p.override_settings.get(CHOSEN)
     if other is not None and not str(other).startswith(MARK):  # that of a merge was pasted with a picture of it
         raise MergeError(

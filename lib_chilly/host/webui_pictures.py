@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from modules import devices, errors, processing, sd_hijack, sd_models, sd_samplers, sd_unet, sd_vae, shared
@@ -16,6 +16,8 @@ from .webui_kept import remember_choice
 from .webui_merged import CHOSEN, MARK, MergedInfo
 from .webui_queue import STOPPED, is_interrupted
 
+_PLAIN = ("Euler", "Euler a", "LMS", "Heun", "DPM++ 2M SDE Heun", "DPM++ 3M SDE")
+"""Samplers that can follow another schedule."""
 _LONGEST_ERROR = 300
 _HASH, _CLIP = "sd_checkpoint_hash", "CLIP_stop_at_last_layers"
 
@@ -77,20 +79,28 @@ def make(p: Any, info: MergedInfo) -> Any:
     return processed
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
+def check_settings(settings: Iterable[str]) -> None:
     """MergeError where the webui was started so that a picture cannot have settings of its own."""
-    options = shared.cmd_opts
-    frozen = {each.strip() for each in (getattr(options, "freeze_specific_settings", None) or "").split(",")}
-    sections = {each.strip() for each in (getattr(options, "freeze_settings_in_sections", None) or "").split(",")}
     for name in settings:
-        section = getattr(shared.opts.data_labels.get(name), "section", None) or ("", "")
-        flag = "--freeze-settings" if getattr(options, "freeze_settings", False) else ""
-        flag = flag or ("--freeze-specific-settings" if name in frozen else "")
-        flag = flag or ("--freeze-settings-in-sections" if sections & {section[0]} else "")
-        if flag:
+        if flag := frozen_by(name):
             raise MergeError(
                 f"the webui was started with {flag}, so pictures can be made with the chosen model alone. Saving works."
             )
+
+
+def frozen_by(name: str) -> str:
+    """The flag of the webui's start that forbids to change a setting; else empty."""
+    options = shared.cmd_opts
+    if getattr(options, "freeze_settings", False):
+        return "--freeze-settings"
+    if name in _listed(options, "freeze_specific_settings"):
+        return "--freeze-specific-settings"
+    section = getattr(shared.opts.data_labels.get(name), "section", None) or ("",)
+    return "--freeze-settings-in-sections" if section[0] in _listed(options, "freeze_settings_in_sections") else ""
+
+
+def _listed(options: Any, flag: str) -> set[str]:
+    return {each.strip() for each in (getattr(options, flag, None) or "").split(",")} - {""}
 
 
 def notes_on(processed: Any) -> Iterator[str]:
@@ -154,6 +164,14 @@ def _restore(before: Mapping[str, Any], own: Mapping[str, Any]) -> None:
             data[name] = value
             if name == "sd_vae":
                 sd_vae.reload_vae_weights()
+
+
+def sampler_names() -> tuple[str, ...]:
+    """The webui's samplers, and those with Karras' schedule that have another one by themselves."""
+    visible = sd_samplers.visible_sampler_names()
+    options = {each.name: getattr(each, "options", {}) for each in sd_samplers.all_samplers}
+    karras = [f"{name} Karras" for name in visible if name in _PLAIN and options.get(name, {}).get("scheduler") != "karras"]
+    return (*visible, *karras)
 
 
 def _sampler(name: str) -> tuple[str, str]:

@@ -269,6 +269,10 @@ def as_forge(is_there):
         del sys.modules["modules_forge"]
 
 
+def can_load():
+    return host().can_load
+
+
 def use_as_ckpt(name):
     shared.cmd_opts.ckpt = title_file(name)
 
@@ -376,6 +380,13 @@ def two_threads(*recipes):
     return [found.get(recipe) for recipe in recipes]
 
 
+def time_register():
+    """Seconds of the processor that registering takes the webui, all imported already."""
+    started = time.thread_time()
+    webui_entry.register()
+    return time.thread_time() - started
+
+
 def signatures(*names):
     """Name to the parameters of a function or a method."""
     found = {}
@@ -422,6 +433,12 @@ def page_save(name, text=MIX):
     saved = follow(ask("save", text=text, name=name)["job"])
     loaded = follow(ask("load", name=name)["job"])
     return {"saved": saved["report"], "load": loaded["report"] or loaded["problem"], **state()}
+
+
+def page_use(text=MIX):
+    """A merge used without saving it, through the page's question."""
+    done = follow(ask("use", text=text, step="M")["job"])
+    return {"use": done["report"] or done["problem"], **state()}
 
 
 def tab():
