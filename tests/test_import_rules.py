@@ -27,7 +27,8 @@ LAYERS = {
     5: "diffusers_output inspection kernel live measure reading recorded_library report similarity stream tally workers",
     6: "console engine host/* recipe_queue",
     7: "arguments cli contact_sheet demo demo_models demo_sheet family family_config merge_commands queue_command synth ui/*"
-    " host/api_answers host/api_forms host/api_routes host/webui_api host/webui_entry",
+    " host/api_answers host/api_forms host/api_routes host/webui_api host/webui_axes host/webui_cells host/webui_entry"
+    " host/webui_failures host/webui_grid host/webui_request host/webui_script",
 }
 """A file may import from its own layer and from those below: those with smaller numbers."""
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}

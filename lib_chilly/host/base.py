@@ -120,8 +120,11 @@ class Host(ABC):
 
     kind: str
     """"standalone", or "webui"."""
-    can_load = False
-    """Whether it makes pictures with a model that was saved, by `load`."""
+
+    @property
+    def can_load(self) -> bool:
+        """Whether it makes pictures with a model that was saved, by `load`."""
+        return False
 
     @abstractmethod
     def checkpoints(self) -> Sequence[CheckpointRef]:
@@ -158,6 +161,25 @@ class Host(ABC):
             MergeError: it cannot be loaded, or `can_load` is false.
         """
         raise MergeError("no model can be loaded here.")
+
+    def keep(self, plan: Plan, progress: Progress | None = None) -> str:
+        """Make a merge the current model of the program without saving it, until another one is chosen: its title.
+
+        Raises:
+            MergeError: it cannot be shown, or `can_load` is false.
+        """
+        raise MergeError("no model can be loaded here.")
+
+    def is_as_shown(self, plan: Plan, path: Path, sha256: str) -> bool | None:
+        """Whether a file that was written now holds what the last picture was made of, bit for bit.
+
+        Args:
+            plan, sha256: of the file.
+
+        Returns:
+            None where that picture was of another merge, or somebody is at work with it.
+        """
+        return None
 
     @abstractmethod
     def samplers(self) -> Sequence[str]:

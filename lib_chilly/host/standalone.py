@@ -30,6 +30,7 @@ from .parts import Parts, load_modules, shapes_of
 from .sampling import check_params, decode, encode, sample
 from .schedulers import SAMPLERS, make_scheduler
 from .settings import keep_setting, read_setting
+from .shown import is_in_file
 from .timing import Clock, in_words, is_small
 
 _MERGE_SHARE = 0.3
@@ -89,6 +90,14 @@ class StandaloneHost(Host):
     def register_saved(self, path: Path, sha256: str) -> None:
         self._hashes[path.resolve()] = sha256
         self.refresh_checkpoints()
+
+    def is_as_shown(self, plan: Plan, path: Path, sha256: str) -> bool | None:
+        if not path.is_file() or not self._lock.acquire(False):
+            return None
+        try:
+            return is_in_file(self._weights, plan, path, sha256)
+        finally:
+            self._lock.release()
 
     # ---- pictures ----
 

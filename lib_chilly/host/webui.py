@@ -22,7 +22,7 @@ from .webui_features import why_no_pictures
 from .webui_merged import CHOSEN
 from .webui_models import WebuiModels, checkpoint_folder, hash_of, register_file, use_data_folder, use_file
 from .webui_pace import Pace
-from .webui_pictures import check_settings, make, notes_on, processing_for, schedulers, styles
+from .webui_pictures import check_settings, frozen_by, make, notes_on, processing_for, schedulers, styles
 from .webui_queue import followed, queued
 from .webui_tensors import check_can_be_shown
 from .webui_weights import MERGE_SHARE, WebuiWeights, has_own_vae
@@ -36,7 +36,10 @@ class WebuiHost(Host):
     """
 
     kind = "webui"
-    can_load = True
+
+    @property
+    def can_load(self) -> bool:
+        return not frozen_by(CHOSEN)
 
     def __init__(self) -> None:
         use_data_folder()
@@ -76,6 +79,14 @@ class WebuiHost(Host):
     def load(self, path: Path) -> str:
         return use_file(path)
 
+    def is_as_shown(self, plan: Plan, path: Path, sha256: str) -> bool | None:
+        if not path.is_file() or not call_queue.queue_lock.acquire(False):
+            return None
+        try:
+            return self.weights.is_in_file(plan, path, sha256)
+        finally:
+            call_queue.queue_lock.release()
+
     # ---- pictures ----
 
     def samplers(self) -> Sequence[str]:
@@ -96,7 +107,7 @@ class WebuiHost(Host):
         check_params(params)
         if why := why_no_pictures():
             raise MergeError(why)
-        check_settings({CHOSEN: None})
+        check_settings([CHOSEN])
         check_can_be_shown(plan, has_own_vae())
         return self._pace.estimate(plan, params)
 
@@ -125,7 +136,7 @@ class WebuiHost(Host):
         """Make a plan's merge the webui's current model until another one is chosen or the webui ends: its title."""
         if why := why_no_pictures():
             raise MergeError(why)
-        check_settings({CHOSEN: None})
+        check_settings([CHOSEN])
         with queued(progress or Progress(), "ChillyMerge keeps a merge"):
             return self.weights.keep(plan, progress).title
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -80,25 +80,33 @@ def make(p: Any, info: MergedInfo) -> Any:
     if len(processed.images) - processed.index_of_first_image < wanted:
         raise MergeError(f"the webui made {len(processed.images)} pictures of {wanted}. Try again.")
     resident = sd_models.model_data.sd_model
-    if p.sd_model_hash != info.shorthash or (not _changes_models(p) and resident.sd_model_checkpoint != info.filename):
+    if p.sd_model_hash != info.shorthash or (not changes_models(p) and resident.sd_model_checkpoint != info.filename):
         raise MergeError("another model was loaded while the picture was made, so it may not be that of the merge. Try again.")
     return processed
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
+def check_settings(settings: Iterable[str]) -> None:
     """MergeError where the webui was started so that a picture cannot have settings of its own."""
-    options = shared.cmd_opts
-    frozen = {each.strip() for each in (getattr(options, "freeze_specific_settings", None) or "").split(",")}
-    sections = {each.strip() for each in (getattr(options, "freeze_settings_in_sections", None) or "").split(",")}
     for name in settings:
-        section = getattr(shared.opts.data_labels.get(name), "section", None) or ("", "")
-        flag = "--freeze-settings" if getattr(options, "freeze_settings", False) else ""
-        flag = flag or ("--freeze-specific-settings" if name in frozen else "")
-        flag = flag or ("--freeze-settings-in-sections" if sections & {section[0]} else "")
-        if flag:
+        if flag := frozen_by(name):
             raise MergeError(
                 f"the webui was started with {flag}, so pictures can be made with the chosen model alone. Saving works."
             )
+
+
+def frozen_by(name: str) -> str:
+    """The flag of the webui's start that forbids to change a setting; else empty."""
+    options = shared.cmd_opts
+    if getattr(options, "freeze_settings", False):
+        return "--freeze-settings"
+    if name in _listed(options, "freeze_specific_settings"):
+        return "--freeze-specific-settings"
+    section = getattr(shared.opts.data_labels.get(name), "section", None) or ("",)
+    return "--freeze-settings-in-sections" if section[0] in _listed(options, "freeze_settings_in_sections") else ""
+
+
+def _listed(options: Any, flag: str) -> set[str]:
+    return {each.strip() for each in (getattr(options, flag, None) or "").split(",")} - {""}
 
 
 def notes_on(processed: Any) -> Iterator[str]:
@@ -126,7 +134,7 @@ def heal() -> None:
             errors.report("ChillyMerge: the model could not be loaded again", exc_info=True)
 
 
-def _changes_models(p: Any) -> bool:
+def changes_models(p: Any) -> bool:
     """Whether a request asks for a second model, which is then the loaded one at its end."""
     names = getattr(p, "refiner_checkpoint", None), getattr(p, "hr_checkpoint_name", None)
     return any(name not in (None, "", "None", "none", "Use same checkpoint") for name in names)

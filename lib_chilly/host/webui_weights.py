@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from modules import sd_models, shared
 
@@ -18,6 +19,7 @@ from ..plan import Plan
 from ..report import default_threads
 from ..tally import Tally
 from .base import Progress
+from .shown import is_in_file
 from .webui_kept import choose, put_choice_back
 from .webui_merged import CHOSEN, MergedInfo, forget, hold, info_of
 from .webui_pictures import heal
@@ -105,6 +107,11 @@ class WebuiWeights:
         if is_loaded:
             sd_models.reload_model_weights()
         heal()
+
+    def is_in_file(self, plan: Plan, path: Path, sha256: str) -> bool | None:
+        """Whether a file holds one of the merges here; see Host.is_as_shown."""
+        found = is_in_file(self._weights, plan, path, sha256)
+        return found if found is not None or self._kept is None else is_in_file(self._kept[1], plan, path, sha256)
 
     def close(self) -> None:
         """Let go of everything; nothing is loaded by this."""

@@ -34,6 +34,10 @@ from .work import SAVES, Work
 
 _OPTION_SAID = re.compile(r"(?:save option|the option) '?(\w+)'?")
 _SHORT_HASH = 10
+_NOT_AS_SHOWN = (
+    "the file is not what the last picture was made of, though its recipe is: the memory of this machine may be failing. "
+    "Make the picture again and save again."
+)
 
 
 @question
@@ -150,7 +154,8 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
         "hash", progress.done["hash"] + progress.done["check"], progress.seconds.get("hash", 0) + progress.seconds["check"]
     )
     host.register_saved(output, report.sha256)
-    warnings = list(report.warnings)
+    is_as_shown = host.is_as_shown(plan, output, report.sha256)
+    warnings = [*report.warnings, *([_NOT_AS_SHOWN] if is_as_shown is False else [])]
     facts = {"name": output.name, "bytes": report.written_bytes, "sha256": report.sha256}
     return {
         "name": name,
@@ -162,6 +167,7 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
         "checked": True,
         "history": _remember(page, plan, name, facts, warnings),
         "warnings": warnings,
+        "as_shown": is_as_shown,
         "notes": list(report.notes),
         "can_load": host.can_load and not plan.is_folder,
     }

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import replace
@@ -147,21 +146,14 @@ class Webui(House):
         return self.post("probe/inside", **asked)
 
     def _wait(self) -> None:
-        """Until it has made its first picture, asked for as soon as there is somebody to ask."""
+        """Until it has made its first picture, asked for at once. Before, a request would end it: it still adds middleware."""
         deadline = time.monotonic() + SECONDS_TO_BOOT
-        while "Running on local URL" not in self.log.read_text("utf-8", "replace"):
+        while "Startup time" not in self.log.read_text("utf-8", "replace"):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.close()
                 raise AssertionError(f"the webui did not start:\n{self.log.read_text('utf-8', 'replace')[-4000:]}")
             time.sleep(0.3)
-        while True:
-            try:
-                self.first = self.call("preview")
-                return
-            except urllib.error.HTTPError as error:
-                if error.code != 404 or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)  # the probe is not there yet
+        self.first = self.call("preview")  # the first model is being loaded still
 
     def close(self) -> None:
         self.process.kill()

@@ -23,11 +23,11 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
-from modules import call_queue, hashes, patches, processing, script_callbacks, sd_hijack, sd_models, sd_vae, shared
+from modules import call_queue, hashes, patches, processing, script_callbacks, scripts, sd_hijack, sd_models, sd_vae, shared
 from PIL import Image
 
 from lib_chilly.errors import Interrupted, MergeError
-from lib_chilly.host import webui_entry, webui_kept, webui_merged, webui_pictures, webui_queue
+from lib_chilly.host import webui_axes, webui_entry, webui_kept, webui_merged, webui_pictures, webui_queue
 from lib_chilly.host.base import GenParams, Progress
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
@@ -131,6 +131,7 @@ def _amid_named(name, progress):
         "choose B": lambda: shared.opts.data.update(sd_model_checkpoint=title_of("B")),
         "save settings": lambda: shared.opts.save(shared.config_filename),
         "interrupt": lambda: shared.state.interrupt(),
+        "skip": lambda: shared.state.skip(),
         "cancel": lambda: setattr(progress, "cancelled", True),
         "out of memory": lambda: None,
     }[name]
@@ -284,6 +285,10 @@ def saves_pictures():
     return not webui_pictures.processing_for(GenParams(**SMALL)).do_not_save_samples
 
 
+def can_load():
+    return host().can_load
+
+
 def use_as_ckpt(name):
     shared.cmd_opts.ckpt = title_file(name)
 
@@ -391,6 +396,13 @@ def two_threads(*recipes):
     return [found.get(recipe) for recipe in recipes]
 
 
+def time_register():
+    """Seconds of the processor that registering takes the webui, all imported already."""
+    started = time.thread_time()
+    webui_entry.register()
+    return time.thread_time() - started
+
+
 def signatures(*names):
     """Name to the parameters of a function or a method."""
     found = {}
@@ -437,6 +449,12 @@ def page_save(name, text=MIX):
     saved = follow(ask("save", text=text, name=name)["job"])
     loaded = follow(ask("load", name=name)["job"])
     return {"saved": saved["report"], "load": loaded["report"] or loaded["problem"], **state()}
+
+
+def page_use(text=MIX):
+    """A merge used without saving it, through the page's question."""
+    done = follow(ask("use", text=text, step="M")["job"])
+    return {"use": done["report"] or done["problem"], **state()}
 
 
 def tab():
@@ -500,6 +518,88 @@ def paste(text, tab="txt2img"):
         gr.Warning = original
     arrived = [json.loads(value)["infotext"] for value in ours if value]
     return {"params": {name: str(value) for name, value in params.items()}, "arrived": arrived, "said": said}
+
+
+def grid(x=None, y=None, z=None, recipe="", amid=None, **fields):
+    """The pictures of a grid of the webui's own script; an axis is [label, text or list of values]."""
+    runner = _runner()
+    script = next(each for each in runner.selectable_scripts if each.title() == "X/Y/Z plot")
+    ours = next(each for each in runner.alwayson_scripts if each.title() == "ChillyMerge")
+    args = [getattr(control, "value", None) for control in runner.inputs]
+    labels = [option.label for option in script.current_axis_options]
+    own = []
+    for label, values in (each or ("Nothing", "") for each in (x, y, z)):
+        own += [labels.index(label), "" if isinstance(values, list) else values, values if isinstance(values, list) else []]
+    args[script.args_from : script.args_to] = [*own, False, True, False, False, False, False, False, 0, False]
+    args[0], args[ours.args_from] = runner.selectable_scripts.index(script) + 1, recipe
+    _do_amid(_amid_named(amid, Progress()))
+    built = host().weights.built
+    with call_queue.queue_lock:
+        shared.state.begin(job="test")
+        p = webui_pictures.processing_for(GenParams(**SMALL))
+        for name, value in fields.items():
+            setattr(p, name, value)
+        p.is_api, p.scripts, p.script_args = True, runner, args
+        try:
+            with contextlib.closing(p):
+                made = runner.run(p, *args)
+        except Exception as error:
+            made, failed = None, str(error)
+        finally:
+            shared.state.end()
+            shared.state.interrupted = False
+            script_callbacks.remove_callbacks_for_function(_amid.call)
+    after = {**state(), "built": host().weights.built - built}
+    if made is None:
+        return {"error": failed, **after}
+    cells, texts = made.images[made.index_of_first_image :], made.infotexts[made.index_of_first_image :]
+    dark = [float((np.asarray(image.convert("RGB")) == 0).mean()) for image in cells]
+    sheet = _digest(made.images[0])
+    return {"pictures": [_digest(image) for image in cells], "sheet": sheet, "infotexts": texts, "dark": dark, **after}
+
+
+def _runner():
+    runner = scripts.scripts_txt2img
+    if not runner.titles:  # the page is not drawn in the double
+        import gradio as gr
+
+        with gr.Blocks():
+            runner.initialize_scripts(False)
+            runner.setup_ui()
+    return runner
+
+
+def axes():
+    """The labels of all axes after a page that is drawn anew, and after our script was run once more."""
+    webui_axes.register()
+    webui_axes.add_axes()
+    script = next(each for each in _runner().selectable_scripts if each.title() == "X/Y/Z plot")
+    module = next(data.module for data in scripts.scripts_data if data.script_class is type(script))
+    return [option.label for option in module.axis_options]
+
+
+def on_page(text):
+    """A recipe that stands on the page."""
+    asked = {"id": 1, "page": "test", "ask": "look", "with": {"text": text, "current": True}}
+    return json.loads(webui_entry.ask(json.dumps(asked)))["reply"]["text"]
+
+
+def spoil(name, other):
+    """A copy of a model with a value that is no number, which is found while it is merged."""
+    from safetensors.torch import load_file, save_file
+
+    copy_model(name, other)
+    path = Path(title_file(name)).with_name(f"{other}.safetensors")
+    tensors = load_file(path)
+    next(tensor for key, tensor in sorted(tensors.items()) if key.startswith("model.diffusion_model.")).view(-1)[0] = float("nan")
+    save_file(tensors, path)
+    host().refresh_checkpoints()
+
+
+def own_memory():
+    """MiB of this process that are no files."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1024
 
 
 def serve(**flags):

@@ -67,9 +67,7 @@ def test_whatever_is_sent_to_our_tab_arrives_whole(paged: House):
     assert paged.call("paste", PLAIN, tab="chillymerge")["arrived"] == [PLAIN]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "\x00", "Steps: x", "ChillyMerge recipe: ", 'Steps: 1, ChillyMerge recipe: "', "é" * 2_000]
-)
+@pytest.mark.parametrize("text", ["", "\x00", "Steps: x", "ChillyMerge recipe: ", 'Steps: 1, ChillyMerge recipe: "', "é" * 2_000])
 def test_hostile_infotext_is_pasted_without_an_error(paged: House, text: str):
     for tab in ("txt2img", "chillymerge"):
         assert paged.call("paste", text, tab=tab)["said"] == []

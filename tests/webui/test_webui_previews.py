@@ -45,6 +45,12 @@ def test_picture_of_a_merge_is_that_of_its_saved_file(webui: House):
     webui.call("remove", "saved")
 
 
+def test_schedule_behind_a_sampler_s_name_is_the_webui_s(webui: House):
+    karras = webui.call("preview", sampler="Euler Karras")
+    assert "Sampler: Euler, Schedule type: Karras" in karras["infotext"]
+    assert karras["picture"] != webui.call("preview")["picture"]
+
+
 def test_picture_of_a_model_by_itself_is_the_webui_s_own(webui: House):
     assert webui.call("preview", "X = A")["picture"] == webui.call("plain")["picture"]
 
@@ -193,6 +199,7 @@ def test_frozen_settings_are_said_before_anything_is_done(webui: House, flags: d
     try:
         failed = webui.call("preview")
         assert "--" + next(iter(flags)).replace("_", "-") in failed["error"] and failed["built"] == 0
+        assert not webui.call("can_load")
     finally:
         webui.call("flag", **dict.fromkeys(flags))
 

@@ -86,11 +86,18 @@ def test_file_that_the_page_saves_is_listed_with_its_hash_and_loaded_on_demand(w
     merged = webui.call("preview")
     done = webui.call("page_save", "kept")
     title = f"kept.safetensors [{done['saved']['short_hash']}]"
-    assert done["saved"]["checked"] and done["saved"]["can_load"]
+    assert done["saved"]["checked"] and done["saved"]["can_load"] and done["saved"]["as_shown"] is True
     assert done["load"] == {"title": title} and done["chosen"] == done["loaded"] == title
     assert webui.call("plain")["picture"] == merged["picture"]
     webui.call("choose", "A")
     webui.call("remove", "kept")
+
+
+def test_merge_that_is_used_unsaved_is_the_current_model(webui: House):
+    merged = webui.call("preview")
+    used = webui.call("page_use")
+    assert used["chosen"] == used["loaded"] == used["use"]["title"] and "[recipe-" in used["chosen"]
+    assert webui.call("plain")["picture"] == merged["picture"]
 
 
 def test_name_that_leads_out_of_the_folder_is_neither_saved_nor_loaded(webui: House):

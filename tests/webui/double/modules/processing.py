@@ -1,6 +1,7 @@
 """Pictures: what the loaded model's tensors, the prompt and the parameters come to, as coloured noise."""
 
 import hashlib
+import json
 import re
 import time
 from dataclasses import dataclass, field
@@ -128,7 +129,10 @@ def _process(p):
             images.append(_picture(p, drawn, vae, seed))
             infotexts.append(_infotext(p, seed))
         state.nextjob()
-    return Processed(p, images, p.all_seeds[0], infotexts[0] if infotexts else "", p.all_seeds, 0, infotexts)
+    made = Processed(p, images, p.all_seeds[0], infotexts[0] if infotexts else "", p.all_seeds, 0, infotexts)
+    if p.scripts is not None:
+        p.scripts.postprocess(p, made)
+    return made
 
 
 def _reload_for_a_while(name):
@@ -178,4 +182,8 @@ def _infotext(p, seed):
     facts = {"Steps": p.steps, "Sampler": p.sampler_name, "Schedule type": p.scheduler, "CFG scale": p.cfg_scale, "Seed": seed}
     facts |= {"Size": f"{p.width}x{p.height}", "Model hash": p.sd_model_hash, "Model": p.sd_model_name}
     facts |= p.extra_generation_params
-    return f"{p.prompt}\n" + ", ".join(f"{name}: {value}" for name, value in facts.items())
+    return f"{p.prompt}\n" + ", ".join(f"{name}: {_quoted(str(value))}" for name, value in facts.items())
+
+
+def _quoted(text):
+    return json.dumps(text, ensure_ascii=False) if set(",:\n") & set(text) else text

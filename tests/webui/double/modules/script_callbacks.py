@@ -16,11 +16,26 @@ on_app_started, on_before_ui, on_ui_settings = _registrar("app_started"), _regis
 on_ui_tabs, on_script_unloaded = _registrar("ui_tabs"), _registrar("script_unloaded")
 on_infotext_pasted, on_after_component = _registrar("infotext_pasted"), _registrar("after_component")
 on_cfg_denoiser, on_model_loaded = _registrar("cfg_denoiser"), _registrar("model_loaded")
+on_image_grid = _registrar("image_grid")
 
 
 class CFGDenoiserParams:
     def __init__(self, x, image_cond, sigma, sampling_step, total_sampling_steps, text_cond, text_uncond, denoiser=None):
         self.sampling_step, self.total_sampling_steps = sampling_step, total_sampling_steps
+
+
+class ImageGridLoopParams:
+    def __init__(self, imgs, cols, rows):
+        self.imgs, self.cols, self.rows = imgs, cols, rows
+
+
+def image_grid_callback(params):
+    _call("image_grid", params)
+
+
+def before_ui_callback():
+    for callback in reversed(callback_map.get("before_ui", [])):
+        callback()
 
 
 def clear_callbacks():

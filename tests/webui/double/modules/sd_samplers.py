@@ -3,7 +3,8 @@
 from types import SimpleNamespace
 
 _SCHEDULES = ("Automatic", "Karras", "Exponential")
-all_samplers = samplers = [SimpleNamespace(name=name) for name in ("DPM++ 2M", "Euler a", "Euler", "DDIM", "UniPC")]
+_OPTIONS = {"DPM++ 2M": {"scheduler": "karras"}, "Euler a": {}, "Euler": {}, "DDIM": {}, "UniPC": {}}
+all_samplers = samplers = [SimpleNamespace(name=name, options=options) for name, options in _OPTIONS.items()]
 
 
 def visible_sampler_names():
