@@ -8,6 +8,7 @@
   /** At this many % and above a cell is the palest, so many below it the strongest. */
   const ALIKE = 99;
   const SPAN = 16;
+  const KEPT = "chilly.alike"; // in sessionStorage: the last measurement
 
   chilly.alike = null;
   let measured = ""; // what the numbers are of
@@ -32,15 +33,31 @@
     try {
       const started = await chilly.ask("alike", { text: chilly.good.text, step: mixer().step });
       if (of !== asked) return void chilly.ask("stop", { job: started.job.job }).catch(() => {}); // other models meanwhile
-      job = started.job;
-      draw();
-      chilly.job({ ...job, state: "waiting" }, (now) => told(of, now));
+      watch(of, started.job);
     } catch (error) {
       if (of !== asked) return;
       problem = error.message;
       job = null;
       draw();
     }
+  }
+
+  function watch(of, started) {
+    job = started;
+    try {
+      sessionStorage.setItem(KEPT, JSON.stringify({ of, job: job.job }));
+    } catch (error) {
+      // Then a reload measures again.
+    }
+    draw();
+    chilly.job({ ...job, state: "waiting" }, (now) => told(of, now));
+  }
+
+  /** A measurement that went on, or ended, while the page was loaded again. */
+  function resume() {
+    const kept = JSON.parse(sessionStorage.getItem(KEPT)) || {};
+    const left = (chilly.start.jobs || []).find((one) => one.kind === "alike" && one.job === kept.job);
+    if (left && !asked && kept.of === subject()) watch((asked = kept.of), left);
   }
 
   function told(of, now) {
@@ -50,7 +67,8 @@
     if (now.state === "done" && now.report) {
       measured = of;
       publish(now.report);
-      chilly.say(`Measured: ${now.report.totals?.all ?? ""} % alike in all`);
+      const all = now.report.totals.all;
+      chilly.say(all === null ? "Measured" : `Measured: ${all.toFixed(2)} % alike in all`);
     }
     draw();
   }
@@ -91,6 +109,7 @@
     };
     chilly.on("view", changed);
     chilly.on("theme", () => draw());
+    chilly.on("ready", resume);
     changed();
   });
 

@@ -9,6 +9,7 @@
   const NO_ANSWER = "The server does not answer. Is it still running?";
   const POLL_FIRST = 120;
   const POLL_LATER = 400;
+  const PATIENT = new Set(["poll", "name", "facts", "estimate", "models", "preview"]); // nobody's hand is on what they ask for
 
   const waiting = []; // questions that are not sent yet
   let asked = null; // the one under way
@@ -32,9 +33,18 @@
       const question = { name, given, lane, resolve, reject };
       const before = lane === null ? -1 : waiting.findIndex((other) => other.lane === lane);
       if (before >= 0) waiting.splice(before, 1)[0].resolve(null);
-      waiting.push(question);
+      queue(question);
       send();
     });
+
+  // What the user does goes before what the page asks by itself, once: a long stroke must not keep its pictures away.
+  const queue = (question) => {
+    let place = waiting.length;
+    while (!PATIENT.has(question.name) && place && PATIENT.has(waiting[place - 1].name) && !waiting[place - 1].passed) {
+      waiting[(place -= 1)].passed = true;
+    }
+    waiting.splice(place, 0, question);
+  };
 
   const send = () => {
     if (asked || !waiting.length) return;

@@ -45,6 +45,7 @@
     if (!reply && (!change.delete || nodes.problem.children.length)) return false;
     state.rows = change.delete ? state.rows.filter((one) => one.id !== row.id) : state.rows.map((one) => (one.id === row.id ? reply : one));
     draw();
+    if (change.delete) chilly.emit("forgotten", row);
     return true;
   };
 

@@ -37,7 +37,7 @@
   };
 
   const noteField = (row) => {
-    const input = chilly.el("input", { class: "chilly-in chilly-kept-note", type: "text", placeholder: "Add a note", "aria-label": `Note on ${row.title}`, value: row.note || "", maxlength: 500 });
+    const input = chilly.el("input", { class: "chilly-in chilly-kept-note", type: "text", placeholder: "Add a note", "aria-label": `Note on ${row.title}`, value: row.note || "", maxlength: chilly.start.longest_note });
     input.addEventListener("change", () => history.change(row, { note: input.value.trim() }));
     input.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && input.value !== row.note) {

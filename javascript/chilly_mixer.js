@@ -2,11 +2,11 @@
 // recipe; colours, layout, bars, strokes, pointer, keyboard, tools and numbers are in the files beside it.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
-  const EMPTY = { step: "", parameter: "", a: "A", b: "B", values: {}, linked: [], list: [], list_text: "", outside: [], addresses: [], alpha: 0.5 };
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
+  const EMPTY = { step: "", parameter: "", a: "A", b: "B", values: {}, layers: {}, linked: [], list: [], list_text: "", outside: [], addresses: [], alpha: 0.5 };
   const nets = new Map(); // architecture -> NET
-  let root, title, pick, legend, scale, status, read, none, undo, redo, body;
+  let root, title, pick, legend, scale, status, read, none, layerHint, undo, redo, body;
   mixer.shown = EMPTY;
   mixer.net = null;
   mixer.arms = [];
@@ -57,6 +57,7 @@
       hint("Double-click to reset"),
       hint(...key("\u2190", "\u2192"), "change"),
       hint(...key("\u2191", "\u2193"), "next block"),
+      (layerHint = hint(...key("Enter"), "opens a block's layers")),
       chilly.el("span", { class: "chilly-row chilly-keys-alike" }, chilly.el("i", { class: "chilly-dotkey" }), "how alike, %"),
     );
   }
@@ -73,7 +74,7 @@
     mixer.listenPointer(mixer.stage);
     mixer.listenKeys(mixer.stage);
     recolour();
-    new ResizeObserver(() => mixer.net && relayout()).observe(mixer.stage);
+    new ResizeObserver(() => mixer.net && mixer.relayout()).observe(mixer.stage);
     chilly.on("view", sync);
     chilly.on("theme", recolour);
     chilly.on("alike", remeasure);
@@ -87,45 +88,46 @@
     scale.style.background = `linear-gradient(to right, ${keys.join(",")})`;
     if (!mixer.net) return;
     mixer.forgetPainted();
-    relayout();
+    mixer.relayout();
   }
 
   function remeasure() {
     if (!mixer.net) return;
-    relayout();
+    mixer.relayout();
     mixer.nameBars();
     mixer.readOut();
   }
 
-  function relayout() {
+  /** Lays everything out anew, after a change of width, net or layers that are shown. */
+  mixer.relayout = () => {
     const lanes = mixer.sideLanes(mixer.net, mixer.shown.linked);
     const width = mixer.stage.clientWidth;
     if (!width) return; // hidden: the observer calls again
     const layout = mixer.layout(mixer.net, lanes, width, (name) => mixer.alike(name) !== null);
-    const order = [...lanes.left, ...mixer.net.slots.filter((slot) => slot !== "BASE"), ...lanes.right];
-    const shape = JSON.stringify([mixer.net.name, order, layout.tight, Object.values(layout.bars).map((bar) => [bar.upright, bar.named])]);
+    const order = [...lanes.left, ...mixer.net.slots.slice(1).flatMap((slot) => [slot, ...mixer.openLayers(slot)]), ...lanes.right];
+    const shape = JSON.stringify([mixer.net.name, order, layout.tight, Object.values(layout.bars).map((bar) => [bar.upright, bar.named, bar.slim])]);
     mixer.arms = layout.arms;
     if (mixer.shape !== shape) rebuild(order, layout);
     mixer.shape = shape;
     mixer.placeBars(mixer.stage, layout);
     mixer.fitNumbers();
     mixer.repaint();
-  }
+  };
 
   function rebuild(order, layout) {
-    const focused = mixer.stage.contains(document.activeElement);
+    const focused = [...mixer.bars.values()].some((bar) => bar.node === document.activeElement);
     mixer.makeBars(mixer.stage, order, layout);
     mixer.nameBars();
     const first = mixer.bars.has(mixer.current) ? mixer.current : mixer.net.slots[1] || order[0];
     if (focused) mixer.focusBar(first);
     else mixer.bars.get(first).node.tabIndex = 0;
-    read.hidden = mixer.net.kind === "u";
+    read.hidden = !hasSlim();
   }
 
   async function sync() {
     const view = chilly.view || {};
-    const shown = (view.ok ? view.mixer : view.mixer || (chilly.good && chilly.good.mixer)) || null;
-    const wanted = (shown && shown.net) || view.architecture || "sd1";
+    const shown = view.unmixed ? null : (view.ok ? view.mixer : view.mixer || (chilly.good && chilly.good.mixer)) || null;
+    const wanted = (shown && shown.net) || (!view.unmixed && view.architecture) || "sd1";
     const net = await netOf(wanted).catch(() => null);
     if (!net || view !== (chilly.view || view)) return; // overtaken
     const changed = net !== mixer.net;
@@ -135,8 +137,10 @@
     if (changed) {
       mixer.drawPresets();
       mixer.drawGroups();
+      layerHint.hidden = !mixer.net.slots.some(mixer.hasLayers);
     }
-    if (changed || before !== JSON.stringify(mixer.shown.linked)) relayout();
+    if (changed || before !== JSON.stringify(mixer.shown.linked)) mixer.relayout();
+    mixer.markLayers();
     drawHead(view, shown);
     mixer.markPreset();
     mixer.drawNumbers();
@@ -153,7 +157,9 @@
     const parameter = shown && shown.parameter !== "alpha" ? `, ${shown.parameter}` : "";
     title.textContent = shown ? `Block weights of ${shown.step}${parameter}` : "Block weights";
     none.hidden = Boolean(shown);
-    if (!view.step) none.textContent = "Every block of the network becomes a bar to drag.";
+    body.classList.toggle("chilly-unmixed", Boolean(view.unmixed));
+    if (view.unmixed) none.textContent = view.unmixed;
+    else if (!view.step) none.textContent = "Every block of the network becomes a bar to drag.";
     else if (view.ok && view.architecture) none.textContent = `${view.step} has no weights to set.`;
     else none.textContent = `The weights of ${view.step} can be set once its models are found.`;
     body.classList.toggle("chilly-pale", !shown);
@@ -167,9 +173,12 @@
     redo.disabled = !chilly.canRedo();
   }
 
-  /** The line below the rails, whose bars are too narrow for text: the focused bar's name, weight and likeness. */
+  // A net whose bars are too narrow for text, or one with layers that are.
+  const hasSlim = () => [...mixer.bars.values()].some((bar) => bar.place.slim);
+
+  /** The line below bars that are too narrow for text: the focused bar's name, weight and likeness. */
   mixer.readOut = () => {
-    if (!mixer.net || mixer.net.kind === "u") return;
+    if (!mixer.net || !hasSlim()) return;
     const name = mixer.bars.has(mixer.current) ? mixer.current : "";
     const alike = name ? mixer.alike(name) : null;
     const text = name ? `${name} ${mixer.format(mixer.weight(name))}${alike == null ? "" : `, ${alike.toFixed(2)} % alike`}` : "Press a bar to read its name and value";
@@ -189,5 +198,5 @@
     else chilly.say(`${names.length} blocks set, ${first} ${mixer.format(mixer.weight(first))} to ${names[names.length - 1]} ${mixer.format(mixer.weight(names[names.length - 1]))}.`);
   };
 
-  ((chilly.parts ??= {})).mixer = make;
+  (chilly.parts ??= {}).mixer = make;
 })();

@@ -2,8 +2,8 @@
 // engine's, or, while a stroke goes on, the pointer's; painting touches only bars that changed, once per frame.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
   const BASE = "text encoders"; // no lane of its own: it stands for those that follow it
   const bars = new Map(); // name -> bar
   const dirty = new Set();
@@ -11,17 +11,25 @@
   mixer.bars = bars;
   mixer.stroked = new Map(); // name -> weight, while a stroke is not yet in the engine's view
 
-  /** The weight that a bar stands at. A lane that follows moves with the bar that it follows. */
+  /** The engine's number of a lane, or of a transformer layer that does not have its block's; else undefined. */
+  mixer.known = (name) => mixer.shown.values[name] ?? mixer.shown.layers[name];
+
+  /** What a lane, or a layer, follows until it is moved. */
+  mixer.leader = (name) => mixer.net.follows[name] ?? mixer.blockOf(name);
+
+  /** The weight that a bar stands at. What follows moves with the bar that it follows. */
   mixer.weight = (name) => {
-    const { shown, net } = mixer;
     if (mixer.stroked.has(name)) return mixer.stroked.get(name);
-    const leader = net.follows[name];
-    if (shown.linked.includes(name) && mixer.stroked.has(leader)) return mixer.stroked.get(leader);
-    return shown.values[name] ?? shown.values[leader] ?? shown.alpha ?? 0;
+    const leader = mixer.leader(name);
+    if (mixer.linked(name) && mixer.stroked.has(leader)) return mixer.stroked.get(leader);
+    return mixer.known(name) ?? mixer.shown.values[leader] ?? mixer.shown.alpha ?? 0;
   };
 
-  /** Whether a lane beside the blocks follows another. */
-  mixer.linked = (name) => name !== "BASE" && mixer.shown.linked.includes(name) && !mixer.stroked.has(name);
+  /** Whether a lane beside the blocks, or a layer of a block, follows another bar. */
+  mixer.linked = (name) => {
+    if (name === "BASE" || mixer.stroked.has(name)) return false;
+    return mixer.blockOf(name) ? !(name in mixer.shown.layers) : mixer.shown.linked.includes(name);
+  };
 
   /** A weight as text: two decimals, more where these would say 0 or 1 of a weight that is neither. */
   mixer.format = (weight) => {
@@ -30,10 +38,13 @@
     return (fine ? String(+weight.toFixed(4)) : rounded).replace("-", "\u2212");
   };
 
-  const says = (name) => (name === "BASE" ? BASE : (mixer.net.lanes.find((lane) => lane.name === name) || { says: "" }).says);
+  const says = (name) => {
+    if (mixer.blockOf(name)) return "transformer layer";
+    return name === "BASE" ? BASE : (mixer.net.lanes.find((lane) => lane.name === name) || { says: "" }).says;
+  };
 
   function text(name, place) {
-    const kind = place.slim ? (place.named ? name : "") : place.lane ? says(name) : name;
+    const kind = place.slim ? (place.named ? name : "") : place.lane ? says(name) : place.layer ? name.slice(name.indexOf(".")) : name;
     const lead = place.lane && !place.upright ? `${name} ` : "";
     const label = chilly.el("span", {}, lead + kind);
     const follows = chilly.el("em");
@@ -49,7 +60,7 @@
     const under = text(name, place);
     const over = text(name, place);
     const fill = chilly.el("div", { class: "chilly-bar-f" }, over.node);
-    const kind = `${place.upright ? " chilly-bar-v" : ""}${place.slim ? " chilly-bar-n" : ""}`;
+    const kind = `${place.upright ? " chilly-bar-v" : ""}${place.slim ? " chilly-bar-n" : ""}${place.layer ? " chilly-bar-l" : ""}`;
     const node = chilly.el("div", { class: `chilly-bar${kind}`, role: "slider", tabindex: "-1", "data-lane": name }, under.node, fill, chilly.el("i", { class: "chilly-bar-k" }));
     node.setAttribute("aria-orientation", place.upright ? "vertical" : "horizontal");
     return { name, node, texts: [under, over], place, stamp: "" };
@@ -59,7 +70,7 @@
   mixer.makeBars = (stage, order, layout) => {
     bars.clear();
     for (const name of order) if (layout.bars[name]) bars.set(name, make(name, layout.bars[name]));
-    stage.replaceChildren(mixer.wires, ...[...bars.values()].map((bar) => bar.node));
+    stage.replaceChildren(mixer.wires, ...[...bars.values()].map((bar) => bar.node), ...mixer.makeChevrons());
   };
 
   /** Puts the bars and the drawing behind them where the layout has them. */
@@ -77,6 +88,7 @@
       Object.assign(node.style, { left: `${x}px`, top: `${y}px`, width: `${w}px` });
       stage.append(node);
     }
+    mixer.placeChevrons(layout);
     mixer.drawWires(layout);
   };
 
@@ -97,7 +109,7 @@
   /** A bar's weight in words, for those who hear it. */
   mixer.spoken = (name) => {
     const weight = mixer.weight(name);
-    const follows = mixer.linked(name) ? `, follows ${mixer.net.follows[name]}` : "";
+    const follows = mixer.linked(name) ? `, follows ${mixer.leader(name)}` : "";
     return `${+weight.toFixed(4)}, ${meaning(weight)}${follows}`;
   };
 
@@ -120,7 +132,7 @@
     const figure = mixer.format(weight);
     for (const part of bar.texts) {
       part.figure.textContent = figure;
-      part.follows.textContent = linked ? `, as ${mixer.net.follows[bar.name]}` : "";
+      part.follows.textContent = linked ? `, as ${mixer.leader(bar.name)}` : "";
     }
     node.dataset.link = linked;
     node.dataset.group = chosen;

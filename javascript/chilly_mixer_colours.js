@@ -2,8 +2,8 @@
 // equal steps of a weight look equal. The ends come from the page's theme; every shade is worked out once for each theme.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
   const STEPS = 100;
   const clamp = (value, low = 0, high = 1) => Math.min(high, Math.max(low, value));
 

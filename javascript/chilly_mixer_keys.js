@@ -2,8 +2,8 @@
 // down too.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
   const TYPING = 900; // after that, digits begin a new number
   let typed = "";
   let typedAt = 0;
@@ -76,6 +76,7 @@
     if (weight !== null) change(lane, weight, `key ${key}`);
     else if (digits !== null) change(lane, digits, `digits ${lane}`);
     else if (key === "ArrowDown" || key === "ArrowUp") walk(lane, key === "ArrowDown" ? 1 : -1, event.shiftKey);
+    else if (key === "Enter" && mixer.hasLayers(lane)) mixer.toggleLayers(lane);
     else if (key === "Delete" || key === "Backspace") mixer.resetBars(touched(lane));
     else return;
     if (!/^[\d.]$/.test(key)) typed = "";
@@ -93,7 +94,7 @@
     stage.addEventListener("keydown", press);
     stage.addEventListener("keyup", release);
     stage.addEventListener("focusin", (event) => {
-      mixer.current = event.target.dataset.lane;
+      if (event.target.dataset.lane) mixer.current = event.target.dataset.lane;
       mixer.light(mixer.current);
       mixer.readOut();
     });

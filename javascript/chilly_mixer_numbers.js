@@ -1,12 +1,14 @@
 // The same weights as text: the list of numbers, which is the whole alternative to the drawing, lines for parts of blocks, and words.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
   const PAUSE = 350; // after the last key, before a whole list is sent
   let list, label, message, rules, fold, rulesMessage, words, outside;
 
+  // Where the browser does it, nothing is measured while a stroke goes on.
   function fit(field) {
+    if (CSS.supports("field-sizing", "content")) return;
     field.style.height = "auto";
     field.style.height = `${field.scrollHeight + 2}px`;
   }
@@ -137,7 +139,9 @@
       tell(rulesMessage, "");
       if (rules.value) fold.open = true;
     }
-    drawWords((chilly.good && chilly.good.words) || "");
+    const said = (chilly.good && chilly.good.words) || "";
+    drawWords(said);
+    words.parentNode.hidden = !said;
     outside.hidden = !(shown.outside || []).length;
     outside.replaceChildren(...(shown.outside || []).map((sentence) => chilly.el("div", {}, sentence)));
   };

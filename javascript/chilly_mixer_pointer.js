@@ -3,8 +3,8 @@
 // is; the work is done once per frame.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
   const ENDS = 6; // outer pixels of a bar that are exactly 0 and 1
   const STILL = 5; // pixels outside the first bar before painting begins
   const SLIDE = 8; // pixels sideways before a finger sets

@@ -1,8 +1,8 @@
 // The presets, drawn as curves: a row of well-known ones, and all others in a list that can be searched.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
   const FIRST = ["GRAD_V", "GRAD_A", "COSINE", "WRAP12", "MID12_50", "OUT12_5", "RING08_5", "FLAT_75"];
   const NEAR = 0.006; // weights are shown and painted in hundredths
   let row, list, search, more, buttons;

@@ -1,8 +1,8 @@
 // The layout of models without skips (SD 3, Flux): rails of upright bars, left to right in the order in which data flows.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
   const TITLES = {
     J: "Joint blocks: text and picture together",
     D: "Double blocks: text and picture side by side",

@@ -2,8 +2,8 @@
 // undo. Edits wait for one another, so they arrive in the order in which they were made.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
   const EVERY = 150;
   const queue = [];
   let sending = null; // the promise of the queue's end
@@ -95,7 +95,7 @@
     if (mixer.stroked.get(name) === value && stroke.values.get(name) === value) return;
     mixer.stroked.set(name, value);
     stroke.values.set(name, value);
-    mixer.repaint([name, ...Object.keys(mixer.net.follows).filter((lane) => mixer.net.follows[lane] === name)]);
+    mixer.repaint([name, ...mixer.followers(name)]);
     if (!stroke.timer) stroke.timer = setTimeout(pass, Math.max(0, EVERY - (performance.now() - last)));
   };
 
@@ -104,7 +104,7 @@
     clearTimeout(stroke.timer);
     clearTimeout(stroke.ending);
     const { values } = stroke;
-    const changed = [...values].some(([name, value]) => mixer.shown.values[name] !== value || mixer.linked(name));
+    const changed = [...values].some(([name, value]) => mixer.known(name) !== value || mixer.linked(name));
     if (values.size && (stroke.sent || changed)) {
       push(false, (problem) => problem || mixer.announce([...values.keys()]));
     }

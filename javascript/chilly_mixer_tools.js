@@ -1,8 +1,8 @@
 // What moves together, the curve tools, and random weights within limits.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
   const ICONS = {
     Smooth: "M1 10C4 10 4 3 7 3s3 7 6 7",
     Ramp: "M1 11L13 2",

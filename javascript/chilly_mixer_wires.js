@@ -1,8 +1,8 @@
 // What lies behind the bars: the band of the U, the skip lines, the rails, and how alike the two models are, as dots and figures.
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const mixer = (chilly.mixer = chilly.mixer || {});
+  const chilly = (window.chilly ??= {});
+  const mixer = (chilly.mixer ??= {});
 
   /** How alike A and B are in a block, in per cent, or null where nothing was measured. */
   mixer.alike = (name) => chilly.alike?.blocks[name] ?? null;

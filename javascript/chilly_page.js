@@ -6,6 +6,7 @@
   const LEARN_PAUSE = 3000;
   let speaker = null;
   let complaint = null;
+  let looking = null; // for models
 
   /** Say a sentence to those who cannot see the page. */
   chilly.say = (sentence) => {
@@ -36,6 +37,18 @@
       Object.assign(chilly.start, await chilly.ask("models"));
     } while (chilly.start.more);
   };
+
+  /** Look at the models' folders again; whether there are others now. Not twice at once. */
+  chilly.lookForModels = () =>
+    (looking ??= chilly
+      .ask("models", { again: true })
+      .then((found) => {
+        const before = JSON.stringify(chilly.start.models);
+        Object.assign(chilly.start, found);
+        return JSON.stringify(found.models) !== before;
+      })
+      .catch(() => false)
+      .finally(() => (looking = null)));
 
   const listen = () => {
     chilly.on("problem", ({ message }) => chilly.complain(message));

@@ -34,10 +34,18 @@
   /** Whether the pictures are those of the recipe as it is now. */
   preview.fresh = () => made !== null && made === signature(preview.basis());
 
-  /** Starts a job in its own lane; `each` gets every picture once, `told` every state of the job. Resolves with the job. */
+  /** Starts a job in its own lane; `each` gets every picture once, `told` every state of the job. Resolves with the job, or with
+      null where another start in the lane came before this one's turn. */
   preview.start = async (lane, wants, each, told) => {
     const basis = preview.basis();
-    const { job } = await chilly.ask("preview", { ...basis, lane, pictures: wants });
+    const reply = await chilly.ask("preview", { ...basis, lane, pictures: wants }, `preview ${lane}`);
+    if (!reply) return null;
+    preview.watch(reply.job, basis, each, told);
+    return reply.job;
+  };
+
+  /** Follows a job that has begun, such as before a reload; `basis` is what its pictures are of. */
+  preview.watch = (job, basis, each, told) => {
     const seen = new Set();
     const take = (now) => {
       (now.pictures || []).forEach((picture) => {
@@ -49,7 +57,6 @@
     };
     // Even of a job that is done at once the pictures come with the first poll.
     chilly.job({ ...job, state: "waiting" }, take);
-    return job;
   };
   preview.ended = (job) => ["done", "stopped", "failed"].includes(job.state);
 

@@ -156,7 +156,7 @@
     const button = el("button", { class: "chilly-link", type: "button" });
     const head = el("div", { class: "chilly-row" }, el("span", { class: "chilly-label" }, "Same curve at other strengths"), button);
     const box = el("div", {}, head, strip);
-    button.style.marginLeft = "auto";
+    button.style.cssText = "margin-left: auto; white-space: nowrap";
     button.addEventListener("click", makeStrengths);
     const all = [0, ...preview.strengths, 1];
     const source = (strength) => (strength === 0 ? "a" : strength === 1 ? "merged" : `strength-${strength}`);
@@ -171,7 +171,7 @@
       box.hidden = !mixer();
       const seconds = preview.estimate?.seconds || 0;
       button.hidden = !preview.fresh() || preview.strengths.every((strength) => isOf(preview.pictures[`strength-${strength}`]));
-      button.textContent = seconds > 1 ? `Make 3 pictures, about ${preview.duration(3 * seconds)}` : "Make 3 pictures";
+      button.textContent = seconds > 1 ? `Make 3, about ${preview.duration(3 * seconds)}` : "Make 3";
     });
     return box;
   };
@@ -184,5 +184,5 @@
   }
 
   /** Seconds as people say them. */
-  preview.duration = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
+  preview.duration = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))}\u00a0s` : `${Math.round(seconds / 60)}\u00a0min`);
 })();

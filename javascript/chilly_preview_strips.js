@@ -35,6 +35,8 @@
     panel.append(...Object.values(panels).map(([box]) => box));
     preview.openStrip = (name) => ((open = name), draw());
     ["pictures", "kept"].forEach((event) => chilly.on(event, draw));
+    chilly.on("forgotten", loadKept); // the next older one may take its place
+    chilly.on("ready", resume);
     loadKept();
     draw();
     return el("div", { class: "chilly-strip-more" }, bar, panel);
@@ -72,6 +74,15 @@
 
   async function begin(strip, wants) {
     Object.assign(strip, { pictures: [], problem: "", job: null });
+    try {
+      strip.job = await preview.start(strip.lane, wants, ...takers(strip));
+    } catch (error) {
+      strip.problem = error.message;
+    }
+    chilly.emit("pictures", preview);
+  }
+
+  function takers(strip) {
     const each = (picture) => (strip.pictures.push(picture), chilly.emit("pictures", preview));
     const told = (job) => {
       strip.job = job;
@@ -79,13 +90,17 @@
       if (job.state === "done") chilly.say(`${strip.title}: ${strip.pictures.length} pictures`);
       chilly.emit("pictures", preview);
     };
-    try {
-      strip.job = await preview.start(strip.lane, wants, each, told);
-    } catch (error) {
-      strip.problem = error.message;
-    }
-    chilly.emit("pictures", preview);
+    return [each, told];
   }
+
+  /** The newest job of each strip goes on after a reload, with the pictures that it has made. */
+  const resume = () =>
+    [strips.variants, strips.blocks].forEach((strip) => {
+      const job = (chilly.start.jobs || []).filter(({ lane }) => lane === strip.lane).pop();
+      if (!job || !preview.basis()) return;
+      strip.job = job;
+      preview.watch(job, preview.basis(), ...takers(strip));
+    });
 
   function variants() {
     const el = chilly.el;

@@ -2,8 +2,8 @@
    so that a field keeps its focus while the recipe around it changes. */
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const recipe = (chilly.recipe = chilly.recipe || {});
+  const chilly = (window.chilly ??= {});
+  const recipe = (chilly.recipe ??= {});
 
   const field = (text, control, side) => {
     const label = chilly.el("span", { class: "chilly-label" });

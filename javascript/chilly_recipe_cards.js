@@ -1,8 +1,8 @@
 /* The recipe's steps as cards: one is open, and the mixer shows that one. */
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const recipe = (chilly.recipe = chilly.recipe || {});
+  const chilly = (window.chilly ??= {});
+  const recipe = (chilly.recipe ??= {});
 
   class Card {
     constructor() {
@@ -26,6 +26,11 @@
 
     show(step, place, count, open) {
       Object.assign(this, { step, place, count });
+      // While a stroke goes on, a view comes every 150 ms, and most cards stay as they are.
+      const { line, start, end, ...said } = step;
+      const stamp = open ? "" : JSON.stringify([said, place, count, recipe.mistakesOf(step).length]);
+      if (stamp && stamp === this.stamp) return;
+      this.stamp = stamp;
       this.node.dataset.open = String(open);
       this.node.dataset.step = step.name;
       this.showHead(open);

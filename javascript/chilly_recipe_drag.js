@@ -1,8 +1,8 @@
 /* Cards are reordered by dragging their heads, and a step is added below them. */
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const recipe = (chilly.recipe = chilly.recipe || {});
+  const chilly = (window.chilly ??= {});
+  const recipe = (chilly.recipe ??= {});
   const UNSTEADY = 6; // pixels that a hand may move without dragging
 
   // The card below the pointer, and whether the pointer is in its second half. Cards may stand two by two.

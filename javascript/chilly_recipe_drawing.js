@@ -1,8 +1,8 @@
 /* Small drawings of the Recipe pane and the history: icons, curves, mix lines, sentences about mistakes. */
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const recipe = (chilly.recipe = chilly.recipe || {});
+  const chilly = (window.chilly ??= {});
+  const recipe = (chilly.recipe ??= {});
 
   const ICONS = {
     plus: "M7 2v10M2 7h10",

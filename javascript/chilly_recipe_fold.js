@@ -1,10 +1,11 @@
 /* What the open step comes to: each file's factor as a bar, the sum, the formula, and what the engine has to say. */
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const recipe = (chilly.recipe = chilly.recipe || {});
+  const chilly = (window.chilly ??= {});
+  const recipe = (chilly.recipe ??= {});
 
   const MOST_OPEN = 16; // of more factors than these, groups of lanes begin closed
+  const MOST_GROUPS = 8; // more than these stand behind one line
 
   const minus = (text) => text.replace(/^-/, "−");
 
@@ -49,7 +50,15 @@
     const largest = Math.max(0, ...all.map((row) => Math.abs(row.value)));
     list.replaceChildren(...factors(rows, largest), ...(fold && fold.sum ? [sumRow(fold.sum)] : []));
     list.hidden = !list.children.length;
-    groups.replaceChildren(...grouped.map((group) => lanes(group, largest, !rows.length && all.length <= MOST_OPEN, turned)));
+    const nodes = grouped.map((group) => lanes(group, largest, !rows.length && all.length <= MOST_OPEN, turned));
+    groups.replaceChildren(...(nodes.length > MOST_GROUPS ? [together(nodes, turned)] : nodes));
+  };
+
+  const together = (nodes, turned) => {
+    const node = chilly.el("details", { class: "chilly-lanes" }, chilly.el("summary", {}, `The factors in ${nodes.length} groups of blocks`), ...nodes);
+    node.open = Boolean(turned.get(together));
+    node.firstChild.addEventListener("click", () => turned.set(together, !node.open));
+    return node;
   };
 
   const remarks = (view) => [

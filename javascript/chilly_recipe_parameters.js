@@ -1,8 +1,8 @@
 /* A step's parameters: a slider with its number, and the chip that turns block weights on. */
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const recipe = (chilly.recipe = chilly.recipe || {});
+  const chilly = (window.chilly ??= {});
+  const recipe = (chilly.recipe ??= {});
   let count = 0;
 
   const title = (name) => name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " ");

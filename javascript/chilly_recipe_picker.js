@@ -1,8 +1,8 @@
 /* A field for a model or an earlier step: a list to search in, and any other name may be typed. */
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const recipe = (chilly.recipe = chilly.recipe || {});
+  const chilly = (window.chilly ??= {});
+  const recipe = (chilly.recipe ??= {});
   const MOST = 200; // more lines than these nobody reads; typing narrows
   let count = 0;
 
@@ -79,7 +79,14 @@
       return [...this.list.querySelectorAll('[role="option"]')];
     }
 
+    /** Shows what there is, and again where files were put there since. */
     open(query) {
+      if (this.list.hidden) chilly.lookForModels().then((others) => others && !this.list.hidden && this.show(this.query));
+      this.show(query);
+    }
+
+    show(query) {
+      this.query = query;
       const found = matching(this.choices(), query);
       const lines = found.slice(0, MOST).map((choice, place) => this.line(choice, place));
       if (found.length > MOST) lines.push(this.remark(`${found.length - MOST} more, type to narrow`));

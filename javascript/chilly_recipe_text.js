@@ -1,8 +1,8 @@
 /* The recipe as text: coloured words below a text field whose own letters are transparent. */
 (() => {
   "use strict";
-  const chilly = (window.chilly = window.chilly || {});
-  const recipe = (chilly.recipe = chilly.recipe || {});
+  const chilly = (window.chilly ??= {});
+  const recipe = (chilly.recipe ??= {});
   const PAUSE = 220; // milliseconds without a key before the engine is asked
   const LONG = 60000; // beyond this many characters colours would make typing slow
   const WORD = /#[^\n]*|"(?:\\.|[^"\\\n])*"?|[\p{L}\p{N}_.](?:[\p{L}\p{N}_.-]*[\p{L}\p{N}_.])?|[^\s]/gu;

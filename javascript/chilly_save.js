@@ -28,7 +28,7 @@
 
   function build(root) {
     const el = chilly.el;
-    const name = el("input", { class: "chilly-in", id: "chilly_save_name", spellcheck: "false", autocomplete: "off", maxlength: "80" });
+    const name = el("input", { class: "chilly-in", id: "chilly_save_name", spellcheck: "false", autocomplete: "off", maxlength: "92" }); // 80, and ".safetensors"
     const dtypes = chilly.start?.dtypes || ["fp16", "bf16", "fp32"];
     const dtype = el("select", { class: "chilly-in" }, ...dtypes.map((one) => el("option", { value: one }, DTYPES[one] || one)));
     const vae = el("select", { class: "chilly-in" });
@@ -92,6 +92,7 @@
     form.written = JSON.stringify(written);
     ui.dtype.value = form.options.dtype || written.dtype || "fp16";
     fillVae(form.options.vae || written.vae || "keep");
+    if (form.ok !== chilly.view?.ok) draw(); // the name and the size may take their time
     later();
   }
 
@@ -144,6 +145,7 @@
       fact(chilly.bytes(facts?.free_bytes ?? chilly.start?.free_bytes ?? 0), "free on this disk", tooLarge()),
     );
     mark();
+    form.ok = chilly.view?.ok;
     const broken = chilly.view && !chilly.view.ok;
     const reason = tooLarge() ? `Needs ${chilly.bytes(facts.bytes)}, ${chilly.bytes(facts.free_bytes)} free` : "Save";
     ui.button.textContent = reason;

@@ -39,13 +39,21 @@
 
   function ended(line, job, name, text) {
     const held = line.contains(document.activeElement);
-    if (job.state === "done" && job.report) saved(line, job.report, text);
+    if (job.state === "done" && job.report) saved(line, job, text);
     else failed(line, job, name);
     if (held) line.focus();
   }
 
-  function saved(line, report, text) {
+  // The server forgets it too, or a reload would bring it back.
+  const dismiss = (line, job) =>
+    button("Dismiss", () => {
+      line.remove();
+      chilly.ask("dismiss", { job: job.job }).catch(() => {});
+    });
+
+  function saved(line, job, text) {
     const el = chilly.el;
+    const { report } = job;
     const seconds = `${report.seconds < 10 ? report.seconds.toFixed(1) : Math.round(report.seconds)} s`;
     const checked = report.checked ? `Read back and checked${report.as_shown ? ": the very numbers of the picture" : ""}. ` : "";
     const note = `${chilly.bytes(report.bytes)} in ${seconds}. ${checked}The recipe is inside the file.`;
@@ -57,7 +65,7 @@
     const acts = [hash];
     if (text) acts.push(button("Copy recipe", (one) => copied(one, text)));
     if (report.can_load) acts.push(button("Load it now", (one) => load(one, report)));
-    acts.push(button("Dismiss", () => line.remove()));
+    acts.push(dismiss(line, job));
     line.replaceChildren(chip, el("strong", {}, report.file || report.name), el("span", { class: "chilly-note" }, note), el("span", { class: "chilly-row" }, ...acts));
     (report.warnings || []).forEach((warning) => line.append(el("span", { class: "chilly-chip chilly-chip-warn" }, warning)));
     chilly.say(`Saved ${report.file || report.name}, ${note}`);
@@ -70,7 +78,7 @@
     const says = stopped ? "Stopped. Nothing is left on the disk." : job.problem?.message || job.text || "Not saved";
     const chip = el("span", { class: `chilly-chip ${stopped ? "" : "chilly-chip-warn"}` }, stopped ? "Stopped" : "Not saved");
     const note = el("span", { class: `chilly-note ${stopped ? "" : "chilly-msg-bad"}` }, says);
-    line.replaceChildren(chip, el("strong", {}, name), note, el("span", { class: "chilly-row" }, button("Dismiss", () => line.remove())));
+    line.replaceChildren(chip, el("strong", {}, name), note, el("span", { class: "chilly-row" }, dismiss(line, job)));
     chilly.say(`${name}: ${says}`);
   }
 

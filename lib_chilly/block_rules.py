@@ -83,10 +83,10 @@ def _no_such(text: str, architecture: Architecture) -> RecipeError:
         else difflib.get_close_matches(text.upper(), architecture.lanes, 1)
         or difflib.get_close_matches(text, architecture.classes, 1)
     )
-    hint = f" Did you mean '{near[0]}'?" if near else ""
+    more = f", {listed(others)}, and the key classes {listed(architecture.classes)}."
+    said = f". Did you mean '{near[0]}'?" if near else more
     return RecipeError(
-        f"'{text}' is not in {architecture.title}, which has {', '.join(slot_runs(architecture))}, {listed(others)}, "
-        f"and the key classes {listed(architecture.classes)}.{hint}",
+        f"'{text}' is not in {architecture.title}, which has {', '.join(slot_runs(architecture))}{said}",
         instead=tuple(Instead(text, each, False) for each in near),
     )
 

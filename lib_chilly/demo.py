@@ -106,7 +106,7 @@ def _paint_sheet(text: str, models: Path, path: Path, manifest: Manifest, should
 
     manifest.refuse_stranger(path)
     sheet = DemoSheet(models, text, STEPS)
-    print(f"\n=== What they paint ({count_pictures(sheet.sections())} pictures, about a minute; --no-pictures leaves them out)\n")
+    print(f"\n=== What they paint ({count_pictures(sheet.sections)} pictures, about a minute; --no-pictures leaves them out)\n")
     started = time.perf_counter()
     count = sheet.save(path, should_stop)
     manifest.add(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 from tqdm import tqdm
@@ -44,7 +45,7 @@ class DemoSheet:
         Raises:
             Interrupted: between two pictures, when `should_stop` says so.
         """
-        sections = self.sections()
+        sections = self.sections
         count = count_pictures(sections)
         with tqdm(total=count, desc="painting", unit="picture", leave=False, disable=not sys.stderr.isatty()) as bar:
 
@@ -56,8 +57,9 @@ class DemoSheet:
             save_sheet(draw_sheet(sections, paint_sections(self._host, sections, PARAMS, on_picture)), path)
         return count
 
+    @cached_property
     def sections(self) -> list[Section]:
-        """All that is shown, planned."""
+        """All that is shown, planned once."""
         return [self._sources(), self._card_steps(), self._alpha(), self._blocks(), self._difference(), self._broken()]
 
     def _sources(self) -> Section:

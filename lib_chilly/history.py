@@ -114,14 +114,16 @@ class History:
             asked.append("pinned = 1")
         if before is not None:
             asked.append("id < ?")
-            values.append(before)
+            values.append(_asked(before))
         question = f"SELECT * FROM entries WHERE {' AND '.join(asked)} ORDER BY id DESC LIMIT ?"
         found = self._database.do(lambda database: database.execute(question, (*values, count + 1)).fetchall())
         return [_entry(row) for row in found[:count]], len(found) > count
 
     def get(self, number: int) -> Entry:
         """MergeError where there is none of that number."""
-        row = self._database.do(lambda database: database.execute("SELECT * FROM entries WHERE id = ?", (number,)).fetchone())
+        row = self._database.do(
+            lambda database: database.execute("SELECT * FROM entries WHERE id = ?", (_asked(number),)).fetchone()
+        )
         if row is None:
             raise MergeError("this entry is no longer in the history: it was deleted meanwhile.")
         return _entry(row)
@@ -141,13 +143,18 @@ class History:
             changed |= {"note": noted.note, "words": _words(noted)}
         if changed:
             columns = ", ".join(f"{name} = ?" for name in changed)
-            values = (*changed.values(), number)
+            values = (*changed.values(), _asked(number))
             self._database.do(lambda database: database.execute(f"UPDATE entries SET {columns} WHERE id = ?", values))
         return self.get(number)
 
     def delete(self, number: int) -> None:
         """Forget an entry; a file that was saved stays where it is."""
-        self._database.do(lambda database: database.execute("DELETE FROM entries WHERE id = ?", (number,)))
+        self._database.do(lambda database: database.execute("DELETE FROM entries WHERE id = ?", (_asked(number),)))
+
+
+def _asked(number: int) -> int:
+    """A number as SQLite takes it; one beyond its 64 bits becomes the outermost, which no entry has."""
+    return max(-(2**63), min(2**63 - 1, number))
 
 
 def _values(entry: Entry) -> dict[str, object]:

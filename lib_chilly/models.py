@@ -108,10 +108,9 @@ class ModelLibrary:
             )
         if not matches:
             near = self._nearest(plain)
-            said = f" Did you mean '{near}'?" if near else self._listed()
-            raise RecipeError(
-                f"there is no model '{plain}' in {self._where()}.{said}", instead=(Instead(name, near),) if near else ()
-            )
+            if near:
+                raise RecipeError(f"there is no model '{plain}'. Did you mean '{near}'?", instead=(Instead(name, near),))
+            raise RecipeError(f"there is no model '{plain}' in {self._where()}.{self._listed()}")
         return matches[0]
 
     def _fitting(self, name: str) -> list[Path]:

@@ -84,7 +84,7 @@ def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], d
         try:
             path = library.find(model.name)
         except RecipeError as error:
-            raise _with_step_hint(error, model, recipe).at(recipe.text, model.position) from None
+            raise _or_near_step(error, model, recipe, library).at(recipe.text, model.position) from None
         real = str(path.resolve())
         if real not in by_file:
             by_file[real] = len(opened)
@@ -240,10 +240,11 @@ def _refuse_hidden_minus(model: ModelRef, recipe: Recipe, library: ModelLibrary)
             )
 
 
-def _with_step_hint(error: RecipeError, model: ModelRef, recipe: Recipe) -> RecipeError:
+def _or_near_step(error: RecipeError, model: ModelRef, recipe: Recipe, library: ModelLibrary) -> RecipeError:
     spellings = {name.lower(): name for name in recipe.steps if name != model.name}
     near = difflib.get_close_matches(model.name.lower(), spellings, 1, 0.7)
-    if not near:
+    if not near or library.knows(model.name):
         return error
     step = spellings[near[0]]
-    return RecipeError(f"{error.message} There is a step '{step}'.", instead=(Instead(model.name, step), *error.instead))
+    message = f"there is no model or step '{model.name}'. Did you mean '{step}'?"
+    return RecipeError(message, instead=(Instead(model.name, step), *error.instead))

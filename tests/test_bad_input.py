@@ -476,7 +476,7 @@ def excerpt(recipe: str, word: str) -> str:
 @pytest.mark.parametrize(
     ("recipe", "word", "said"),
     [
-        ("0.5 * a + 0.5 * analgo", "analgo", "there is no model 'analgo' in '{folder}'"),
+        ("0.5 * a + 0.5 * qqq", "qqq", "there is no model 'qqq' in '{folder}'"),
         ("0.5 * a + 0.5 * twjn", "twjn", "Did you mean 'other/twin'?"),
         ("0.5 * a + 0.5 * A", "A", "Did you mean 'a'?"),
         (

@@ -48,13 +48,14 @@ def after(count: int) -> Callable[[], bool]:
 
 
 def test_every_source_that_paints_and_every_step_has_a_row(sheet: DemoSheet):
-    sources, steps, *_ = sheet.sections()
+    sources, steps, *_ = sheet.sections
     assert [name.partition(":")[0] for name, _ in sources.rows] == [member.name for member in MEMBERS if member.paints]
     assert [name for name, _ in steps.rows] == list(STEPS)
+    assert sheet.sections is sheet.sections  # planned once
 
 
 def test_every_row_has_a_picture_for_each_column_and_all_of_them_are_on_the_sheet(sheet: DemoSheet, tmp_path: Path):
-    sections = sheet.sections()
+    sections = sheet.sections
     assert all(len(cells) == len(section.columns) for section in sections for _, cells in section.rows)
     assert sheet.save(tmp_path / "sheet.png", lambda: False) == count_pictures(sections)
     with Image.open(tmp_path / "sheet.png") as image:

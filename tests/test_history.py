@@ -19,11 +19,14 @@ from hypothesis import strategies as st
 
 from lib_chilly.errors import MergeError, OutputError
 from lib_chilly.history import Entry, History
+from lib_chilly.host.base import GenParams
 from lib_chilly.host.standalone import StandaloneHost
 from lib_chilly.models import ModelLibrary
 from lib_chilly.ui.comparison import compared
 from lib_chilly.ui.history_view import history, history_change, history_compare, history_export, keep
+from lib_chilly.ui.problem import FieldError
 from lib_chilly.ui.questions import Page, Room
+from lib_chilly.ui.start import start
 from lib_chilly.ui.work import PICTURES, Work
 
 ROOT = Path(__file__).parents[1]
@@ -290,15 +293,15 @@ def test_recipes_whose_models_are_gone_are_compared_by_their_lines(tmp_path: Pat
 # ---- the page's questions ----
 
 
-def kept_picture(page: Page, size: int = 512) -> dict:
-    """Keep a picture that a job of the page has made."""
+def kept_picture(page: Page, size: int = 512, step: str = "M", **given: object) -> dict:
+    """Keep a picture that a job of the page has made, with some of its parameters."""
     images = pytest.importorskip("PIL.Image")
     target = io.BytesIO()
     images.effect_noise((size, size * 2), 90).save(target, "PNG")
     address = f"data:image/png;base64,{base64.b64encode(target.getvalue()).decode()}"
     job = page.one(Work, Work).start(page.name, "preview", None, thread=PICTURES, pictures=[{"id": "merged", "image": address}])
-    params = {"prompt": "<script>a lighthouse", "seed": 5, "other": "x" * 1000}
-    return keep(page, "M = mean(A, B)\nN = mean(M, B)", "M", params, {"job": job["job"], "id": "merged"})
+    params = {"prompt": "<script>a lighthouse", "seed": 5, "sampler": page.host.samplers()[0], **given}
+    return keep(page, "M = mean(A, B)\nN = mean(M, B)", step, params, {"job": job["job"], "id": "merged"})
 
 
 def test_picture_is_kept_small_with_its_recipe_and_parameters(page: Page):
@@ -310,8 +313,27 @@ def test_picture_is_kept_small_with_its_recipe_and_parameters(page: Page):
     assert len(content) < 90_000
     assert (row["kind"], row["title"], row["architecture"], row["sources"]) == ("picture", "M", "sd1", ["A", "B"])
     assert row["recipe"] == "M = mean(A, B)\nN = mean(M, B)\nsave(step=M)\n"
-    assert row["params"] == {"prompt": "<script>a lighthouse", "seed": 5} and row["prompt"] == "<script>a lighthouse"
+    assert (row["params"]["prompt"], row["params"]["seed"]) == ("<script>a lighthouse", 5)
+    assert row["prompt"] == "<script>a lighthouse" and set(row["params"]) == set(GenParams.__dataclass_fields__)
     assert history(page, "lighthouse")["rows"] == [row]
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"other": "x"}, "params"),
+        ({"seed": {"deep": [1] * 1000}}, "seed"),
+        ({"seed": 2**64}, "seed"),
+        ({"cfg": 10**400}, "cfg"),
+        ({"prompt": "x" * 20_001}, "prompt"),
+        ({"sampler": "none such"}, "sampler"),
+        ({"step": "gone"}, "step"),
+    ],
+)
+def test_picture_with_other_parameters_than_a_picture_has_is_refused(given: dict[str, object], field: str, page: Page):
+    with pytest.raises(FieldError) as found:
+        kept_picture(page, size=8, **given)  # type: ignore[arg-type]
+    assert found.value.field == field and history(page)["rows"] == []
 
 
 def test_picture_of_another_page_cannot_be_kept(page: Page):
@@ -332,6 +354,26 @@ def test_entries_are_changed_compared_and_exported(page: Page):
     assert len(json.loads(history_export(page)["text"])["entries"]) == 2
     assert history_change(page, first["id"], delete=True) is None
     assert [row["id"] for row in history(page)["rows"]] == [second["id"]]
+
+
+@pytest.mark.parametrize("number", [2**63, 2**200, -(2**200)])
+def test_number_that_no_entry_can_have_is_that_of_none(number: int, page: Page):
+    row = kept_picture(page, size=8)
+    assert history(page, before=number)["rows"] == ([row] if number > 0 else [])
+    for asked in (
+        lambda: history_change(page, number, note="n"),
+        lambda: history_change(page, number, pinned=True),
+        lambda: history_compare(page, [row["id"], number]),
+        lambda: history_export(page, [number]),
+    ):
+        with pytest.raises(MergeError, match="no longer in the history"):
+            asked()
+    assert history_change(page, number, delete=True) is None and history(page)["rows"] == [row]
+
+
+def test_page_is_told_how_long_a_note_may_be(page: Page):
+    most = start(page)["longest_note"]
+    assert len(history_change(page, kept_picture(page, size=8)["id"], note="n" * (most + 1))["note"]) == most
 
 
 def test_damage_is_said_on_the_page(page: Page, tmp_path: Path):

@@ -338,7 +338,7 @@ def test_every_requirement_is_pinned_exactly(name):
     assert all(line.count("==") == 1 and not set(line) & set("<>~!*, ") for line in lines)
 
 
-ALL_CORES = "-n auto --maxprocesses 4 --dist loadfile"
+SIDE_BY_SIDE = "-n 4 --dist loadfile --no-loadscope-reorder"
 
 
 def test_test_tools_are_installed_once_and_the_checks_run(house):
@@ -347,7 +347,7 @@ def test_test_tools_are_installed_once_and_the_checks_run(house):
         (house.folder / f"{tool}.py").write_text(f"import sys; print({tool!r}, *sys.argv[1:]); sys.exit({tool == 'mypy'})")
     first = house.start("test", "--peers")
     assert first.returncode == 1
-    assert first.stdout.splitlines() == ["ruff check .", "ruff format --check .", "mypy", f"pytest {ALL_CORES} --peers"]
+    assert first.stdout.splitlines() == ["ruff check .", "ruff format --check .", "mypy", f"pytest {SIDE_BY_SIDE} --peers"]
     assert "requirements-vocabulary.txt, requirements-page.txt and requirements-test.txt;" in first.stderr
     assert "failed: mypy." in first.stderr
     second = house.start("test", "tests/test_x.py", "-q")

@@ -92,3 +92,13 @@ def test_unknown_architecture_is_refused_at_its_field():
     with pytest.raises(FieldError, match=r"there is no architecture '\.\./keys/sd1'") as caught:
         all_questions()["net"](None, "../keys/sd1")
     assert caught.value.field == "architecture"
+
+
+def test_blocks_of_several_transformer_layers_name_these_in_the_order_of_the_data():
+    layers = net_of("sdxl")["layers"]
+    assert {block: len(names) for block, names in layers.items()} == {
+        **dict.fromkeys(("IN04", "IN05", "OUT03", "OUT04", "OUT05"), 2),
+        **dict.fromkeys(("IN07", "IN08", "M00", "OUT00", "OUT01", "OUT02"), 10),
+    }
+    assert layers["IN07"] == [f"IN07.{number}" for number in range(10)]
+    assert net_of("sd1")["layers"] == net_of("sd2")["layers"] == {}, "one layer is the block itself"

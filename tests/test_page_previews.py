@@ -184,6 +184,14 @@ def test_block_after_block_only_what_was_moved_is_merged_again(tab):
     assert [each["blocks"] for each in found.values()] == [found["merged"]["blocks"], 1, 2]
 
 
+def test_map_of_blocks_counts_the_pictures_that_were_asked_for(tab):
+    texts: list[str] = []
+    asked = [{"id": lane, "block": lane} for lane in ("IN04", "OUT03")]
+    job = tab.wait(tab.start(MIX, *asked, params={"seed": 78, "steps": 20}, lane="blocks"), texts)
+    counted = {text.partition(":")[0] for text in texts if text.startswith("picture")}
+    assert len(job["pictures"]) == 2 and counted == {"picture 1 of 2", "picture 2 of 2"}
+
+
 def test_thread_that_began_while_another_saved_has_all_cores(folder):
     before, found = torch.get_num_threads(), []
     torch.set_num_threads(2)
@@ -240,6 +248,7 @@ def test_newer_picture_overtakes_the_older_and_other_tabs_go_on(tab, service):
         ({"step": "nobody"}, "no step 'nobody'", "step"),
         ({"params": {"prompt": "x", "width": 65}}, "the width is 65", "width"),
         ({"pictures": [{"id": "x", "block": "D00"}]}, "SD 1.x has no block 'D00'", "pictures"),
+        ({"pictures": [{"id": "x", "strength": 10**400}]}, "'strength' is a number", "pictures"),
         ({"lane": ""}, "a lane has", "lane"),
     ],
 )

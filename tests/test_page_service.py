@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from lib_chilly.errors import MergeError, RecipeError
 from lib_chilly.host.standalone import StandaloneHost
-from lib_chilly.ui import questions
+from lib_chilly.ui import questions, warm_up
 from lib_chilly.ui.gate import is_our_own, is_taken
 from lib_chilly.ui.problem import FieldError
 from lib_chilly.ui.questions import Page, Room
@@ -229,3 +230,30 @@ def test_headers_of_many_models_are_read_while_the_page_begins(tmp_path, monkeyp
         time.sleep(0.02)
     assert [model["architecture"] for model in later["models"]] == ["sd1", "sd1"]
     service.close()
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("no such package")])
+def test_what_the_first_picture_needs_is_loaded_once_when_a_page_has_begun(tmp_path, monkeypatch, error):
+    loaded = threading.Semaphore(0)
+
+    def load() -> None:
+        loaded.release()
+        if error:
+            raise error
+
+    monkeypatch.setattr(warm_up, "PAUSE_SECONDS", 0.05)
+    service = Service(Room(StandaloneHost([tmp_path]), warm_up=load))
+    ask(service, "models")
+    assert not loaded.acquire(timeout=0.2)
+    for _ in range(2):
+        ask(service, "start")
+    assert loaded.acquire(timeout=60) and not loaded.acquire(timeout=0.2)
+    service.close()
+
+
+def test_page_that_is_closed_at_once_loads_nothing(tmp_path):
+    loaded = threading.Semaphore(0)
+    service = Service(Room(StandaloneHost([tmp_path]), warm_up=loaded.release))
+    ask(service, "start")
+    service.close()
+    assert not loaded.acquire(timeout=warm_up.PAUSE_SECONDS + 0.3)

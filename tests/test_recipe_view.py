@@ -6,13 +6,14 @@ import json
 from fractions import Fraction
 
 import pytest
-from checkpoints import model, write_models
+from checkpoints import draw, model, stored, write_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib_chilly.models import ModelLibrary
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
+from lib_chilly.synth import synthesise
 from lib_chilly.ui.comes_to import Knowledge
 from lib_chilly.ui.recipe_view import view_of
 
@@ -35,7 +36,11 @@ def library(tmp_path_factory) -> ModelLibrary:
     folder = tmp_path_factory.mktemp("models")
     models = {name: model(number, size=2) for number, name in enumerate(NAMES)}
     models["bare"] = model(9, size=2, without=("VAE",))
-    return ModelLibrary([write_models(folder / "m", **models)])
+    models |= {f"stranger{number}": {"blocks.0.weight": stored(draw(number, "a", (2, 2)), "F16")} for number in (1, 2)}
+    write_models(folder, **models)
+    for number in (1, 2):
+        synthesise("vae", "tiny", folder / f"vae{number}.safetensors", seed=number)
+    return ModelLibrary([folder])
 
 
 @pytest.fixture
@@ -46,6 +51,23 @@ def look(library):
 
 def card(view, name):
     return next(step for step in view["steps"] if step["name"] == name)
+
+
+# ---- which blocks ----
+
+
+def test_files_of_no_known_architecture_have_no_mixer_and_the_view_says_why(look):
+    view = look("MIX = 0.5*stranger1 + 0.5*stranger2\n")
+    assert (view["mixer"], view["architecture"]) == (None, None)
+    assert view["unmixed"] == "'stranger1' is of no architecture that is known here, so it has no blocks to weigh."
+    assert not view["ok"] and not any("blocks shown" in note for note in view["notes"])
+
+
+def test_vaes_alone_have_no_mixer_and_beside_a_model_that_is_absent_they_tell_nothing(look):
+    view = look("MIX = 0.5*vae1 + 0.5*vae2\n")
+    assert (view["ok"], view["architecture"], view["mixer"]) == (True, "vae", None)
+    assert view["unmixed"] == "A VAE by itself has no blocks to weigh: its one weight stands in the step's card."
+    assert look("MIX = 0.5*vae1 + 0.5*absent\n")["architecture"] is None
 
 
 # ---- cards ----
@@ -119,7 +141,7 @@ def test_mistakes_are_placed_in_utf16_units_and_come_with_fixes(look):
     units = text.encode("utf-16-le")
     assert units[2 * error["start"] : 2 * error["end"]].decode("utf-16-le") == "NEDD"
     assert (error["line"], error["column"]) == (3, 21)
-    assert error["message"].startswith("Line 3: there is no model 'NEDD'") and "Did you mean 'NED'?" in error["message"]
+    assert error["message"] == "Line 3: there is no model 'NEDD'. Did you mean 'NED'?"
     assert look(error["fixes"][0]["text"])["ok"]
     last = view["steps"][-1]
     assert units[2 * last["start"] : 2 * last["end"]].decode("utf-16-le") == "Y = 0.5 * X + 0.5 * NEDD"
@@ -252,3 +274,12 @@ def test_architecture_of_a_broken_file_is_unknown_and_says_why(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
     view = view_of("X = bad", None, None, ModelLibrary([tmp_path]), Knowledge())
     assert view["architecture"] is None and "bad.safetensors" in view["errors"][0]["message"]
+
+
+def test_many_different_weights_are_said_by_the_model_that_a_block_is_mostly_from(look):
+    view = look("MIX = weighted_sum(NED, r34, alpha=preset(COSINE))\n")
+    assert view["words"] == (
+        "BASE and OUT11 from NED, IN00 from r34, IN01 to IN09 mostly r34, IN10 to OUT01 about half, the rest mostly NED"
+    )
+    few = look("MIX = weighted_sum(NED, r34, alpha={*: 0.5, IN04: 0.123})\n")
+    assert few["words"] == "BASE, IN00 to IN03 and IN05 to OUT11 0.5 of r34, the rest 0.123 of r34"

@@ -151,6 +151,16 @@ def test_name_that_cannot_be_one_is_a_problem_of_its_field_and_writes_nothing(ty
     assert files(page) == []
 
 
+@pytest.mark.parametrize("typed", ["out.safetensors", "out.SafeTensors"])
+def test_suffix_that_was_typed_is_not_written_twice(typed: str, page: Page):
+    assert (facts(page, TEXT, typed)["file"], facts(page, TEXT, typed)["problem"]) == ("out.safetensors", None)
+    assert facts(page, TEXT, "x" * 80 + ".safetensors")["problem"] is None
+    assert ended(page, save(page, TEXT, typed))["report"]["file"] == "out.safetensors"
+    assert files(page) == ["out.safetensors"]
+    assert "exists already" in facts(page, TEXT, typed)["problem"]["message"]
+    assert "no name" in facts(page, TEXT, ".safetensors")["problem"]["message"]
+
+
 def test_mixture_of_many_sources_is_cut(tmp_path: Path):
     names = [f"{letter * 9}" for letter in "abcdefghij"]
     where = write_models(tmp_path / "m", **{each: model(1) for each in names})

@@ -77,6 +77,19 @@ def test_job_tells_how_far_it_is_and_gives_pictures_and_report(work):
     assert work.picture("p", started["job"], "three") is None
 
 
+def test_job_that_was_dismissed_is_not_told_again_but_one_that_goes_on_is(work):
+    gate = Gate()
+    over, going = work.start("p", "preview", None), work.start("p", "preview", gate)
+    assert gate.entered.wait(30)
+    work.dismiss("other", over["job"])  # of another page
+    assert [job["job"] for job in work.jobs_of("p")] == [over["job"], going["job"]]
+    for job in (over, going, over):
+        work.dismiss("p", job["job"])
+    assert [job["job"] for job in work.jobs_of("p")] == [going["job"]]
+    gate.opened.set()
+    assert ended(work, going)["state"] == "done"
+
+
 def test_job_that_has_everything_is_done_at_once_behind_others(work):
     gate = Gate()
     work.start("p", "preview", gate)
@@ -218,11 +231,11 @@ def test_new_job_of_a_page_comes_between_the_pieces_of_its_older_one(work):
 
 
 def test_job_stopped_between_its_pieces_is_over_at_once_and_cleaned_up(work):
-    closed, gate, between = [], Gate(), threading.Event()
+    closed, gate, queued = [], Gate(), threading.Event()
 
     def long(job: Job) -> Iterator[None]:
         try:
-            between.set()
+            assert queued.wait(30)  # so that the other job's turn comes next
             yield
             raise AssertionError("went on")
         finally:
@@ -230,7 +243,8 @@ def test_job_stopped_between_its_pieces_is_over_at_once_and_cleaned_up(work):
 
     job = work.start("p", "preview", long)
     other = work.start("q", "preview", gate)
-    assert between.wait(30) and gate.entered.wait(30)
+    queued.set()
+    assert gate.entered.wait(30)
     assert work.stop("p", job["job"])["state"] == "stopped" and closed == [True]
     gate.opened.set()
     assert ended(work, other, "q")["state"] == "done"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from .configs import configs_of
 from .tokens import missing
 
 Tensors = Mapping[str, torch.Tensor]
+_LOADING = threading.Lock()
+"""Two threads that import the same at once may see half of it."""
 _FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
@@ -41,10 +44,11 @@ def import_diffusers() -> tuple[Any, Any]:
 
 def load_modules() -> None:
     """Load what the modules are made of, which takes seconds the first time; later it takes none."""
-    diffusers, transformers = import_diffusers()
-    for package, names in ((diffusers, ("UNet2DConditionModel", "AutoencoderKL")), (transformers, ("CLIPTextModel",))):
-        for name in names:  # each is loaded when it is asked for
-            getattr(package, name)
+    with _LOADING:
+        diffusers, transformers = import_diffusers()
+        for package, names in ((diffusers, ("UNet2DConditionModel", "AutoencoderKL")), (transformers, ("CLIPTextModel",))):
+            for name in names:  # each is loaded when it is asked for
+                getattr(package, name)
 
 
 def shapes_of(plan: Plan) -> dict[str, tuple[int, ...]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -40,7 +39,7 @@ def check_params(params: GenParams) -> None:
             raise RecipeError(f"the {name} is {size}; it is a multiple of {LATENT_PIXELS} from 64 to {MOST_PIXELS_ON_A_SIDE}.")
     if not 1 <= params.steps <= _MOST_STEPS:
         raise RecipeError(f"there are {params.steps} steps; 1 to {_MOST_STEPS} can be made.")
-    if not (math.isfinite(params.cfg) and 1 <= params.cfg <= 100):
+    if not 1 <= params.cfg <= 100:
         raise RecipeError(f"the cfg scale is {params.cfg}; it is a number from 1 to 100.")
     if not 1 <= params.clip_skip <= 12:
         raise RecipeError(f"clip skip is {params.clip_skip}; it is a number from 1 to 12.")

@@ -67,20 +67,23 @@ class Knowledge:
         self._lock = threading.Lock()
 
     def architecture(self, draft: Draft, library: ModelLibrary) -> str | None:
-        """The architecture of the first file of a recipe that is there; a VAE by itself says nothing of the others."""
+        """The architecture of the first file of a recipe that tells it; a VAE by itself says nothing of other files."""
+        kinds = self.kinds(draft, library)
+        told = next((kind for kind in kinds.values() if kind and kind != VAE_ALONE), None)
+        return told or (VAE_ALONE if set(kinds.values()) == {VAE_ALONE} else None)
+
+    def kinds(self, draft: Draft, library: ModelLibrary) -> dict[str, str | None]:
+        """The names of a recipe's files to their architectures; "" where that is none we know, None where no file is there."""
         names = dict.fromkeys(
             node.name for written in draft.steps for node in walk(written.line.expression) if isinstance(node, ModelRef)
         )
-        for name in names:
-            identity = _identity(name, library)
-            if identity is None:
-                continue
-            found = self._kept(("architecture", identity)) or self._keep(
-                ("architecture", identity), _architecture_of(name, library)
-            )
-            if found and (found != VAE_ALONE or len(names) == 1):
-                return found
-        return None
+        return {name: self._kind(name, library) for name in names}
+
+    def _kind(self, name: str, library: ModelLibrary) -> str | None:
+        if (identity := _identity(name, library)) is None:
+            return None
+        known = self._kept(("architecture", identity))
+        return self._keep(("architecture", identity), _architecture_of(name, library)) if known is None else known
 
     def comes_to(self, draft: Draft, step: str | None, library: ModelLibrary, errors: list[Exception]) -> ComesTo:
         """What a step comes to; what the engine refuses is added to `errors`."""
@@ -130,12 +133,12 @@ def _identity(name: str, library: ModelLibrary) -> Hashable:
     return str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def _architecture_of(name: str, library: ModelLibrary) -> str | None:
+def _architecture_of(name: str, library: ModelLibrary) -> str:
     try:
         checkpoint = library.open(library.find(name))
         return detect({key: info.shape for key, info in checkpoint.tensors.items()}, name).name
     except MergeError:
-        return None
+        return ""
 
 
 def _frame_of(recipe: Recipe, library: ModelLibrary) -> _Frame:

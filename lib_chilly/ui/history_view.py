@@ -15,7 +15,9 @@ from ..notations import read_recipe
 from ..plan import make_plan
 from ..recipe import Line, Recipe
 from .comparison import compared
-from .infotext import LONGEST_PROMPT, read_infotext
+from .infotext import read_infotext
+from .open_step import OpenStep
+from .picture_params import read_params
 from .problem import FieldError
 from .questions import Page, question
 from .thumbnails import as_address, thumbnail
@@ -46,11 +48,10 @@ def keep(page: Page, text: str, step: str, params: dict, image: dict) -> dict[st
     picture = page.one(Work, Work).picture(page.name, image.get("job"), image.get("id"))
     if picture is None:
         raise FieldError("this picture is no longer here; make it again, then keep it.", "image")
-    recipe = read_recipe(text).with_options(step=step)
-    entry = entry_of(page, recipe, kind="picture")
-    known = {each.name: params[each.name] for each in dataclasses.fields(GenParams) if each.name in params}
-    prompt = str(known.get("prompt", ""))[:LONGEST_PROMPT]
-    kept = dataclasses.replace(entry, prompt=prompt, params=known, thumbnail=thumbnail(str(picture.get("image", ""))))
+    taken = read_params(params, page.host.samplers())
+    entry = entry_of(page, OpenStep(read_recipe(text), step).recipe, kind="picture")
+    small = thumbnail(str(picture.get("image", "")))
+    kept = dataclasses.replace(entry, prompt=taken.prompt, params=dataclasses.asdict(taken), thumbnail=small)
     return row_of(history_of(page).add(kept))
 
 

@@ -18,3 +18,9 @@ def poll(page: Page, jobs: list) -> dict[str, Any]:
 def stop(page: Page, job: int) -> dict[str, Any]:
     """Stop a job."""
     return {"job": page.one(Work, Work).stop(page.name, job)}
+
+
+@question
+def dismiss(page: Page, job: int) -> None:
+    """Let go of a job that is over: a page that is loaded again does not show it."""
+    page.one(Work, Work).dismiss(page.name, job)

@@ -12,6 +12,7 @@ from ..block_rules import lanes_of
 from ..blocks import BlockWeights, KeyWeights, resolve
 from ..expression import ListValue, Node, Rules, is_decimal, number_node, spell_number
 from ..number_lists import slots_of_lanes
+from .layers import layers_apart
 
 MOST_DECIMALS = 4
 """Of a weight that is shown."""
@@ -28,6 +29,7 @@ class LaneWeights:
         lanes: of every lane.
         apart: lanes outside of the list that do not follow their slot.
         parts: rules for parts of blocks, in their order.
+        layers: transformer layers that do not have their block's number.
         alpha: the single number where there is one, else the method's default.
         is_plain: whether a list, lanes apart and then `parts` say all of it.
     """
@@ -36,6 +38,7 @@ class LaneWeights:
     lanes: Mapping[str, Fraction]
     apart: frozenset[str]
     parts: Entries
+    layers: Mapping[str, Fraction]
     alpha: Fraction
     is_plain: bool
 
@@ -69,6 +72,7 @@ def lane_weights(weights: BlockWeights, architecture: Architecture, neutral: Fra
         lanes=lanes,
         apart=frozenset(apart),
         parts=tuple(rule for rule, is_whole in zip(weights.rules, whole, strict=True) if not is_whole),
+        layers=layers_apart(resolved, (pattern for pattern, _ in weights.rules), architecture, slots),
         alpha=weights.default if isinstance(weights.default, Fraction) else default,
         is_plain=whole == sorted(whole, reverse=True) and resolved.fine is None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +14,10 @@ from ..registry import Param
 from .draft import Draft, Written
 from .lane_weights import LaneWeights, lane_weights, shown_number
 from .step_reading import Reading, read_step
+
+MOST_NUMBERS = 6
+"""Of different weights that are said one by one."""
+_LITTLE, _HALF, _MOST = Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ def mixer_view(shown: Mixed, draft: Draft) -> dict[str, Any]:
         "on": has_blocks(shown.value),
         "alpha": float(weights.alpha),
         "values": {name: float(value) for name, value in weights.values.items()},
+        "layers": {name: float(value) for name, value in weights.layers.items()},
         "linked": [lane for lane, slot in shown.architecture.lanes.items() if lane != slot and lane not in weights.apart],
         "list": [float(number) for number in numbers],
         "list_text": ", ".join(shown_number(number) for number in numbers),
@@ -109,6 +114,24 @@ def words_of(shown: Mixed, draft: Draft) -> str:
             lambda value: f"{first} alone" if value == 0 else f"{first} + {shown_number(value)} ({second})",
         )
     return weights_in_words(resolved, shown.architecture, lambda value: f"{shown.parameter} {shown_number(value)}")
+
+
+def shortened(words: str, shown: Mixed, draft: Draft) -> str:
+    """The words; of a weighted sum with many different numbers, which model each block is mostly from."""
+    if shown.reading.method != "weighted_sum" or len(set(shown.weights.slots.values())) <= MOST_NUMBERS:
+        return words
+    first, second = _sides(shown)
+    resolved = resolve(draft.checker.weights(shown.value), shown.architecture, Fraction(str(shown.param.neutral)))
+    says = {Fraction(0): f"from {first}", _LITTLE: f"mostly {first}", _HALF: "about half", _MOST: f"mostly {second}"}
+    says[Fraction(1)] = f"from {second}"
+    rough = replace(resolved, lanes={lane: _rough(value) for lane, value in shown.weights.lanes.items()}, fine=None)
+    return weights_in_words(rough, shown.architecture, lambda value: says.get(value, f"{shown_number(value)} of {second}"))
+
+
+def _rough(value: Fraction) -> Fraction:
+    if not 0 < value < 1:
+        return value
+    return _LITTLE if value < Fraction(35, 100) else _MOST if value > Fraction(65, 100) else _HALF
 
 
 def has_blocks(value: Node) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..architecture import Architecture, architecture_names, known_keys, load
 from ..number_lists import Preset, numbers_for, presets
+from .layers import layers_of
 from .problem import FieldError
 from .questions import Page, question
 
@@ -53,7 +54,8 @@ def net_of(name: str) -> dict[str, Any]:
     }
     levels = resolutions(architecture) if rows else []
     if rows:
-        drawn |= {"rows": [list(pair) for pair in rows], "resolutions": levels}
+        layers = {block: list(names) for block, names in layers_of(name).items()}
+        drawn |= {"rows": [list(pair) for pair in rows], "resolutions": levels, "layers": layers}
         halves = ([pair[0] for pair in rows], [pair[1] for pair in reversed(rows)])
         attention = [slot for slot in slots if slot in attending]
         drawn["groups"] = {"IN": halves[0], "OUT": halves[1], "Attention": attention}

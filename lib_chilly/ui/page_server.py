@@ -14,6 +14,7 @@ from typing import Any
 
 from ..console import show
 from ..errors import OutputError, RecipeError
+from ..host.parts import load_modules
 from ..host.standalone import StandaloneHost
 from ..merge_commands import load_recipe
 from ..recipe_text import parse_recipe
@@ -53,7 +54,7 @@ def run_page(
         if browser and has_desktop():
             _open_browser(address)
 
-    serve(Room(host, beginning(recipe)), port, on_ready, should_stop)
+    serve(Room(host, beginning(recipe), warm_up=load_modules), port, on_ready, should_stop)
     show(["The page has ended."])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -39,7 +38,7 @@ class Wanted:
     @property
     def own_text(self) -> str:
         """The recipe of this picture alone."""
-        return replace(self.recipe, lines=self.recipe.used_lines()).with_options(step=None).canonical()
+        return _alone(self.recipe).canonical()
 
 
 def read_wanted(step: OpenStep, pictures: Sequence[Any], architecture: Architecture) -> list[Wanted]:
@@ -83,13 +82,18 @@ def _wanted(step: OpenStep, given: Any, architecture: Architecture) -> Wanted:
         if not all(isinstance(each, int) and 0 <= each < 2**63 for each in (variant, seed)):
             raise FieldError("variant and seed are whole numbers, 0 or more.", "pictures")
         recipe = step.variant(variant, seed, (_number(given, "low", 0), _number(given, "high", 1)), architecture)
-    is_operand = given.get("of") in ("a", "b")
-    text = recipe.canonical() if is_operand else recipe.with_options(step=step.saved).canonical()
-    return Wanted(given["id"], kind, recipe, text)
+    if given.get("of") in ("a", "b"):  # alone, so that it is the same while other steps are changed
+        return Wanted(given["id"], kind, _alone(recipe), recipe.canonical())
+    return Wanted(given["id"], kind, recipe, recipe.with_options(step=step.saved).canonical())
+
+
+def _alone(recipe: Recipe) -> Recipe:
+    """The lines that a recipe's result is made of."""
+    return replace(recipe, lines=recipe.used_lines()).with_options(step=None)
 
 
 def _number(given: Mapping[str, Any], name: str, default: float = 0) -> Fraction:
     value = given.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or abs(value) > _LARGEST:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
         raise FieldError(f"'{name}' is a number from {-_LARGEST:g} to {_LARGEST:g}.", "pictures")
     return Fraction(str(value))

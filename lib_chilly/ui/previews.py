@@ -8,12 +8,13 @@ from typing import Any
 
 from ..host.base import RECIPE, GenParams, Host
 from ..notations import read_recipe
-from ..plan import Plan, make_plan
+from ..plan import Plan
 from .job import Do, Job
 from .open_step import OpenStep
 from .picture_cache import Kept, PictureCache, picture_key
 from .picture_params import read_params
 from .picture_wants import Wanted, read_wanted
+from .plans import Plans
 from .png import AMPLIFIED, as_png, data_url, difference, with_parameters
 from .problem import FieldError
 from .questions import Page, question
@@ -29,14 +30,12 @@ class Pictures:
 
     Args:
         host: whose models they are of.
+        plans: of their recipes.
     """
 
-    def __init__(self, host: Host):
-        self.host = host
+    def __init__(self, host: Host, plans: Plans):
+        self.host, self.plans = host, plans
         self.cache = PictureCache()
-
-    def plan(self, wanted: Wanted) -> Plan:
-        return make_plan(wanted.recipe, self.host.library())
 
     def ready(self, plan: Plan, params: GenParams) -> Kept | None:
         """The picture, if it was made before and is still kept."""
@@ -66,13 +65,13 @@ def preview(
     """A job that makes pictures of a step. What cannot be planned, or has no picture, is refused at once."""
     if not lane or len(lane) > _LONGEST_LANE:
         raise FieldError(f"a lane has 1 to {_LONGEST_LANE} letters.", "lane")
-    maker = page.one(Pictures)
+    maker = page.one(Pictures, lambda: Pictures(page.host, page.one(Plans)))
     taken, opened, plan = _read(page, text, params, step, parameter)
     page.host.estimate(plan, taken)
     todo = read_wanted(opened, pictures, plan.architecture)
     ready = []
     for wanted in todo[:_MOST_AT_ONCE]:
-        own = plan if wanted.recipe is opened.recipe else maker.plan(wanted) if wanted.kind == "of" else None
+        own = plan if wanted.recipe is opened.recipe else maker.plans.of(wanted.recipe) if wanted.kind == "of" else None
         kept = maker.ready(own, taken) if own else None
         if kept is not None:
             ready.append(_described(wanted, kept))
@@ -93,7 +92,7 @@ def _read(page: Page, text: str, params: dict, step: str | None, parameter: str 
     host = page.host
     taken = read_params(params, host.samplers(), host.schedulers(), host.styles())
     opened = OpenStep(read_recipe(text), step, parameter)
-    return taken, opened, make_plan(opened.recipe, page.host.library())
+    return taken, opened, page.one(Plans).of(opened.recipe)
 
 
 def _making(maker: Pictures, merge: Plan, params: GenParams, todo: list[Wanted]) -> Do:
@@ -101,14 +100,13 @@ def _making(maker: Pictures, merge: Plan, params: GenParams, todo: list[Wanted])
 
     def do(job: Job) -> Iterator[None]:
         base: bytes | None = None
-        needs_base = any(wanted.kind == "block" for wanted in todo)
-        job.parts = len(todo) + needs_base
-        if needs_base:
+        job.parts = len(todo)
+        if any(wanted.kind == "block" for wanted in todo):  # what they are compared with, which nobody asked for: not counted
             base = maker.make(merge, params, job).png
             yield
-        for number, wanted in enumerate(todo, needs_base):
+        for number, wanted in enumerate(todo):
             job.progress.share, job.part = 0.0, number
-            kept = maker.make(maker.plan(wanted), params, job)
+            kept = maker.make(maker.plans.of(wanted.recipe), params, job)
             job.add(_described(wanted, kept, base if wanted.kind == "block" else None))
             yield
 

@@ -31,12 +31,16 @@ class Room:
 
     Args:
         recipe, params: what a new page begins with; parameters that are None are chosen by the models.
+        warm_up: loads what the first picture needs, as soon as there is a page; None where nothing is to be loaded.
     """
 
-    def __init__(self, host: Host, recipe: str = "", params: GenParams | None = None):
+    def __init__(
+        self, host: Host, recipe: str = "", params: GenParams | None = None, warm_up: Callable[[], object] | None = None
+    ):
         self.host = host
         self.recipe = recipe
         self.params = params
+        self.warm_up = warm_up
         self._things: dict[type, Any] = {}
         self._lock = threading.RLock()
 

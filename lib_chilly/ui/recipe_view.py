@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..architecture import Architecture, load
@@ -11,13 +12,14 @@ from ..notations import read_recipe
 from .comes_to import Knowledge
 from .draft import Draft, place_of, read_draft
 from .fixes import fixes_of
-from .mixer_view import Mixed, mixed, mixer_view, words_of
+from .mixer_view import Mixed, mixed, mixer_view, shortened, words_of
 from .questions import Page, question
 from .step_cards import number_of, step_card, used_names
 from .text_offsets import Offsets
 
 USUAL = "sd1"
 """The architecture whose blocks are shown where no file tells."""
+WITHOUT_BLOCKS = "A VAE by itself has no blocks to weigh: its one weight stands in the step's card."
 _MOST_FIXED = 2
 """Mistakes that fixes are looked for, since that takes its time."""
 
@@ -59,29 +61,26 @@ def view_of(text: str, step: str | None, parameter: str | None, library: ModelLi
     errors: list[Exception] = list(draft.errors)
     known = knowledge.architecture(draft, library)
     architecture = load(known or USUAL)
+    unmixed = _unmixed(draft, known, library, knowledge)
     shown = _mixed(draft, name, parameter, architecture, errors)
     found = knowledge.comes_to(draft, name, library, errors)
     used = used_names(draft)
     words = words_of(shown, draft) if shown else ""
-    notes = [note for note in found.notes if not (words and note.endswith(f": {words}"))]  # said once is enough
-    if known is None and draft.steps:
-        notes.append(
-            f"No file of this recipe is here to tell its architecture: the blocks shown are those of {architecture.title}."
-        )
     return {
         "text": draft.text,
         "ok": draft.recipe is not None and not errors,
         "errors": _errors(errors, draft, offsets, library),
         "warnings": list(found.warnings),
-        "notes": notes,
+        "notes": _notes(found.notes, words, None if known or unmixed or not draft.steps else architecture),
         "constants": _constants(draft),
         "steps": [step_card(written, draft, offsets, used, library, architecture) for written in draft.steps],
         "result": result.line.name if result else None,
         "step": name,
         "architecture": known,
-        "mixer": mixer_view(shown, draft) if shown else None,
+        "mixer": mixer_view(shown, draft) if shown and not unmixed else None,
+        "unmixed": unmixed,
         "fold": found.fold,
-        "words": words,
+        "words": shortened(words, shown, draft) if shown else "",
         "plan": found.plan,
         "save": {option: value for option, (value, _) in draft.save[2].items()} if draft.save else {},
         "canonical": draft.recipe.canonical() if draft.recipe else None,
@@ -106,6 +105,22 @@ def _mixed(
         return None
     except KeyError:  # a constant that cannot be read
         return None
+
+
+def _notes(found: Sequence[str], words: str, guessed: Architecture | None) -> list[str]:
+    """The notes but those that the words say already, and that the architecture is a guess."""
+    notes = [note for note in found if not (words and note.endswith(f": {words}"))]
+    if guessed:
+        notes.append(f"No file of this recipe is here to tell its architecture: the blocks shown are those of {guessed.title}.")
+    return notes
+
+
+def _unmixed(draft: Draft, known: str | None, library: ModelLibrary, knowledge: Knowledge) -> str | None:
+    """Why the files that are there have no mixer: it is not known what their blocks are, or they have none."""
+    if known:
+        return None if len(load(known).slots) > 1 else WITHOUT_BLOCKS
+    strangers = [name for name, kind in knowledge.kinds(draft, library).items() if kind == ""]
+    return f"'{strangers[0]}' is of no architecture that is known here, so it has no blocks to weigh." if strangers else None
 
 
 def _constants(draft: Draft) -> list[dict[str, Any]]:

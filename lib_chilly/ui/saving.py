@@ -25,6 +25,7 @@ from ..recipe_queue import SUFFIX
 from ..report import Report, default_threads
 from .history_view import history_of, with_picture
 from .job import Job
+from .plans import Plans
 from .problem import FieldError
 from .questions import Page, question
 from .save_names import fault_of, folded, names_in, proposed_name
@@ -45,7 +46,7 @@ def name(page: Page, text: str, step: str | None = None) -> dict[str, Any]:
     """A name for the file, from the recipe; free in the output folder."""
     recipe, saves = _recipe(text, step, {}), page.one(Saves)
     taken = names_in(page.host.output_folder()) | saves.names()
-    return {"name": proposed_name(recipe, lambda: saves.plan(recipe, page.host.library()), taken)}
+    return {"name": proposed_name(recipe, lambda: page.one(Plans).of(recipe), taken)}
 
 
 @question
@@ -53,7 +54,7 @@ def facts(page: Page, text: str, name: str, step: str | None = None, options: di
     """What saving would come to, before the click."""
     saves, folder = page.one(Saves), page.host.output_folder()
     plan = plan_of(page, text, step, options or {})
-    seconds = saves.clock.seconds(plan)
+    seconds, name = saves.clock.seconds(plan), _stem(plan, name)
     return {
         "file": _output(plan, folder, name).name,
         "bytes": plan.writes_bytes,
@@ -68,7 +69,7 @@ def facts(page: Page, text: str, name: str, step: str | None = None, options: di
 def save(page: Page, text: str, name: str, step: str | None = None, options: dict | None = None) -> dict[str, Any]:
     """Write the file, when those that wait before it are done."""
     plan = plan_of(page, text, step, options or {})
-    saves, host = page.one(Saves), page.host
+    saves, host, name = page.one(Saves), page.host, _stem(plan, name)
     if problem := _problem(host, saves, plan, name):
         raise FieldError(problem["message"], problem["field"] or "name")
     saves.take(name, plan.writes_bytes)
@@ -102,12 +103,18 @@ def plan_of(page: Page, text: str, step: str | None, options: dict) -> Plan:
     recipe = _recipe(text, step, options)
     try:
         typed(dict(recipe.save))
-        return page.one(Saves).plan(recipe, page.host.library())
+        return page.one(Plans).of(recipe)
     except MergeError as error:
         said = _OPTION_SAID.match(error.message if isinstance(error, RecipeError) else str(error))
         if said and said[1] in options:
             raise FieldError(str(error), said[1]) from None
         raise
+
+
+def _stem(plan: Plan, name: str) -> str:
+    """A name as it was typed, without the suffix that the file gets anyway."""
+    is_whole = not plan.is_folder and name.lower().endswith(SUFFIX)
+    return name[: -len(SUFFIX)] if is_whole else name
 
 
 def _output(plan: Plan, folder: Path, name: str) -> Path:

@@ -16,10 +16,12 @@ from ..checkpoint import open_checkpoint
 from ..console import free_bytes
 from ..errors import ArchitectureError, MergeError
 from ..header import Checkpoint
+from ..history import LONGEST_NOTE
 from ..host.base import CheckpointRef, GenParams, Host
 from ..output_dtypes import OUTPUT_DTYPES
 from ..registry import MergeMethod, all_methods
 from .questions import Page, question
+from .warm_up import WarmUp
 from .work import Work
 
 _PATIENCE_SECONDS = 1.5
@@ -83,6 +85,8 @@ def start(page: Page) -> dict[str, Any]:
     host = page.host
     folder = host.output_folder()
     listed = models(page, again=True)  # a file that was put there meanwhile is found by loading the page again
+    if load := page.room.warm_up:
+        page.one(WarmUp, lambda: WarmUp(load))
     return {
         "version": __version__,
         "host": host.kind,
@@ -97,6 +101,7 @@ def start(page: Page) -> dict[str, Any]:
         "params": dataclasses.asdict(page.room.params or _params_for(listed["models"])),
         "output": str(folder),
         "free_bytes": free_bytes(folder),
+        "longest_note": LONGEST_NOTE,
         "jobs": page.one(Work, Work).jobs_of(page.name),
     }
 

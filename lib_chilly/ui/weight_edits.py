@@ -35,6 +35,7 @@ from .lane_weights import (
     whole_lanes,
     written_weights,
 )
+from .layers import keys_of_layers, with_layers
 from .mixer_view import Mixed, has_blocks
 from .problem import FieldError
 
@@ -55,7 +56,19 @@ def exact(value: Any, field: str) -> Fraction:
 
 
 def weights_value(shown: Mixed, values: Values, draft: Draft) -> Node:
-    """The parameter's value after some lanes were set; None links a lane again, or gives a block the single number."""
+    """The parameter's value after some lanes, or transformer layers of blocks, were set.
+
+    None links a lane or a layer again, and gives a block the single number.
+    """
+    layers = {name: value for name, value in values.items() if name in keys_of_layers(shown.architecture.name)}
+    if not layers:
+        return _lanes_value(shown, values, draft)
+    lanes = {name: value for name, value in values.items() if name not in layers}
+    base = _lanes_value(shown, lanes, draft) if lanes else shown.value
+    return _shortest(with_layers(_entries(base), layers, shown.weights.slots))
+
+
+def _lanes_value(shown: Mixed, values: Values, draft: Draft) -> Node:
     known = shown.weights.values
     for name in values:
         if name not in known:
@@ -110,8 +123,7 @@ def rules_value(shown: Mixed, text: str, draft: Draft) -> Node:
         else:
             values |= dict.fromkeys(["BASE"] if pattern == "BASE" else sorted(lanes), value)
     base = weights_value(shown, values, draft) if values else shown.value
-    entries = list(base.entries) if isinstance(base, Rules) else [("*", base)]
-    kept = [(pattern, value) for pattern, value in entries if _is_whole(pattern, shown.architecture)]
+    kept = [(pattern, value) for pattern, value in _entries(base) if _is_whole(pattern, shown.architecture)]
     return _shortest([*kept, *parts])
 
 
@@ -178,7 +190,7 @@ def _with_default(shown: Mixed, default: Node) -> Node:
 
 def _with_lane_rules(shown: Mixed, values: Values) -> Node:
     """The value with rules for single lanes, each where it changes nothing but the lane: before later rules for parts of it."""
-    entries: list[tuple[str, Node]] = list(shown.value.entries) if isinstance(shown.value, Rules) else [("*", shown.value)]
+    entries = _entries(shown.value)
     for name, value in values.items():
         is_slot = name in shown.weights.slots
         covering = [index for index, (pattern, _) in enumerate(entries) if _covers(pattern, name, shown.architecture)]
@@ -203,6 +215,10 @@ def _covers(pattern: str, name: str, architecture: Architecture) -> bool:
 
 def _is_whole(pattern: str, architecture: Architecture) -> bool:
     return pattern == "*" or whole_lanes(pattern, architecture) is not None
+
+
+def _entries(value: Node) -> list[tuple[str, Node]]:
+    return list(value.entries) if isinstance(value, Rules) else [("*", value)]
 
 
 def _shortest(entries: Sequence[tuple[str, Node]]) -> Node:

@@ -67,9 +67,7 @@ class Work:
         """
         with self._changed:
             if lane is not None:
-                for _, job in list(self._jobs.values()):
-                    if (job.page, job.lane) == (page, lane) and not job.is_over:
-                        self._stop(job, _OVERTAKEN)
+                self._overtake(page, lane)
             if do is not None:
                 self._check_room(page)
             self._numbers += 1
@@ -81,9 +79,8 @@ class Work:
             self._jobs[job.number] = thread, job
             if do is None:
                 self._forget()
-            elif thread not in self._threads:
-                self._threads[thread] = threading.Thread(target=self._run, args=(thread,), name=f"chilly-{thread}", daemon=True)
-                self._threads[thread].start()
+            else:
+                self._begin(thread)
             self._changed.notify_all()
             return job.reply()
 
@@ -111,6 +108,14 @@ class Work:
                 self._stop(job, _STOPPED)
                 self._forget()
             return job.reply() if job else forgotten(wanted)
+
+    def dismiss(self, page: str, number: object) -> None:
+        """Let go of a job that is over, as its page has seen enough of it; one that goes on stays."""
+        wanted = _number(number, "job")
+        with self._changed:
+            job = self._find(page, wanted)
+            if job is not None and job.is_over:
+                del self._jobs[wanted]
 
     def jobs_of(self, page: str) -> list[dict[str, Any]]:
         """All jobs of a page, without their pictures."""
@@ -150,6 +155,16 @@ class Work:
         pages = [job.page for _, job in self._jobs.values() if not job.is_over]
         if pages.count(page) >= self._most_waiting or (page not in pages and len(set(pages)) >= self._most_pages):
             raise MergeError("too much is waiting to be done already. Wait until some of it is done, or stop it.")
+
+    def _overtake(self, page: str, lane: str) -> None:
+        for _, job in list(self._jobs.values()):
+            if (job.page, job.lane) == (page, lane) and not job.is_over:
+                self._stop(job, _OVERTAKEN)
+
+    def _begin(self, thread: str) -> None:
+        if thread not in self._threads:
+            self._threads[thread] = threading.Thread(target=self._run, args=(thread,), name=f"chilly-{thread}", daemon=True)
+            self._threads[thread].start()
 
     def _find(self, page: str, number: int) -> Job | None:
         job = self._jobs.get(number, ("", None))[1]

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from browsing import Site, check_accessibility, wait_for_view
+from browsing import READY, Site, check_accessibility, wait_for_view
 
 from lib_chilly.history import FILE, Entry, History
 
@@ -47,7 +47,11 @@ def entry(page: Any, title: str) -> Any:
 
 def test_history_is_searched_noted_compared_opened_deleted_and_exported(page, site):
     fill(site)
+    page.reload()
+    page.wait_for_selector(READY)
     page.evaluate("chilly.look('B = NED\\n')")
+    kept = page.locator("[data-strip=kept]")
+    assert kept.inner_text() == "Kept (1)", "the one with a thumbnail"
     page.locator("#chilly_history_button").click()
     wait_for_rows(page, HOSTILE, "Evening", "Morning")
     sources = page.locator(".chilly-history :is(img, script)").evaluate_all("nodes => nodes.map((node) => node.src)")
@@ -84,6 +88,7 @@ def test_history_is_searched_noted_compared_opened_deleted_and_exported(page, si
     hostile.get_by_role("button", name="Delete").click()
     hostile.get_by_role("button", name="Delete").click()
     wait_for_rows(page, "Evening", "Morning")
+    page.wait_for_function("kept => kept.textContent === 'Kept'", arg=kept.element_handle())  # what is deleted is in no strip
     assert page.evaluate("window.hacked") is None
 
     entry(page, "Morning").get_by_role("button", name="Open recipe").click()

@@ -64,7 +64,7 @@ class Mixer:
 
     def point(self, lane: str, weight: float) -> tuple[float, float]:
         """Where a bar's weight is on the screen."""
-        box = self.page.locator(f".chilly-bar[data-lane={lane}]").bounding_box()
+        box = self.page.locator(f".chilly-bar[data-lane='{lane}']").bounding_box()
         if box["height"] > box["width"]:
             return box["x"] + box["width"] / 2, box["y"] + 6 + (1 - weight) * (box["height"] - 12)
         return box["x"] + 6 + weight * (box["width"] - 12), box["y"] + box["height"] / 2
@@ -261,6 +261,26 @@ def large_models(models, page):
     page.evaluate("chilly.ask('models', {again: true}).then(() => null)")
 
 
+def set_layers(mixer: Mixer) -> None:
+    """A block's layers are opened, painted, linked again and closed; each follows its block until it is set."""
+    page = mixer.page
+    page.get_by_role("button", name="10 layers of IN07").click()
+    mixer.stroke(("IN07.2", 0.2), ("IN07.4", 0.8))
+    rules = [f"IN07:*.transformer_blocks.{layer}.*:{weight}" for layer, weight in ((2, 0.2), (3, 0.5), (4, 0.8))]
+    assert sorted(page.evaluate("chilly.view.mixer.rules").split("\n")) == rules
+    mixer.stroke(("IN07", 0.9))
+    bars = mixer.bars()
+    assert [bars[f"IN07.{layer}"]["now"] for layer in range(1, 6)] == [0.9, 0.2, 0.5, 0.8, 0.9]
+    assert [bars[f"IN07.{layer}"]["linked"] for layer in range(1, 6)] == [True, False, False, False, True]
+    page.mouse.dblclick(*mixer.point("IN07.4", 0.5))
+    mixer.settle()
+    assert mixer.bars()["IN07.4"]["linked"]
+    mixer.keys("ArrowUp", "Delete", "ArrowUp", "Delete", "ArrowUp")
+    assert "transformer_blocks" not in mixer.text
+    mixer.keys("Enter", "ArrowUp", "ArrowUp", "Enter")
+    assert "IN07.0" not in mixer.bars()
+
+
 def test_other_architectures_have_their_own_shape_and_are_drawn_in_time(page, large_models, capsys):
     mixer = Mixer(page)
     told = [measure_frames(mixer, "IN00", "IN11")]
@@ -270,6 +290,8 @@ def test_other_architectures_have_their_own_shape_and_are_drawn_in_time(page, la
     assert len(mixer.numbers) == 20
     mixer.stroke(("OUT08", 0.1), ("OUT06", 0.3))
     assert [mixer.numbers[slot] for slot in ("OUT08", "OUT07", "OUT06", "OUT05")] == [0.1, 0.2, 0.3, 0.5]
+    set_layers(mixer)
+    told.append(measure_frames(mixer, "IN00", "IN08"))
 
     mixer.look("MIX = 0.5 * flux_1 + 0.5 * flux_2\n")
     page.wait_for_selector(".chilly-bar[data-lane=S37]")
@@ -319,7 +341,7 @@ def test_a_finger_sets_sideways_scrolls_up_and_down_and_paints_after_a_long_pres
     assert drag((x, y), (x, y - 200)) > 100
     assert mixer.text == RECIPE, "scrolling changes nothing"
     centre()
-    assert abs(drag(mixer.point("IN03", 0.5), mixer.point("IN03", 0.9))) < 30, "but for what grows above"
+    assert abs(drag(mixer.point("IN03", 0.5), mixer.point("IN03", 0.9))) < 60, "but for what grows above"
     assert (mixer.numbers["IN03"], mixer.numbers["IN04"]) == (0.9, 0.5)
     centre()
     drag(mixer.point("IN04", 0.2), mixer.point("IN08", 0.8), hold=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 from typing import Any
 
 from browsing import READY, Site, open_page, wait_for_view
@@ -83,6 +84,16 @@ def test_newest_look_wins_and_edits_are_never_lost(page):
     wait_for_view(page, f"view.text === {texts[0]!r}")
     page.evaluate("chilly.redo()")
     wait_for_view(page, f"view.text === {texts[2]!r}")
+
+
+def test_model_that_was_put_there_meanwhile_is_offered_when_a_field_is_opened(page, models):
+    new = models / "put there.safetensors"
+    os.link(models / "NED.safetensors", new)
+    try:
+        page.get_by_label("Model A, the base").first.click()
+        page.get_by_role("option", name="put there").wait_for()
+    finally:
+        new.unlink()
 
 
 def test_first_paint_is_measured_by_the_browser(page, capsys):

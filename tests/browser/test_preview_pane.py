@@ -149,6 +149,8 @@ def test_variants_blocks_and_kept_pictures_are_gone_on_with(pane, site, tmp_path
     pane.evaluate("text => chilly.look(text)", MIX)
     pane.reload()
     pane.wait_for_selector(READY)
+    pane.get_by_role("button", name="Variants", exact=True).click()
+    pane.get_by_role("button", name="Take the weights of variant 2").wait_for()
     pane.get_by_role("button", name="Kept (").click()
     pane.get_by_role("button", name="Go back to MIX").first.click()
     wait_for_view(pane, "view.mixer && view.mixer.on")
