@@ -19,7 +19,7 @@ from lib_chilly.history import Entry, History
 from lib_chilly.number_lists import presets
 from lib_chilly.recipe_check import Checker
 from lib_chilly.recipe_text import parse_recipe
-from lib_chilly.ui.axis_values import MOST_VALUES, exact_number, read_value, split_settings, split_values
+from lib_chilly.ui.axis_values import MOST_VALUES, exact_number, read_value, split_recipes, split_settings, split_values
 from lib_chilly.ui.cell_recipe import METHOD, RECIPE, SEED, VALUE, WEIGHTS, Coordinate, cell_recipe
 from lib_chilly.ui.recipe_names import recipe_named, recipe_names
 
@@ -64,6 +64,16 @@ SPLIT = {
 @pytest.mark.parametrize(("text", "values"), SPLIT.items(), ids=SPLIT)
 def test_values_stand_apart_by_semicolons_and_by_commas_where_they_are_no_list(text: str, values: list[str]):
     assert split_values(text) == values
+
+
+def test_names_of_recipes_stand_apart_by_commas_and_texts_by_semicolons():
+    assert split_recipes("mine, first try #2") == ["mine", "first try #2"]
+    assert split_recipes(f'{MIX}; "one, two"; r = 0.5\nX = mean(A, B); mine') == [
+        MIX,
+        "one, two",
+        "r = 0.5\nX = mean(A, B)",
+        "mine",
+    ]
 
 
 SETTINGS = {

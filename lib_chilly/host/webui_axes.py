@@ -205,6 +205,12 @@ def _presets() -> list[str]:
     return list(presets())
 
 
+def _split_recipes(text: str) -> list[str]:
+    from ..ui.axis_values import split_recipes
+
+    return split_recipes(text)
+
+
 def _split_weights(text: str) -> list[str]:
     from ..ui.axis_values import split_values
 
@@ -218,7 +224,7 @@ def _split_settings(text: str) -> list[str]:
 
 
 AXES = (
-    Axis("recipe", str, _recipe, _recipes),
+    Axis("recipe", str, _recipe, _recipes, _split_recipes),
     Axis("method", str, _method, _methods),
     Axis("model A", str, _model("A"), _models),
     Axis("model B", str, _model("B"), _models),

@@ -37,6 +37,13 @@ def split_values(text: str) -> list[str]:
     return _counted(found)
 
 
+def split_recipes(text: str) -> list[str]:
+    """The values of an axis of recipes: names apart by commas, texts by semicolons."""
+    parts = _parts(text, ";")
+    found = [[part] if any(sign in part for sign in "=(") else _parts(part, ",\n") for part in parts]
+    return _counted([_unquoted(each) for several in found for each in several])
+
+
 def split_settings(text: str) -> list[str]:
     """The values of an axis of addresses: `M.alpha = 0-1 [3]` is `M.alpha = 0`, `M.alpha = 0.5`, `M.alpha = 1`.
 

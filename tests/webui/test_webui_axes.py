@@ -191,6 +191,15 @@ def test_grid_of_the_webui_s_own_axes_is_untouched(webui: House):
     assert grid["pictures"] == plain and grid["built"] == 0 and "ChillyMerge" not in grid["infotexts"][0]
 
 
+def test_recipes_of_different_architectures_each_have_the_list_of_their_own(double: Double):
+    double.call("fresh")
+    recipes = ["[ChillyMerge] recipe", [MIX, "X = weighted_sum(XL, XL)"]]
+    grid = drawn(double, [PRESET, ["GRAD_V", "MID12_50"]], [ALPHA, "0.5,1"], recipes)
+    lists = [recipe_in(infotext).partition("[")[2].partition("]")[0] for infotext in grid["infotexts"]]
+    assert [len(each.split(", ")) if each else 0 for each in lists] == [26, 26, 0, 0, 20, 20, 0, 0]
+    assert grid["built"] == 8 and grid["loaded"].startswith("A.safetensors")
+
+
 def test_memory_is_flat_over_two_hundred_cells(double: Double):
     double.call("fresh")
     drawn(double, [ALPHA, "0-1 [20]"], recipe=MIX, steps=1)
