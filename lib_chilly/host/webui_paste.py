@@ -51,9 +51,10 @@ def add_exchange() -> None:
         infotext_utils.register_paste_params_button(
             infotext_utils.ParamBinding(paste_button=button, tabname=name, source_text_component=text, **given)
         )
-    for target in infotext_utils.paste_fields.values():
-        if target["fields"] is not None and target["override_settings_component"] is not None:
-            target["fields"].append(infotext_utils.PasteField(arrived, arrived_with_recipe))
+    # img2img and inpainting have one list between them.
+    lists = {id(target["fields"]): target["fields"] for target in infotext_utils.paste_fields.values() if target["fields"]}
+    for fields in lists.values():
+        fields.append(infotext_utils.PasteField(arrived, arrived_with_recipe))
     infotext_utils.add_paste_fields(TAB, None, [(arrived, arrived_whole)])
     if "button" in _from_png_info:
         infotext_utils.register_paste_params_button(

@@ -479,7 +479,9 @@ def page():
     with gr.Blocks():
         for name in ("txt2img", "img2img"):
             prompt, overrides = gr.Textbox(elem_id=f"{name}_prompt"), gr.Dropdown(elem_id=f"{name}_override_settings")
-            infotext_utils.add_paste_fields(name, None, [(prompt, "Prompt")], overrides)
+            fields = [infotext_utils.PasteField(prompt, "Prompt")]
+            infotext_utils.add_paste_fields(name, None, fields, overrides)
+        infotext_utils.add_paste_fields("inpaint", None, fields, overrides)
         information = gr.Textbox(visible=False, elem_id="pnginfo_generation_info")
         script_callbacks.after_component_callback(information, elem_id="pnginfo_generation_info")
         infotext_utils.create_buttons(["txt2img", "img2img", "inpaint", "extras"])
@@ -492,7 +494,8 @@ def exchange():
 
     ids = {tab: [getattr(component, "elem_id", None) for component, _ in it["fields"]] for tab, it in _fields().items()}
     sends = {binding.paste_button.elem_id: binding.tabname for binding in infotext_utils.registered_param_bindings}
-    return {"sends": sends, "tells": sorted(tab for tab, names in ids.items() if "chilly_arrived" in names)}
+    tells = {tab: names.count("chilly_arrived") for tab, names in ids.items() if "chilly_arrived" in names}
+    return {"sends": sends, "tells": tells}
 
 
 def _fields():

@@ -60,7 +60,8 @@ def test_without_a_page_the_webui_s_own_api_is_behind_the_same_password(without_
 def test_below_a_path_the_page_of_who_has_logged_in_has_our_tab_and_scripts(below: Webui):
     jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
     browser = urllib.request.build_opener(urllib.request.ProxyHandler({}), jar)
-    assert "chilly_" not in browser.open(f"{below.url}/").read().decode()  # the page for logging in
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        browser.open(f"{below.url}/config")
     browser.open(f"{below.url}/login", urllib.parse.urlencode({"username": "ann", "password": "one"}).encode())
     page = browser.open(f"{below.url}/").read().decode()
     scripts = re.findall(r'src="(file=[^"]*/chilly_[a-z_]+\.js\?[^"]*)"', page)

@@ -42,7 +42,8 @@ def reset():
 
 
 def add_paste_fields(tabname, init_img, fields, override_settings_component=None):
-    fields = [field if isinstance(field, PasteField) else PasteField(*field) for field in fields]
+    for number, field in enumerate(fields):
+        fields[number] = field if isinstance(field, PasteField) else PasteField(*field)
     paste_fields[tabname] = {"init_img": init_img, "fields": fields, "override_settings_component": override_settings_component}
 
 
