@@ -59,8 +59,10 @@
 
   /** Called when the webui pastes an infotext with a recipe, or PNG Info sends one. */
   chilly.arrived = (text) => {
-    const infotext = text && JSON.parse(text).infotext;
-    if (infotext && infotext !== sent) arrived = infotext;
+    const { infotext, wanted } = JSON.parse(text || "{}");
+    const back = !wanted && infotext === sent; // what was sent from here is pasted there
+    if (infotext && !back) arrived = infotext;
+    sent = null;
     review();
   };
 

@@ -77,13 +77,17 @@ def on_infotext_pasted(infotext: str, params: dict[str, Any]) -> None:
 
 def arrived_whole(params: Mapping[str, Any]) -> str | None:
     """For our tab, when something is sent to it: the infotext, new each time."""
-    whole = params.get(_WHOLE)
-    return json.dumps({"infotext": whole, "at": time.time()}) if whole else None
+    return _told(params, wanted=True)
 
 
 def arrived_with_recipe(params: Mapping[str, Any]) -> str | None:
     """For our tab, when something is pasted elsewhere: the infotext, where a recipe is in it."""
-    return arrived_whole(params) if RECIPE in params else None
+    return _told(params, wanted=False) if RECIPE in params else None
+
+
+def _told(params: Mapping[str, Any], wanted: bool) -> str | None:
+    whole = params.get(_WHOLE)
+    return json.dumps({"infotext": whole, "wanted": wanted, "at": time.time()}) if whole else None
 
 
 def _take_merges_out(params: dict[str, Any]) -> str:
