@@ -55,7 +55,8 @@ def add_exchange() -> None:
     lists = {id(target["fields"]): target["fields"] for target in infotext_utils.paste_fields.values() if target["fields"]}
     for fields in lists.values():
         fields.append(infotext_utils.PasteField(arrived, arrived_with_recipe))
-    infotext_utils.add_paste_fields(TAB, None, [(arrived, arrived_whole)])
+    # Two fields: of one alone gradio would take the list that the webui returns for the value.
+    infotext_utils.add_paste_fields(TAB, None, [(arrived, arrived_whole), (text, _unchanged)])
     if "button" in _from_png_info:
         infotext_utils.register_paste_params_button(
             infotext_utils.ParamBinding(
@@ -83,6 +84,10 @@ def arrived_whole(params: Mapping[str, Any]) -> str | None:
 def arrived_with_recipe(params: Mapping[str, Any]) -> str | None:
     """For our tab, when something is pasted elsewhere: the infotext, where a recipe is in it."""
     return _told(params, wanted=False) if RECIPE in params else None
+
+
+def _unchanged(params: Mapping[str, Any]) -> None:
+    """Leaves a field as it is."""
 
 
 def _told(params: Mapping[str, Any], wanted: bool) -> str | None:

@@ -495,7 +495,7 @@ def exchange():
     ids = {tab: [getattr(component, "elem_id", None) for component, _ in it["fields"]] for tab, it in _fields().items()}
     sends = {binding.paste_button.elem_id: binding.tabname for binding in infotext_utils.registered_param_bindings}
     tells = {tab: names.count("chilly_arrived") for tab, names in ids.items() if "chilly_arrived" in names}
-    return {"sends": sends, "tells": tells}
+    return {"sends": sends, "tells": tells, "fields": {tab: len(names) for tab, names in ids.items()}}
 
 
 def _fields():

@@ -26,6 +26,10 @@ def test_page_sends_to_txt2img_and_img2img_and_png_info_sends_to_it(paged: House
     assert found["tells"] == {"chillymerge": 1, "img2img": 1, "inpaint": 1, "txt2img": 1}
 
 
+def test_our_tab_has_more_than_one_field_as_gradio_takes_the_list_of_one_for_its_value(paged: House):
+    assert paged.call("exchange")["fields"]["chillymerge"] == 2
+
+
 def test_infotext_of_a_merge_brings_its_recipe_to_our_tab_and_leaves_the_chosen_model(paged: House):
     infotext = paged.call("page_picture")["infotext"]
     pasted = paged.call("paste", infotext)
@@ -77,6 +81,7 @@ def test_hidden_tab_takes_no_part_in_pasting(double: Double):
     double.call("option", hidden_tabs=["ChillyMerge"])
     try:
         double.call("page")
-        assert double.call("exchange") == {"sends": {}, "tells": {}}
+        found = double.call("exchange")
+        assert (found["sends"], found["tells"]) == ({}, {})
     finally:
         double.call("option", hidden_tabs=[])
