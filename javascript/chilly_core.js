@@ -97,7 +97,7 @@
   /** Ask for the view of a text; null when it was overtaken by a newer one or refused (event `problem`). */
   chilly.look = async (text, { step = chilly.step, parameter = chilly.parameter, undo = true } = {}) => {
     try {
-      const view = await chilly.ask("look", () => ({ text, step, parameter }), "look");
+      const view = await chilly.ask("look", () => ({ text, step, parameter, current: true }), "look");
       if (!view) return null;
       const before = strokeStart || mark();
       strokeStart = null;

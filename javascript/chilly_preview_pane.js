@@ -35,14 +35,16 @@
 
   function setParam(name, control) {
     const numeric = control.type === "number";
-    const value = numeric ? Number(control.value) : control.value;
     if (numeric && (control.value === "" || !control.checkValidity())) return fillOne(control);
-    if (chilly.params[name] !== value) chilly.setParams({ [name]: value });
+    const several = control.multiple && [...control.selectedOptions].map((option) => option.value);
+    const value = several || (numeric ? Number(control.value) : control.value);
+    if (JSON.stringify(chilly.params[name]) !== JSON.stringify(value)) chilly.setParams({ [name]: value });
   }
 
   const number = (low, high, step = 1) =>
     chilly.el("input", { type: "number", min: String(low), max: String(high), step: String(step), inputmode: step < 1 ? "decimal" : "numeric" });
   const choice = (values) => chilly.el("select", {}, ...values.map((value) => chilly.el("option", { value }, value)));
+  const several = (values) => Object.assign(choice(values), { multiple: true, size: Math.min(4, values.length) });
   const pick = (element) => (element.classList.add("chilly-pick"), element);
 
   function prompt() {
@@ -104,6 +106,7 @@
       { class: "chilly-more-in" },
       negative,
       pick(field("sampler", "Sampler", choice(chilly.start?.samplers || []))),
+      ...ofHost(),
       field("cfg", "Prompt weight (CFG)", number(1, 30, 0.5)),
       field("width", "Width", number(8, 2048, 8)),
       field("height", "Height", number(8, 2048, 8)),
@@ -112,8 +115,20 @@
     return el("details", { class: "chilly-more" }, el("summary", {}), inside);
   }
 
+  /** What a webui has beside its samplers. */
+  function ofHost() {
+    const { schedulers = [], styles = [] } = chilly.start || {};
+    const schedule = choice(["", ...schedulers]);
+    schedule.options[0].textContent = "The sampler's own";
+    return [
+      ...(schedulers.length ? [pick(field("scheduler", "Schedule type", schedule))] : []),
+      ...(styles.length ? [field("styles", "Styles", several(styles))] : []),
+    ];
+  }
+
   function fillOne(control) {
     const value = chilly.params[control.dataset.param];
+    if (control.multiple) return [...control.options].forEach((option) => (option.selected = Boolean(value?.includes(option.value))));
     if (control.matches("select") && ![...control.options].some((option) => option.value === value)) {
       control.append(chilly.el("option", { value: String(value) }, String(value)));
     }

@@ -55,7 +55,7 @@
     const el = chilly.el;
     const { report } = job;
     const seconds = `${report.seconds < 10 ? report.seconds.toFixed(1) : Math.round(report.seconds)} s`;
-    const checked = report.checked ? "Read back and checked. " : "";
+    const checked = report.checked ? `Read back and checked${report.as_shown ? ": the very numbers of the picture" : ""}. ` : "";
     const note = `${chilly.bytes(report.bytes)} in ${seconds}. ${checked}The recipe is inside the file.`;
     const chip = el("span", { class: "chilly-chip chilly-chip-ok" }, chilly.icon(CHECK), "Saved");
     const hash = button(report.short_hash || (report.sha256 || "").slice(0, 10), (one) => copied(one, report.sha256));
@@ -91,10 +91,14 @@
   async function load(one, report) {
     one.disabled = true;
     try {
-      await chilly.ask("load", { name: report.name });
+      const { job } = await chilly.ask("load", { name: report.name });
+      const done = await chilly.job(job, (now) => (one.textContent = now.state === "working" ? "Loading" : one.textContent));
+      if (done.state !== "done") throw new Error(done.problem?.message || done.text);
       one.textContent = "Loaded";
+      chilly.emit("loaded", done.report);
     } catch (error) {
       one.disabled = false;
+      one.textContent = "Load it now";
       chilly.complain?.(error.message);
     }
   }

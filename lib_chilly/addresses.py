@@ -43,6 +43,33 @@ def addresses(recipe: Recipe) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+@dataclass(frozen=True)
+class Target:
+    """What an address means: a constant, or a parameter of a line, as a whole or in one lane; the same for all its spellings."""
+
+    line: str
+    parameter: str = ""
+    lane: str = ""
+
+
+def target_of(recipe: Recipe, address: str) -> Target:
+    """What `set_value` would set.
+
+    Raises:
+        RecipeError: no such address, with the nearest.
+    """
+    place = _find(recipe, unicodedata.normalize("NFC", address))
+    return Target(place.line.name, place.parameter, place.lane)
+
+
+def value_at(recipe: Recipe, address: str) -> Node | None:
+    """What is given there now; None where nothing is, in a lane too."""
+    place = _find(recipe, unicodedata.normalize("NFC", address))
+    if place.call is None:
+        return place.line.expression
+    return None if place.lane else dict(place.call.parameters).get(place.parameter)
+
+
 def set_value(recipe: Recipe, address: str, value: Fraction | float | Node) -> Recipe:
     """The same recipe with another value; its text is its canonical text.
 

@@ -19,12 +19,21 @@ from .fileio import SourceFile
 
 _CHUNK_BYTES = 1 << 18
 _SCHEMA = 2
+_of_host: Path | None = None
+
+
+def use_folder(folder: Path | None) -> None:
+    """Keep user data in the folder of the program that this runs in; None for the platform's again."""
+    global _of_host
+    _of_host = folder
 
 
 def user_folder() -> Path:
-    """Where user data lies: CHILLY_HOME, else the platform's user data folder; never inside the clone."""
+    """Where user data lies: CHILLY_HOME, else the host's folder, else the platform's for user data; never inside the clone."""
     if named := os.environ.get("CHILLY_HOME"):
         return Path(named)
+    if _of_host is not None:
+        return _of_host
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "chillymerge"
     if sys.platform == "darwin":

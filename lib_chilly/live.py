@@ -6,6 +6,7 @@ The next plan is merged into the same tensors, and only those keys are merged ag
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -105,6 +106,17 @@ class LiveWeights:
         change = Change(frozenset(self._changed), frozenset(self._removed), run.tally)
         self._changed, self._removed, self._is_whole = set(), set(), True
         return change
+
+    def file_sha256(self, plan: Plan, header: bytes) -> str | None:
+        """sha256 in hex of the file that would hold these tensors behind `header`; None where they are not those of `plan`."""
+        if not self._is_whole or self._origins != origins(plan):
+            return None
+        digest = hashlib.sha256(header)
+        for job in plan.jobs:
+            tensor = self._tensors[job.key.removeprefix(plan.bare_prefix)]
+            if tensor.numel():
+                digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     def close(self) -> None:
         """Close the sources and let go of the tensors; an update makes all anew."""

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from lib_chilly.architecture import load
+from lib_chilly.engine import merge
 from lib_chilly.errors import CheckpointError, Interrupted
+from lib_chilly.host.shown import is_in_file
 from lib_chilly.live import LiveWeights
 from lib_chilly.memory import BLOCK_BYTES
 
@@ -225,3 +227,18 @@ def test_closed_weights_are_empty_and_an_update_makes_them_anew(folder):
     with pytest.raises(RuntimeError, match="not whole"):
         _ = live.tensors
     assert len(live.update(plan_in(folder, "live-a")).keys) == 1131
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32", "fp8_scaled"])
+def test_digest_of_the_memory_is_that_of_the_file(folder: Path, tmp_path: Path, dtype: str):
+    plan = plan_in(folder, "weighted_sum(live-a, live-b, alpha=0.3)", dtype=dtype)
+    report = merge(plan, tmp_path / "m.safetensors")
+    weights = LiveWeights(2)
+    assert is_in_file(weights, plan, tmp_path / "m.safetensors", report.sha256) is None
+    weights.update(plan)
+    assert is_in_file(weights, plan, tmp_path / "m.safetensors", report.sha256) is True
+    next(iter(weights.tensors.values())).view(-1).view(torch.uint8)[0] ^= 1
+    assert is_in_file(weights, plan, tmp_path / "m.safetensors", report.sha256) is False
+    weights.update(plan_in(folder, "weighted_sum(live-a, live-b, alpha=0.4)", dtype=dtype))
+    assert is_in_file(weights, plan, tmp_path / "m.safetensors", report.sha256) is None
+    weights.close()

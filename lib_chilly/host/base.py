@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import MergeError
 from ..models import ModelLibrary
 from ..plan import Plan
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SAMPLER = "Euler a"
 MOST_PIXELS_ON_A_SIDE = 2048
+RECIPE = "ChillyMerge recipe"
+"""Name of the value below a picture that holds its recipe, as a JSON text."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class GenParams:
         width, height: in pixels, multiples of 8.
         sampler: one of the host's `samplers()`.
         clip_skip: 1 for the text encoder's last layer, 2 for the one before it (SD 1.x; others are always 2).
+        scheduler: one of the host's `schedulers()`; empty is the sampler's own.
+        styles: of the host's `styles()`, which add to the prompts.
     """
 
     prompt: str
@@ -60,6 +65,8 @@ class GenParams:
     height: int = 512
     sampler: str = DEFAULT_SAMPLER
     clip_skip: int = 1
+    scheduler: str = ""
+    styles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,12 @@ class Host(ABC):
     """One program to run in."""
 
     kind: str
-    """"standalone", or the webui's name."""
+    """"standalone", or "webui"."""
+
+    @property
+    def can_load(self) -> bool:
+        """Whether it makes pictures with a model that was saved, by `load`."""
+        return False
 
     @abstractmethod
     def checkpoints(self) -> Sequence[CheckpointRef]:
@@ -142,9 +154,44 @@ class Host(ABC):
     def register_saved(self, path: Path, sha256: str) -> None:
         """A result was saved: list it, and keep its hash."""
 
+    def load(self, path: Path) -> str:
+        """Make a saved model the current one of the program: its title. Waits until the program has time for it.
+
+        Raises:
+            MergeError: it cannot be loaded, or `can_load` is false.
+        """
+        raise MergeError("no model can be loaded here.")
+
+    def keep(self, plan: Plan, progress: Progress | None = None) -> str:
+        """Make a merge the current model of the program without saving it, until another one is chosen: its title.
+
+        Raises:
+            MergeError: it cannot be shown, or `can_load` is false.
+        """
+        raise MergeError("no model can be loaded here.")
+
+    def is_as_shown(self, plan: Plan, path: Path, sha256: str) -> bool | None:
+        """Whether a file that was written now holds what the last picture was made of, bit for bit.
+
+        Args:
+            plan, sha256: of the file.
+
+        Returns:
+            None where that picture was of another merge, or somebody is at work with it.
+        """
+        return None
+
     @abstractmethod
     def samplers(self) -> Sequence[str]:
         """The names that `GenParams.sampler` may have."""
+
+    def schedulers(self) -> Sequence[str]:
+        """The names that `GenParams.scheduler` may have; none where a sampler's name says its schedule too."""
+        return ()
+
+    def styles(self) -> Sequence[str]:
+        """The names that `GenParams.styles` may have."""
+        return ()
 
     @abstractmethod
     def exclusive(self) -> AbstractContextManager[None]:
@@ -165,6 +212,9 @@ class Host(ABC):
     @abstractmethod
     def release(self) -> None:
         """Free the memory that previews hold, or give the user's own model back."""
+
+    def close(self) -> None:  # noqa: B027
+        """The program ends, or its page does."""
 
     @abstractmethod
     def option(self, name: str, default: Any) -> Any:

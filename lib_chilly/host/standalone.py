@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,8 +14,8 @@ import torch
 
 from ..architecture import NO_LANE
 from ..checkpoint import open_checkpoint
-from ..errors import Interrupted, OutputError, RecipeError
-from ..hashes import hash_checkpoints, user_folder
+from ..errors import Interrupted, RecipeError
+from ..hashes import hash_checkpoints
 from ..header import counted
 from ..key_job import KeyJob
 from ..live import LiveWeights
@@ -31,9 +29,10 @@ from .configs import configs_of
 from .parts import Parts, load_modules, shapes_of
 from .sampling import check_params, decode, encode, sample
 from .schedulers import SAMPLERS, make_scheduler
+from .settings import keep_setting, read_setting
+from .shown import is_in_file
 from .timing import Clock, in_words, is_small
 
-_OPTIONS = "options.json"
 _MERGE_SHARE = 0.3
 """Of a progress bar."""
 
@@ -91,6 +90,14 @@ class StandaloneHost(Host):
     def register_saved(self, path: Path, sha256: str) -> None:
         self._hashes[path.resolve()] = sha256
         self.refresh_checkpoints()
+
+    def is_as_shown(self, plan: Plan, path: Path, sha256: str) -> bool | None:
+        if not path.is_file() or not self._lock.acquire(False):
+            return None
+        try:
+            return is_in_file(self._weights, plan, path, sha256)
+        finally:
+            self._lock.release()
 
     # ---- pictures ----
 
@@ -171,24 +178,10 @@ class StandaloneHost(Host):
     # ---- settings ----
 
     def option(self, name: str, default: Any) -> Any:
-        return self._options().get(name, default)
+        return read_setting(name, default)
 
     def set_option(self, name: str, value: Any) -> None:
-        path = user_folder() / _OPTIONS
-        text = json.dumps(self._options() | {name: value}, indent=2)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            temporary.write_text(text, "utf-8")
-            temporary.replace(path)
-        except OSError as error:
-            raise OutputError(f"the setting cannot be kept: '{path}': {error.strerror}.") from None
-
-    def _options(self) -> dict[str, Any]:
-        found: Any = None
-        with contextlib.suppress(OSError, ValueError, RecursionError):
-            found = json.loads((user_folder() / _OPTIONS).read_text("utf-8"))
-        return found if isinstance(found, dict) else {}
+        keep_setting(name, value)
 
 
 def _noise_of(plan: Plan) -> tuple[bool, bool]:

@@ -103,7 +103,8 @@ def with_picture(page: Page, entry: Entry, pictures: list[dict[str, Any]]) -> En
     steps = _steps(entry.recipe)
     for picture in pictures[:_MOST_LOOKED_AT]:
         if picture.get("id") == "merged" and _steps(picture["recipe"]) == steps:
-            params = read_infotext(picture["infotext"], page.host.samplers(), page.room.params or GenParams("")).params
+            base, host = page.room.params or GenParams(""), page.host
+            params = read_infotext(picture["infotext"], host.samplers(), base, host.schedulers()).params
             small = thumbnail(picture["image"])
             return dataclasses.replace(entry, prompt=params.prompt, params=dataclasses.asdict(params), thumbnail=small)
     return entry

@@ -10,10 +10,8 @@ from collections.abc import Sequence
 
 from ..expression import shortened
 from ..header import quoted
-from ..host.base import MOST_PIXELS_ON_A_SIDE, GenParams
+from ..host.base import MOST_PIXELS_ON_A_SIDE, RECIPE, GenParams
 
-RECIPE = "ChillyMerge recipe"
-"""Name of the value that holds a recipe, as a JSON text."""
 LONGEST = 1 << 20
 LONGEST_PROMPT = 20_000
 _FACTS = re.compile(r"^Steps: *\d{1,9}(?=[,\n]|\Z)", re.MULTILINE)
@@ -47,11 +45,11 @@ def is_infotext(text: str) -> bool:
     return _FACTS.search(text[:LONGEST]) is not None
 
 
-def read_infotext(text: str, samplers: Sequence[str], base: GenParams) -> Infotext:
+def read_infotext(text: str, samplers: Sequence[str], base: GenParams, schedulers: Sequence[str] = ()) -> Infotext:
     """Read the prompts and the parameters; the last line that begins with "Steps:" counts.
 
     Args:
-        samplers: that there are here.
+        samplers, schedulers: that there are here.
         base: what holds where the text says nothing.
     """
     text = text[:LONGEST].replace("\r\n", "\n").replace("\r", "\n")
@@ -68,8 +66,11 @@ def read_infotext(text: str, samplers: Sequence[str], base: GenParams) -> Infote
             found[field] = _number(facts[name], field, getattr(base, field), notes)
     if match := _SIZE.fullmatch(facts.get("Size", "")):
         found["width"], found["height"] = (_side(int(side), notes) for side in match.groups())
+    schedule = facts.get("Schedule type", "")
+    if known := next((each for each in schedulers if each.lower() == schedule.lower()), ""):
+        found["scheduler"], schedule = known, ""
     if "Sampler" in facts:
-        found["sampler"] = _sampler(facts["Sampler"], facts.get("Schedule type", ""), samplers, base, notes)
+        found["sampler"] = _sampler(facts["Sampler"], schedule, samplers, base, notes)
     params = dataclasses.replace(base, **found)  # type: ignore[arg-type]
     return Infotext(params, shortened(facts.get("Model", ""), 200), _unquoted(facts.get(RECIPE, "")), tuple(notes))
 

@@ -85,7 +85,7 @@ class OpenStep:
             way = Binary("*", number_node(factor), Binary("-", self._expression, first))
             return self._with_line(Line(self.name, Binary("+", first, way)))
         call, name = curve
-        return self._with_parameter(call, name, self._scaled(self._reading.value(name), factor, architecture))
+        return self._with_parameter(call, name, scaled(self._reading.value(name), factor, architecture, self._checker))
 
     def block(self, lane: str, value: Fraction) -> Recipe:
         """The step with one lane moved."""
@@ -144,14 +144,19 @@ class OpenStep:
             name += "_"
         return name
 
-    def _scaled(self, node: Node, factor: Fraction, architecture: Architecture) -> Node:
-        """Block weights times a factor."""
-        if is_number(node):
-            return number_node(factor * self._checker.number(node))
-        if isinstance(node, PresetValue):  # as it is meant here, since a list of 26 is cut where a preset is resampled
-            numbers, _ = numbers_for(Preset(node.name), architecture)
-            return ListValue(tuple(number_node(factor * number) for number in numbers))
-        return with_children(node, [self._scaled(child, factor, architecture) for child in children(node)])
+
+def scaled(node: Node, factor: Fraction, architecture: Architecture, checker: Checker) -> Node:
+    """Block weights times a factor.
+
+    Args:
+        checker: has taken the constants that stand in them.
+    """
+    if is_number(node):
+        return number_node(factor * checker.number(node))
+    if isinstance(node, PresetValue):  # as it is meant here, since a list of 26 is cut where a preset is resampled
+        numbers, _ = numbers_for(Preset(node.name), architecture)
+        return ListValue(tuple(number_node(factor * number) for number in numbers))
+    return with_children(node, [scaled(child, factor, architecture, checker) for child in children(node)])
 
 
 def _models(node: Node) -> Sequence[Node]:

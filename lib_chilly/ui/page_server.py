@@ -90,7 +90,7 @@ def serve(room: Room, port: int | None, on_ready: Callable[[str], None], should_
         ) from None
     with _bound(port) as bound:
         service = Service(room)
-        config = uvicorn.Config(Gate(build_app(service)), log_level="warning", timeout_graceful_shutdown=1, ws="none")
+        config = uvicorn.Config(Gate(build_app(service.answer)), log_level="warning", timeout_graceful_shutdown=1, ws="none")
         try:
             _run(uvicorn.Server(config), bound, on_ready, should_stop)
         finally:

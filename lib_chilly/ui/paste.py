@@ -23,7 +23,7 @@ _LONGEST_NAME = 300
 @question
 def paste(page: Page, text: str | None = None, file: dict | None = None, into: dict | None = None) -> dict[str, Any]:
     """What a text or a file is, as a recipe beside the one that is there."""
-    reader = Reader(page.host.samplers(), page.room.params or GenParams(prompt=""))
+    reader = Reader(page.host.samplers(), page.room.params or GenParams(prompt=""), page.host.schedulers())
     if file is not None:
         name, head = _file(file)
         found = reader.file(name, head)

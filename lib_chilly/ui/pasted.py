@@ -57,12 +57,12 @@ class Reader:
     """Reads with what is known here.
 
     Args:
-        samplers: that there are.
+        samplers, schedulers: that there are.
         params: what holds where an infotext says nothing.
     """
 
-    def __init__(self, samplers: Sequence[str], params: GenParams):
-        self.samplers, self.params = samplers, params
+    def __init__(self, samplers: Sequence[str], params: GenParams, schedulers: Sequence[str] = ()):
+        self.samplers, self.params, self.schedulers = samplers, params, schedulers
 
     def text(self, text: str, name: str = "") -> Pasted:
         """What a text says.
@@ -143,7 +143,7 @@ class Reader:
         return replace(here, notes=(*made, *found.notes))
 
     def _read(self, text: str) -> Infotext:
-        return read_infotext(text, self.samplers, self.params)
+        return read_infotext(text, self.samplers, self.params, self.schedulers)
 
 
 def numbers_in(text: str) -> tuple[str, ...]:

@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ..host.base import GenParams, Host
+from ..host.base import RECIPE, GenParams, Host
 from ..notations import read_recipe
 from ..plan import Plan
-from .infotext import RECIPE
 from .job import Do, Job
 from .open_step import OpenStep
 from .picture_cache import Kept, PictureCache, picture_key
@@ -90,7 +89,8 @@ def estimate(page: Page, text: str, params: dict, step: str | None = None) -> di
 
 
 def _read(page: Page, text: str, params: dict, step: str | None, parameter: str | None) -> tuple[GenParams, OpenStep, Plan]:
-    taken = read_params(params, page.host.samplers())
+    host = page.host
+    taken = read_params(params, host.samplers(), host.schedulers(), host.styles())
     opened = OpenStep(read_recipe(text), step, parameter)
     return taken, opened, page.one(Plans).of(opened.recipe)
 

@@ -14,7 +14,7 @@ from .draft import Draft, Written, read_draft
 from .mixer_view import Mixed, mixed
 from .problem import FieldError
 from .questions import Page, question
-from .recipe_view import USUAL, view_of
+from .recipe_view import USUAL, CurrentRecipe, view_of
 
 Edit = Mapping[str, Any]
 
@@ -38,6 +38,7 @@ def edit(page: Page, text: str, edit: dict, step: str | None = None) -> dict[str
     """Change a recipe's text, and what there is to show of it then."""
     library, knowledge = page.host.library(), page.one(Knowledge)
     done = edited(text, step, edit, library, knowledge)
+    page.one(CurrentRecipe, CurrentRecipe).text = done.text
     return view_of(done.text, done.step, done.parameter, library, knowledge)
 
 

@@ -24,9 +24,21 @@ _MOST_FIXED = 2
 """Mistakes that fixes are looked for, since that takes its time."""
 
 
+class CurrentRecipe:
+    """What stands on the page that was changed last; grids of the webui act on it.
+
+    Attributes:
+        text: empty until a page was opened.
+    """
+
+    text = ""
+
+
 @question
-def look(page: Page, text: str, step: str | None = None, parameter: str | None = None) -> dict[str, Any]:
-    """What there is to show of a text."""
+def look(page: Page, text: str, step: str | None = None, parameter: str | None = None, current: bool = False) -> dict[str, Any]:
+    """What there is to show of a text; `current` says that it stands on the page from now on."""
+    if current:
+        page.one(CurrentRecipe, CurrentRecipe).text = text
     return view_of(text, step, parameter, page.host.library(), page.one(Knowledge))
 
 

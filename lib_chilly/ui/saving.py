@@ -35,6 +35,10 @@ from .work import SAVES, Work
 
 _OPTION_SAID = re.compile(r"(?:save option|the option) '?(\w+)'?")
 _SHORT_HASH = 10
+_NOT_AS_SHOWN = (
+    "the file is not what the last picture was made of, though its recipe is: the memory of this machine may be failing. "
+    "Make the picture again and save again."
+)
 
 
 @question
@@ -49,7 +53,7 @@ def name(page: Page, text: str, step: str | None = None) -> dict[str, Any]:
 def facts(page: Page, text: str, name: str, step: str | None = None, options: dict | None = None) -> dict[str, Any]:
     """What saving would come to, before the click."""
     saves, folder = page.one(Saves), page.host.output_folder()
-    plan = _plan(page, text, step, options or {})
+    plan = plan_of(page, text, step, options or {})
     seconds, name = saves.clock.seconds(plan), _stem(plan, name)
     return {
         "file": _output(plan, folder, name).name,
@@ -64,7 +68,7 @@ def facts(page: Page, text: str, name: str, step: str | None = None, options: di
 @question
 def save(page: Page, text: str, name: str, step: str | None = None, options: dict | None = None) -> dict[str, Any]:
     """Write the file, when those that wait before it are done."""
-    plan = _plan(page, text, step, options or {})
+    plan = plan_of(page, text, step, options or {})
     saves, host, name = page.one(Saves), page.host, _stem(plan, name)
     if problem := _problem(host, saves, plan, name):
         raise FieldError(problem["message"], problem["field"] or "name")
@@ -94,7 +98,7 @@ def _recipe(text: str, step: str | None, options: dict) -> Recipe:
     return recipe.with_options(**{option: value or None for option, value in options.items()})
 
 
-def _plan(page: Page, text: str, step: str | None, options: dict) -> Plan:
+def plan_of(page: Page, text: str, step: str | None, options: dict) -> Plan:
     """The plan; what an option of the form makes impossible is said at its field."""
     recipe = _recipe(text, step, options)
     try:
@@ -157,7 +161,8 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
         "hash", progress.done["hash"] + progress.done["check"], progress.seconds.get("hash", 0) + progress.seconds["check"]
     )
     host.register_saved(output, report.sha256)
-    warnings = list(report.warnings)
+    is_as_shown = host.is_as_shown(plan, output, report.sha256)
+    warnings = [*report.warnings, *([_NOT_AS_SHOWN] if is_as_shown is False else [])]
     facts = {"name": output.name, "bytes": report.written_bytes, "sha256": report.sha256}
     return {
         "name": name,
@@ -169,8 +174,9 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
         "checked": True,
         "history": _remember(page, plan, name, facts, warnings),
         "warnings": warnings,
+        "as_shown": is_as_shown,
         "notes": list(report.notes),
-        "can_load": host.kind != "standalone",
+        "can_load": host.can_load and not plan.is_folder,
     }
 
 

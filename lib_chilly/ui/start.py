@@ -92,8 +92,10 @@ def start(page: Page) -> dict[str, Any]:
         "host": host.kind,
         "page": True,
         **listed,
-        "methods": [_described(method) for method in all_methods().values()],
+        "methods": [described(method) for method in all_methods().values()],
         "samplers": list(host.samplers()),
+        "schedulers": list(host.schedulers()),
+        "styles": list(host.styles()),
         "dtypes": list(OUTPUT_DTYPES),
         "recipe": page.room.recipe,
         "params": dataclasses.asdict(page.room.params or _params_for(listed["models"])),
@@ -155,7 +157,7 @@ def _main_dtype(checkpoint: Checkpoint) -> str | None:
     return max(bytes_of, key=lambda name: bytes_of[name], default=None)
 
 
-def _described(method: MergeMethod) -> dict[str, Any]:
+def described(method: MergeMethod) -> dict[str, Any]:
     return {
         "name": method.name,
         "title": method.title,

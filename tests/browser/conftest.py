@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import FLAGS, OLD_GRADIO, PATIENCE_SECONDS, Site, Watch, chromium, gradio_python, open_page
+from browsing import FLAGS, PATIENCE_SECONDS, Site, Watch, chromium, open_page
+from gradios import OLD_GRADIO, gradio_python
 
 from lib_chilly.family import build_family
 

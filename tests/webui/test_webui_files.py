@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from house import Webui
 from PIL import Image
 from reference import read_file
-from webui_house import Webui, webui_python
 
 from lib_chilly.checkpoint import open_checkpoint
 from lib_chilly.engine import merge
@@ -25,21 +22,14 @@ from lib_chilly.recipe_text import parse_recipe
 from training.judge import judge
 from training.look import CAPTIONS
 
-pytestmark = [
-    pytest.mark.skipif(
-        not os.environ.get("CHILLY_WEBUI"),
-        reason="boots the webui: set CHILLY_WEBUI to a checkout of it, CHILLY_WEBUI_PYTHON to a Python with its packages",
-    ),
-    pytest.mark.timeout(600),
-]
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def webui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webui]:
-    house = Webui(Path(os.environ["CHILLY_WEBUI"]), webui_python(), tmp_path_factory.mktemp("webui"))
-    written(house, "M", "weighted_sum(A, B, alpha=0.3)")
-    yield house
-    house.close()
+def webui(real: Webui) -> Webui:
+    real.call("fresh")
+    written(real, "M", "weighted_sum(A, B, alpha=0.3)")
+    return real
 
 
 def written(webui: Webui, name: str, recipe: str) -> None:

@@ -1,9 +1,14 @@
-"""An extension that tells the tests what the webui holds; it is copied into the booted webui and imported only there."""
+"""An extension that lets the tests look and act inside the real webui; it is copied there and imported nowhere else."""
+
+import importlib.util
+import sys
+from pathlib import Path
 
 from modules import call_queue, extras, script_callbacks, sd_models, shared
 from safetensors.torch import load_file
 
 COMPONENTS = ("model.", "first_stage_model.", "cond_stage_model.")
+TESTS = Path("@TESTS@")
 
 
 def weights():
@@ -38,9 +43,19 @@ def merge(primary: str, secondary: str, multiplier: float, name: str):
         return {"said": result[-1], "titles": list(sd_models.checkpoints_list)}
 
 
+def inside(asked: dict):
+    """A function of inside.py."""
+    if "inside" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("inside", TESTS / "inside.py")
+        sys.modules["inside"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["inside"])
+    return sys.modules["inside"].call(asked["name"], asked["args"], asked["given"])
+
+
 def add_routes(_, app):
     for function in (weights, metadata, merge):
         app.add_api_route(f"/probe/{function.__name__}", function, methods=["GET"])
+    app.add_api_route("/probe/inside", inside, methods=["POST"])
 
 
 script_callbacks.on_app_started(add_routes)

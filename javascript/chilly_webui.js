@@ -1,0 +1,110 @@
+/* What the page does in the webui alone: its shortcuts, its list of models, its dropdown, what other tabs send and get. */
+(() => {
+  "use strict";
+  const chilly = (window.chilly ??= {});
+  const preview = (chilly.preview ??= {});
+
+  const byId = (id) => chilly.host().querySelector(`#${id}`);
+
+  /** The webui's Ctrl+Enter, Alt+Enter and Escape look for buttons with these names in the tab that is open. */
+  const shortcuts = () => {
+    const button = (name, act) => chilly.el("button", { id: `chilly_${name}`, type: "button", tabindex: "-1", onclick: act }, name);
+    const interrupt = button("interrupt", () => preview.stop());
+    interrupt.style.display = "none";
+    const box = chilly.el("div", { hidden: true }, button("generate", () => preview.update()), interrupt);
+    box.append(button("skip", () => preview.stop()));
+    byId("chilly_page").append(box);
+    // It presses "interrupt" only while that is shown, and then waits until it is not.
+    chilly.on("pictures", () => (interrupt.style.display = preview.status().action === "stop" ? "block" : "none"));
+  };
+
+  /** The dropdown above all tabs shows a file that was saved now, and the model that was loaded. */
+  const dropdown = () => {
+    chilly.on("saved", () => byId("refresh_sd_model_checkpoint")?.click());
+    chilly.on("loaded", ({ title }) => byId("change_checkpoint") && window.selectCheckpoint?.(title));
+  };
+
+  /** A merge may be used without a file; it is gone when another model is chosen or the webui ends. */
+  const unsaved = () => {
+    const button = chilly.el("button", { class: "chilly-btn chilly-btn-s", type: "button" }, "Use it unsaved");
+    button.title = "The webui's current model, in memory, until another one is chosen";
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      try {
+        const { text, step } = preview.basis();
+        const done = await chilly.job((await chilly.ask("use", { text, step })).job);
+        if (done.state !== "done") throw new Error(done.problem?.message || done.text);
+        byId("refresh_sd_model_checkpoint")?.click();
+        chilly.emit("loaded", done.report);
+        chilly.say(`${done.report.title} is the webui's model now. It is not on the disk.`);
+      } catch (error) {
+        chilly.complain(error.message);
+      }
+      button.disabled = false;
+    });
+    chilly.host().querySelector("#chilly_page .chilly-acts")?.append(button);
+  };
+
+  let arrived = null; // an infotext of another tab that nobody has seen here yet
+  let sent = null;
+
+  /** A dialog in a tab that is not seen would block the page: what arrives is shown for review when ours is. */
+  const review = () => {
+    const page = byId("chilly_page");
+    if (arrived === null || !page || page.dataset.state !== "ready" || page.offsetParent === null) return;
+    const text = arrived;
+    arrived = null;
+    chilly.recipe.paste({ text }, page);
+  };
+
+  /** Called when the webui pastes an infotext with a recipe, or PNG Info sends one. */
+  chilly.arrived = (text) => {
+    const { infotext, wanted } = JSON.parse(text || "{}");
+    const back = !wanted && infotext === sent; // what was sent from here is pasted there
+    if (infotext && !back) arrived = infotext;
+    sent = null;
+    review();
+  };
+
+  const put = (id, text) => {
+    const area = byId(id).querySelector("textarea, input");
+    area.value = text;
+    window.updateInput(area);
+  };
+
+  /** The merge's picture and its parameters for another tab; gradio takes the texts in before it hears the click. */
+  const send = (tab) => {
+    const { image, infotext } = chilly.preview.pictures.merged;
+    sent = infotext;
+    put("chilly_sent_text", infotext);
+    put("chilly_sent_image", tab === "img2img" ? image : "");
+    setTimeout(() => byId(`chilly_send_${tab}`).click(), 100);
+  };
+
+  const exchange = () => {
+    if (!byId("chilly_sent_text")) return;
+    for (const tab of ["txt2img", "img2img"]) {
+      const button = chilly.el("button", { class: "chilly-btn chilly-btn-s", type: "button", onclick: () => send(tab) }, `Send to ${tab}`);
+      byId("chilly_page").querySelector(".chilly-acts").append(button);
+    }
+    window.onUiTabChange?.(review);
+    review();
+  };
+
+  // The webui calls these by their names, which it makes of the tab's.
+  window.switch_to_chillymerge = (...given) => {
+    const tabs = [...chilly.host().querySelectorAll("#tabs > .tabitem")];
+    const place = tabs.findIndex((tab) => tab.id === "tab_chillymerge");
+    chilly.host().querySelectorAll("#tabs > .tab-nav > button")[place]?.click();
+    return given;
+  };
+  window.recalculate_prompts_chillymerge = (...given) => given;
+
+  chilly.on("ready", (start) => {
+    if (start.host !== "webui") return;
+    shortcuts();
+    unsaved();
+    dropdown();
+    exchange();
+  });
+})();

@@ -1,0 +1,25 @@
+"""Whether what was shown is what was saved."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from ..live import LiveWeights
+from ..plan import Plan
+
+_LENGTH = struct.Struct("<Q")
+
+
+def is_in_file(weights: LiveWeights, plan: Plan, path: Path, sha256: str) -> bool | None:
+    """Whether a file holds the tensors of the last picture, bit for bit; None where that was of another merge.
+
+    Args:
+        plan: of the file.
+        sha256: of the file, which is not read again but for its header.
+    """
+    with path.open("rb") as file:
+        start = file.read(_LENGTH.size)
+        header = start + file.read(*_LENGTH.unpack(start))
+    found = weights.file_sha256(plan, header)
+    return None if found is None else found == sha256

@@ -1,0 +1,167 @@
+"""The host inside AUTOMATIC1111's webui and its kin: its models, its device, its queue, its way to make pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from modules import call_queue, devices, sd_samplers
+
+from ..errors import MergeError
+from ..header import counted
+from ..models import ModelLibrary
+from ..plan import Plan
+from ..tally import Tally
+from .base import CheckpointRef, GenParams, GenResult, Host, Progress
+from .sampling import check_params
+from .settings import keep_setting, read_setting
+from .webui_features import why_no_pictures
+from .webui_merged import CHOSEN
+from .webui_models import WebuiModels, checkpoint_folder, hash_of, register_file, use_data_folder, use_file
+from .webui_pace import Pace
+from .webui_pictures import check_settings, frozen_by, make, notes_on, processing_for, schedulers, styles
+from .webui_queue import followed, queued
+from .webui_tensors import check_can_be_shown
+from .webui_weights import MERGE_SHARE, WebuiWeights, has_own_vae
+
+
+class WebuiHost(Host):
+    """Everything through the webui; made once the page, an axis or the API is used for the first time.
+
+    Attributes:
+        weights: merges for the webui; for those who are in its queue.
+    """
+
+    kind = "webui"
+
+    @property
+    def can_load(self) -> bool:
+        return not frozen_by(CHOSEN)
+
+    def __init__(self) -> None:
+        use_data_folder()
+        self._models = WebuiModels()
+        self._pace = Pace(devices.device.type == "cpu")
+        self.weights = WebuiWeights()
+
+    # ---- models ----
+
+    def checkpoints(self) -> Sequence[CheckpointRef]:
+        return self._models.references()
+
+    def refresh_checkpoints(self) -> None:
+        self._models.refresh()
+
+    def find_checkpoint(self, text: str) -> CheckpointRef | None:
+        try:
+            path = self.library().find(text).resolve()
+        except MergeError:
+            return None
+        return next((reference for reference in self.checkpoints() if reference.path.resolve() == path), None)
+
+    def checkpoint_sha256(self, checkpoint: CheckpointRef) -> str | None:
+        return hash_of(checkpoint)
+
+    def library(self) -> ModelLibrary:
+        return self._models.library()
+
+    def output_folder(self) -> Path:
+        return checkpoint_folder()
+
+    def register_saved(self, path: Path, sha256: str) -> None:
+        if path.is_file():
+            register_file(path, sha256)
+        self._models.refresh()
+
+    def load(self, path: Path) -> str:
+        return use_file(path)
+
+    def is_as_shown(self, plan: Plan, path: Path, sha256: str) -> bool | None:
+        if not path.is_file() or not call_queue.queue_lock.acquire(False):
+            return None
+        try:
+            return self.weights.is_in_file(plan, path, sha256)
+        finally:
+            call_queue.queue_lock.release()
+
+    # ---- pictures ----
+
+    def samplers(self) -> Sequence[str]:
+        return tuple(sd_samplers.visible_sampler_names())
+
+    def schedulers(self) -> Sequence[str]:
+        return schedulers()
+
+    def styles(self) -> Sequence[str]:
+        return styles()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        with call_queue.queue_lock:
+            yield
+
+    def estimate(self, plan: Plan, params: GenParams) -> tuple[float, str]:
+        check_params(params)
+        if why := why_no_pictures():
+            raise MergeError(why)
+        check_settings([CHOSEN])
+        check_can_be_shown(plan, has_own_vae())
+        return self._pace.estimate(plan, params)
+
+    def preview(self, plan: Plan, params: GenParams, progress: Progress | None = None) -> GenResult:
+        progress = progress or Progress()
+        self.estimate(plan, params)
+        progress.at(0.0, "getting ready")
+        with queued(progress, "ChillyMerge preview"):
+            started = time.perf_counter()
+            taken = self.weights.take(plan, progress)
+            merged = time.perf_counter()
+            progress.at(MERGE_SHARE, "loading the merge")
+            request = processing_for(params)
+            with followed(progress, MERGE_SHARE):
+                processed = make(request, taken.info)
+            notes = (*_notes(taken.tally), *notes_on(processed))
+        seconds = time.perf_counter() - started
+        self._pace.learn(plan, params, seconds)
+        progress.at(1.0, "done")
+        place = processed.index_of_first_image
+        infotext = processed.infotexts[place]
+        image, seed = processed.images[place], int(processed.all_seeds[0])
+        return GenResult(image, infotext, seed, notes, merged - started, seconds, taken.blocks)
+
+    def keep(self, plan: Plan, progress: Progress | None = None) -> str:
+        """Make a plan's merge the webui's current model until another one is chosen or the webui ends: its title."""
+        if why := why_no_pictures():
+            raise MergeError(why)
+        check_settings([CHOSEN])
+        with queued(progress or Progress(), "ChillyMerge keeps a merge"):
+            return self.weights.keep(plan, progress).title
+
+    def release(self) -> None:
+        with self.exclusive():
+            self.weights.drop()
+            self.weights.release()
+
+    def close(self) -> None:
+        """The end: let go of the memory, unless somebody is at work with it still."""
+        if call_queue.queue_lock.acquire(False):
+            try:
+                self.weights.close()
+            finally:
+                call_queue.queue_lock.release()
+
+    # ---- settings ----
+
+    def option(self, name: str, default: Any) -> Any:
+        return read_setting(name, default)
+
+    def set_option(self, name: str, value: Any) -> None:
+        keep_setting(name, value)
+
+
+def _notes(tally: Tally) -> Iterator[str]:
+    if tally.overflow:
+        yield f"{counted(sum(tally.overflow.values()), 'value')} were too large for the output's dtype."

@@ -1,0 +1,80 @@
+"""The merge of a picture that the webui makes for somebody else: of a cell of its X/Y/Z plot, or of a request to its API.
+
+The webui passes over the errors of scripts, and would draw with the user's model then: so a picture whose merge has failed is
+made to fail itself, before its first step.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn, cast
+
+from modules import errors, sd_models, shared
+
+from ..errors import MergeError
+from ..plan import Plan
+from ..ui.infotext import RECIPE
+from .webui import WebuiHost
+from .webui_entry import room
+from .webui_failures import end_of_cell, remember_failure
+from .webui_grid import check_request, plan_of, recipe_of
+from .webui_kept import remember_choice
+from .webui_merged import CHOSEN, MergedInfo
+from .webui_pictures import changes_models, heal, notes_on
+from .webui_queue import wait_for_first_model
+
+_MERGE = "chilly_merge"
+
+
+def take_merge(p: Any) -> None:
+    """Merge for a picture, and choose the merge as its model. The caller is in the queue."""
+    shared.state.skipped = False  # was of the picture before, as the webui sees it too when it begins one
+    try:
+        check_request(p)
+        wait_for_first_model()
+        heal()  # the cell before this one may have failed amid loading
+        plan = plan_of(recipe_of(p))
+        taken = cast(WebuiHost, room().host).weights.take(plan)
+    except MergeError as error:
+        _fail(p, str(error))
+        return
+    except Exception as error:
+        errors.report("ChillyMerge: the merge of a picture failed", exc_info=True)
+        _fail(p, f"the merge failed in a way that is a mistake of ChillyMerge ({type(error).__name__}). The console has more.")
+        return
+    remember_choice(shared.opts.data.get(CHOSEN))
+    # New tables: those that are there belong to all cells.
+    p.override_settings = {**p.override_settings, CHOSEN: taken.info.title}
+    p.extra_generation_params = {**p.extra_generation_params, **recipe_params(plan)}
+    setattr(p, _MERGE, taken.info)
+
+
+def check_picture(p: Any, processed: Any) -> None:
+    """Take back what was made if it is not of the merge, and say what in it is not the merge's."""
+    info: MergedInfo | None = getattr(p, _MERGE, None)
+    if info is None:
+        return
+    resident = sd_models.model_data.sd_model
+    is_other = not changes_models(p) and resident.sd_model_checkpoint != info.filename
+    if p.sd_model_hash != info.shorthash or is_other:
+        said = "another model was loaded while the picture was made, so it may not be that of the merge. Try again."
+        remember_failure(p, said)
+        processed.images.clear()
+        processed.comments += f"{said}\n"
+        return
+    end_of_cell(p)
+    processed.comments += "".join(f"{note}\n" for note in notes_on(processed) if note not in processed.comments)
+
+
+def recipe_params(plan: Plan) -> dict[str, str]:
+    """What stands of a plan's recipe below a picture."""
+    return {RECIPE: plan.recipe.canonical()}
+
+
+def _fail(p: Any, said: str) -> None:
+    """Let a picture fail before its first step; the model and other cells are untouched by that."""
+
+    def refuse(*args: Any, **given: Any) -> NoReturn:
+        raise MergeError(said)
+
+    p.init = refuse
+    remember_failure(p, said)

@@ -1,0 +1,139 @@
+"""The extension's place in the webui: what is registered when it starts, and taken back when its page is loaded again.
+
+Nothing of the engine is imported before somebody uses it: a webui with a hundred extensions should start no later for ours.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+from modules import script_callbacks
+
+from .webui_api import add_api
+from .webui_features import why_no_pictures
+from .webui_kept import is_ours, put_choice_back
+from .webui_merged import CHOSEN, install, uninstall
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from ..ui.questions import Room
+    from ..ui.service import Service
+
+_TITLE, _ELEMENT = "ChillyMerge", "chillymerge"
+_NEIGHBOURS = ("pnginfo_generation_info", "extras_tab")
+"""Of our button in the tab PNG Info."""
+_lock = threading.Lock()
+_service: Service | None = None
+
+
+def register() -> None:
+    """Called by the entry script each time that the webui runs it; what was registered before is not registered twice."""
+    if not why_no_pictures():
+        install()
+    _answer_an_old_choice()
+    for add, callback in (
+        (script_callbacks.on_ui_settings, settings),
+        (script_callbacks.on_ui_tabs, tabs),
+        (script_callbacks.on_app_started, started),
+        (script_callbacks.on_after_component, made),
+        (script_callbacks.on_infotext_pasted, pasted),
+        (script_callbacks.on_script_unloaded, unload),
+    ):
+        script_callbacks.remove_callbacks_for_function(callback)
+        add(callback)
+
+
+def service() -> Service:
+    """What answers the page; made when it is first asked."""
+    global _service
+    with _lock:
+        if _service is None:
+            from ..ui.questions import Room
+            from ..ui.service import Service
+            from .webui import WebuiHost
+
+            _service = Service(Room(WebuiHost()))
+        return _service
+
+
+def room() -> Room:
+    """What the page, the axes and the API share: `room().host` is the WebuiHost, `room().one(Work, Work)` its jobs."""
+    return service().room
+
+
+def settings() -> None:
+    """Our section on the webui's page of settings; the page itself asks for the rest where it is needed."""
+    from modules import shared
+
+    from .webui_pictures import SAVES_PICTURES
+
+    label = "Save the pictures of merges where txt2img saves its own"
+    info = shared.OptionInfo(False, label, section=(_ELEMENT, _TITLE))
+    shared.opts.add_option(SAVES_PICTURES, info)
+
+
+def tabs() -> list[tuple[Any, str, str]]:
+    """The tab, as the webui takes it."""
+    from ..ui.tab import build_webui_tab
+    from .webui_paste import add_exchange
+
+    return [(build_webui_tab(ask, add_exchange), _TITLE, _ELEMENT)]
+
+
+def made(component: Any, **given: Any) -> None:
+    """The webui has made a component of its page; there are thousands."""
+    if given.get("elem_id") in _NEIGHBOURS:
+        from .webui_paste import after_component
+
+        after_component(component, **given)
+
+
+def pasted(infotext: str, params: dict[str, Any]) -> None:
+    """Somebody has pasted an infotext into another tab, or sent one."""
+    from .webui_paste import on_infotext_pasted
+
+    on_infotext_pasted(infotext, params)
+
+
+def started(demo: Any, app: FastAPI) -> None:
+    """The webui has started; `demo` is its page, None with --nowebui."""
+    add_api(app, room)
+
+
+def ask(request: str) -> str:
+    """The reply to a request of the page; what cannot even be begun is said there too."""
+    try:
+        answerer = service()
+    except Exception as error:
+        from ..ui.problem import problem_of
+
+        return json.dumps({"id": None, "problem": problem_of(error, "question")})
+    return answerer.answer(request)
+
+
+def unload() -> None:
+    """End what is under way, let go of all merges, and put the webui's functions back."""
+    global _service
+    with _lock:
+        ended, _service = _service, None
+    if ended is not None:
+        ended.close()
+        ended.room.host.close()
+    put_choice_back()
+    uninstall()
+
+
+def _answer_an_old_choice() -> None:
+    """Settings may name a merge of an earlier session, which was in memory alone."""
+    from modules import shared
+
+    said = shared.opts.data.get(CHOSEN)
+    if is_ours(said):
+        from .webui_models import use_data_folder
+
+        use_data_folder()
+        back = put_choice_back()
+        print(f"ChillyMerge: the merge {said} was kept in memory and is gone; {back or 'the first model'} is loaded instead.")

@@ -1,0 +1,160 @@
+"""The webui's models: those on its disk, under the titles that it gives them, and new ones that it is told of."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from modules import cache, call_queue, paths_internal, sd_models, shared
+
+from ..errors import MergeError
+from ..hashes import use_folder
+from ..models import ModelLibrary, without_suffix
+from .base import CheckpointRef
+from .webui_merged import CHOSEN, MergedInfo
+
+_NO_MODEL = (".vae.safetensors", ".vae.ckpt", ".vae.pt")
+
+
+def use_data_folder() -> None:
+    """Keep history, hashes and settings with the webui's own data, unless CHILLY_HOME says otherwise."""
+    use_folder(Path(paths_internal.data_path) / "chillymerge")
+
+
+def checkpoint_folder() -> Path:
+    """Where the webui's models lie, and results are saved."""
+    return Path(getattr(shared.cmd_opts, "ckpt_dir", None) or sd_models.model_path).absolute()
+
+
+def model_folders() -> tuple[Path, ...]:
+    """All folders in which the webui looks for models."""
+    folders = (checkpoint_folder(), Path(sd_models.model_path).absolute())
+    return tuple(folder for folder in dict.fromkeys(folders) if folder.is_dir()) or folders[:1]
+
+
+def vae_folders() -> tuple[Path, ...]:
+    """The folders of VAEs, which recipes may name too."""
+    named = getattr(shared.cmd_opts, "vae_dir", None)
+    folders = [Path(paths_internal.models_path) / "VAE", *([Path(named)] if named else [])]
+    return tuple(dict.fromkeys(folder.absolute() for folder in folders if folder.is_dir()))
+
+
+class _Library(ModelLibrary):
+    """The folders, and the file that the webui was started with, wherever it lies."""
+
+    @cached_property
+    def files(self) -> tuple[tuple[str, Path], ...]:
+        found = ModelLibrary(self.folders).files
+        named = Path(getattr(shared.cmd_opts, "ckpt", None) or ".").absolute()
+        if not named.is_file() or _real(named) in {_real(path) for _, path in found}:
+            return found
+        return (*found, (named.name, named))
+
+
+class WebuiModels:
+    """What lies in the folders, looked up afresh; any thread may ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._library: ModelLibrary | None = None
+
+    def library(self) -> ModelLibrary:
+        with self._lock:
+            if self._library is None:
+                self._library = _Library(model_folders() + vae_folders())
+            return self._library
+
+    def refresh(self) -> None:
+        """Look at the folders again. The webui makes its own list anew only where files have come or gone, and nothing is at
+        work: while it does, no model can be found by its title."""
+        with self._lock:
+            self._library = None
+        listed = {_real(info.filename) for info in _infos()}
+        is_new = any(_is_webuis(path) and _real(path) not in listed for _, path in self._models())
+        if not is_new and all(path.exists() for path in listed):
+            return
+        if call_queue.queue_lock.acquire(False):
+            try:
+                sd_models.list_models()
+            finally:
+                call_queue.queue_lock.release()
+
+    def references(self) -> list[CheckpointRef]:
+        """Every model, in the order of the names, with its hash where the webui knows it."""
+        known = {_real(info.filename): info for info in _infos()}
+        found = []
+        for name, path in self._models():
+            info = known.get(_real(path))
+            found.append(CheckpointRef(name, without_suffix(name), path, info.sha256 if info else None))
+        return found
+
+    def _models(self) -> list[tuple[str, Path]]:
+        vaes = {_real(path) for path in vae_folders()}
+        return sorted(
+            (name, path)
+            for name, path in self.library().files
+            if not name.lower().endswith(_NO_MODEL) and not any(vae in _real(path).parents for vae in vaes)
+        )
+
+
+def info_of_file(path: Path) -> Any | None:
+    """What the webui knows of a file; None where it does not list it."""
+    return next((info for info in _infos() if _real(info.filename) == _real(path)), None)
+
+
+def register_file(path: Path, sha256: str) -> Any:
+    """List a file that was written now, with its hash, so that the webui does not read it for that: its CheckpointInfo."""
+    info = sd_models.CheckpointInfo(str(path))
+    cache.cache("hashes")[f"checkpoint/{info.name}"] = {"mtime": path.stat().st_mtime, "sha256": sha256}
+    info = sd_models.CheckpointInfo(str(path))
+    before = info_of_file(path)
+    if before is not None:
+        sd_models.checkpoints_list.pop(before.title, None)
+    info.register()
+    return info
+
+
+def use_file(path: Path) -> str:
+    """Choose and load a listed model, as if the user had picked it: its title. Waits for the webui's queue itself.
+
+    Raises:
+        MergeError: the webui does not list it, does not let settings be changed, or cannot load it.
+    """
+    info = info_of_file(path)
+    if info is None:
+        raise MergeError(f"the webui does not list '{path.name}'. Refresh its list of models.")
+    try:
+        shared.opts.set(CHOSEN, info.title)  # waits for the queue, and loads
+        shared.opts.save(shared.config_filename)
+    except AssertionError:
+        raise MergeError("the webui was started so that its settings cannot be changed (--freeze-settings).") from None
+    resident = sd_models.model_data.sd_model
+    if resident is None or resident.sd_model_checkpoint != info.filename:
+        raise MergeError(f"the webui could not load '{path.name}'. Its console says why.")
+    return str(info.title)
+
+
+def hash_of(reference: CheckpointRef) -> str | None:
+    """A model's sha256, calculated by the webui and kept by it; None with --no-hashing, and for what it does not list."""
+    info = info_of_file(reference.path)
+    if info is None:
+        return None
+    info.calculate_shorthash()
+    return info.sha256
+
+
+def _infos() -> Sequence[Any]:
+    """The files that the webui lists."""
+    return [info for info in list(sd_models.checkpoints_list.values()) if not isinstance(info, MergedInfo)]
+
+
+def _is_webuis(path: Path) -> bool:
+    """Whether the webui would list a model that we find."""
+    return path.suffix.lower() in (".safetensors", ".ckpt") and path.is_file()
+
+
+def _real(path: Path | str) -> Path:
+    return Path(path).resolve()

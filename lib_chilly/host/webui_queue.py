@@ -1,0 +1,85 @@
+"""The webui's queue, and its state while something of ours is at work in it: progress, interrupt and skip work as they do for
+everything else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from modules import call_queue, sd_models, shared
+
+from ..errors import Interrupted
+from .base import Progress
+
+STOPPED = "stopped. There is no picture; the models are as they were."
+_LOOK_SECONDS = 0.1
+
+
+@contextmanager
+def queued(progress: Progress, job: str) -> Iterator[None]:
+    """Wait for the turn, and tell the webui's progress bar while it lasts. Not to be entered twice by one thread.
+
+    An interrupt that came before must not count: the webui would then make no picture, and say nothing.
+    """
+    if not call_queue.queue_lock.acquire(False):
+        progress.at(0.0, "waiting for the webui, which is at work")
+        call_queue.queue_lock.acquire()
+    try:
+        if progress.is_cancelled():  # while it waited
+            raise Interrupted(STOPPED)
+        shared.state.begin(job=job)
+        try:
+            wait_for_first_model()
+            yield
+        finally:
+            shared.state.end()
+            shared.state.skipped = shared.state.interrupted = shared.state.stopping_generation = False
+    finally:
+        call_queue.queue_lock.release()
+
+
+def wait_for_first_model() -> None:
+    """Until the thread that loads the user's model when the webui starts has ended: two at once give wrong pictures."""
+    if not (shared.cmd_opts.skip_load_model_at_start or sd_models.model_data.was_loaded_at_least_once):
+        _ = shared.sd_model
+    with sd_models.model_data.lock:
+        pass
+
+
+def is_interrupted() -> bool:
+    """Whether the user has stopped or skipped what is at work."""
+    state = shared.state
+    return bool(state.interrupted or state.stopping_generation or state.skipped)
+
+
+@contextmanager
+def followed(progress: Progress, start: float) -> Iterator[None]:
+    """While the webui samples: hand its steps on to `progress`, and a stop of the page to it.
+
+    Args:
+        start: the share at which sampling begins.
+
+    Raises:
+        Interrupted: the page has stopped it meanwhile.
+    """
+    done = threading.Event()
+
+    def follow() -> None:
+        while not done.wait(_LOOK_SECONDS):
+            state = shared.state
+            if progress.is_cancelled() and not state.interrupted:
+                state.interrupt()
+            if state.sampling_steps and state.sampling_step:
+                share = start + (1 - start) * state.sampling_step / (state.sampling_steps + 1)
+                progress.at(share, f"step {state.sampling_step} of {state.sampling_steps}")
+
+    follower = threading.Thread(target=follow, name="chilly-follow", daemon=True)
+    follower.start()
+    try:
+        yield
+    finally:
+        done.set()
+        follower.join()
+    if progress.is_cancelled():
+        raise Interrupted(STOPPED)

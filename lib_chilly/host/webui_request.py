@@ -1,0 +1,74 @@
+"""What of ours hangs on a request of the webui for pictures: the grid that it is for, and what our axes set in one cell.
+
+The webui makes a copy of the request for each cell; the copies share their objects, so what is a cell's own is a new object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MergeError
+
+if TYPE_CHECKING:
+    from ..architecture import Architecture
+    from ..ui.cell_recipe import Coordinate
+
+_GRID, _CELL = "chilly_grid", "chilly_cell"
+
+
+@dataclass
+class Grid:
+    """What our axes set, and which cells have failed.
+
+    Attributes:
+        axes: the values of each.
+        text: of the recipe that they act on, as it was before the first cell.
+        architectures: names of models to what they are.
+        failures: number of a cell to why it has no picture.
+        cells_seen: how many the webui has put together.
+    """
+
+    axes: list[list[Coordinate]] = field(default_factory=list)
+    text: str = ""
+    architectures: dict[tuple[str, ...], Architecture] = field(default_factory=dict)
+    is_checked: bool = False
+    failures: dict[int, str] = field(default_factory=dict)
+    cells_seen: int = 0
+
+
+def grid_of(p: Any) -> Grid | None:
+    """The grid that a request, or the copy of it for a cell, belongs to."""
+    found: Grid | None = getattr(p, _GRID, None)
+    return found
+
+
+def add_axis(p: Any, values: list[Coordinate]) -> None:
+    """Take the values of one more axis.
+
+    Raises:
+        MergeError: there are none.
+    """
+    if not values:
+        raise MergeError("an axis has no values. Write some, or take the axis out.")
+    grid = grid_of(p) or Grid()
+    setattr(p, _GRID, grid)
+    grid.axes.append(values)
+
+
+def cell_of(p: Any) -> tuple[Coordinate, ...]:
+    """What the axes set in a cell."""
+    found: tuple[Coordinate, ...] = getattr(p, _CELL, ())
+    return found
+
+
+def add_value(p: Any, value: Coordinate) -> None:
+    """Take what one more axis sets in a cell."""
+    setattr(p, _CELL, (*cell_of(p), value))
+
+
+def text_given(p: Any) -> str:
+    """The recipe that came with a request; empty where none did."""
+    script = next((each for each in getattr(p.scripts, "alwayson_scripts", ()) if hasattr(each, "takes_recipe")), None)
+    given = (p.script_args or ())[script.args_from : script.args_to] if script is not None else ()
+    return str(given[0] or "").strip() if given else ""

@@ -1,0 +1,7 @@
+"""Caches, in memory."""
+
+caches = {}
+
+
+def cache(subsection):
+    return caches.setdefault(subsection, {})

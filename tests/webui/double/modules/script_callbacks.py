@@ -1,0 +1,85 @@
+"""What extensions are called for."""
+
+from modules import errors
+
+callback_map = {}
+
+
+def _registrar(category):
+    def register(callback, *, name=None):
+        callback_map.setdefault(category, []).append(callback)
+
+    return register
+
+
+on_app_started, on_before_ui, on_ui_settings = _registrar("app_started"), _registrar("before_ui"), _registrar("ui_settings")
+on_ui_tabs, on_script_unloaded = _registrar("ui_tabs"), _registrar("script_unloaded")
+on_infotext_pasted, on_after_component = _registrar("infotext_pasted"), _registrar("after_component")
+on_cfg_denoiser, on_model_loaded = _registrar("cfg_denoiser"), _registrar("model_loaded")
+on_image_grid = _registrar("image_grid")
+
+
+class CFGDenoiserParams:
+    def __init__(self, x, image_cond, sigma, sampling_step, total_sampling_steps, text_cond, text_uncond, denoiser=None):
+        self.sampling_step, self.total_sampling_steps = sampling_step, total_sampling_steps
+
+
+class ImageGridLoopParams:
+    def __init__(self, imgs, cols, rows):
+        self.imgs, self.cols, self.rows = imgs, cols, rows
+
+
+def image_grid_callback(params):
+    _call("image_grid", params)
+
+
+def before_ui_callback():
+    for callback in reversed(callback_map.get("before_ui", [])):
+        callback()
+
+
+def clear_callbacks():
+    callback_map.clear()
+
+
+def remove_callbacks_for_function(callback_func):
+    for callbacks in callback_map.values():
+        callbacks[:] = [each for each in callbacks if each != callback_func]
+
+
+def _call(category, *given):
+    for callback in list(callback_map.get(category, [])):
+        try:
+            callback(*given)
+        except Exception:
+            errors.report(f"Error executing callback {category}", exc_info=True)
+
+
+def ui_settings_callback():
+    _call("ui_settings")
+
+
+def after_component_callback(component, **kwargs):
+    for callback in list(callback_map.get("after_component", [])):
+        callback(component, **kwargs)
+
+
+def infotext_pasted_callback(infotext, params):
+    _call("infotext_pasted", infotext, params)
+
+
+def app_started_callback(demo, app):
+    _call("app_started", demo, app)
+
+
+def cfg_denoiser_callback(params):
+    _call("cfg_denoiser", params)
+
+
+def model_loaded_callback(sd_model):
+    _call("model_loaded", sd_model)
+
+
+def script_unloaded_callback():
+    for callback in reversed(callback_map.get("script_unloaded", [])):
+        callback()

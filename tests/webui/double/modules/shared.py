@@ -1,0 +1,124 @@
+"""Settings, flags and state."""
+
+import json
+import os
+import sys
+import types
+
+from modules import paths_internal
+
+config_filename = os.path.join(paths_internal.data_path, "config.json")
+cmd_opts = types.SimpleNamespace(
+    ckpt=None,
+    ckpt_dir=os.path.join(paths_internal.data_path, "checkpoints"),
+    vae_dir=None,
+    vae_path=None,
+    freeze_settings=False,
+    freeze_settings_in_sections=None,
+    freeze_specific_settings=None,
+    no_hashing=False,
+    skip_load_model_at_start=False,
+    api=True,
+    api_auth=None,
+    nowebui=False,
+)
+device = "cpu"
+prompt_styles = types.SimpleNamespace(
+    styles={"oil": types.SimpleNamespace(prompt="oil painting of {prompt}", negative_prompt="")}
+)
+sd_unet = sd_vae = None
+
+
+class OptionInfo:
+    def __init__(self, default=None, label="", component=None, component_args=None, onchange=None, section=None):
+        self.default, self.onchange, self.section = default, onchange, section or ("sd", "Stable Diffusion")
+        self.do_not_save = self.restrict_api = False
+
+
+_DEFAULTS = {
+    **{"sd_model_checkpoint": None, "sd_checkpoint_hash": "", "sd_vae": "Automatic", "sd_unet": "Automatic"},
+    **{"CLIP_stop_at_last_layers": 1, "sd_checkpoint_cache": 0, "sd_checkpoints_limit": 1, "outdir_txt2img_samples": "out"},
+    **{"outdir_txt2img_grids": "out", "fp8_storage": "Disable", "add_model_hash_to_info": True},
+}
+
+
+class Options:
+    def __init__(self, data_labels, restricted_opts):
+        self.__dict__.update(data_labels=data_labels, restricted_opts=restricted_opts)
+        self.__dict__["data"] = {name: label.default for name, label in data_labels.items()}
+
+    def __getattr__(self, item):
+        if item in self.data:
+            return self.data[item]
+        raise AttributeError(item)
+
+    def __setattr__(self, key, value):
+        assert not cmd_opts.freeze_settings, "changing settings is disabled"
+        frozen = [each.strip() for each in (cmd_opts.freeze_specific_settings or "").split(",")]
+        assert key not in frozen, f"'{key}' is frozen"
+        self.data[key] = value
+
+    def set(self, key, value, is_api=False, run_callbacks=True):
+        if self.data.get(key) == value:
+            return False
+        setattr(self, key, value)
+        if run_callbacks and self.data_labels[key].onchange is not None:
+            self.data_labels[key].onchange()
+        return True
+
+    def get_default(self, key):
+        label = self.data_labels.get(key)
+        return label.default if label else None
+
+    def save(self, filename):
+        assert not cmd_opts.freeze_settings, "saving settings is disabled"
+        with open(filename, "w", encoding="utf8") as file:
+            json.dump(self.data, file)
+
+    def add_option(self, key, info):
+        self.data_labels[key] = info
+        self.data.setdefault(key, info.default)
+
+
+opts = Options({name: OptionInfo(default) for name, default in _DEFAULTS.items()}, set())
+
+
+class State:
+    def __init__(self):
+        self.skipped = self.interrupted = self.stopping_generation = False
+        self.job, self.job_no, self.job_count, self.textinfo = "", 0, 0, None
+        self.sampling_step = self.sampling_steps = 0
+
+    def begin(self, job="(unknown)"):
+        self.__init__()
+        self.job, self.job_count = job, -1
+
+    def end(self):
+        self.job, self.job_count = "", 0
+
+    def nextjob(self):
+        self.job_no += 1
+        self.sampling_step = 0
+
+    def interrupt(self):
+        self.interrupted = True
+
+    def skip(self):
+        self.skipped = True
+
+    def stop_generating(self):
+        self.stopping_generation = True
+
+
+state = State()
+
+
+class Shared(types.ModuleType):
+    @property
+    def sd_model(self):
+        from modules import sd_models
+
+        return sd_models.model_data.get_sd_model()
+
+
+sys.modules[__name__].__class__ = Shared

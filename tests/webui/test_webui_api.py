@@ -1,0 +1,298 @@
+"""The API: what the command line and the page do, over HTTP, behind the webui's own flags and password."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from house import Double, House
+from hypothesis import HealthCheck, given, settings
+from PIL import Image
+
+from lib_chilly.engine import merge
+from lib_chilly.inspection import inspect_file
+from lib_chilly.models import ModelLibrary
+from lib_chilly.plan import make_plan
+from lib_chilly.recipe_text import parse_recipe
+from lib_chilly.registry import all_methods
+from lib_chilly.report import default_threads, plan_facts
+
+pytestmark = pytest.mark.timeout(600)
+
+MIX = "M = weighted_sum(A, B, alpha=0.3)"
+SMALL = {"prompt": "(a red circle:1.6) on blue", "seed": 1, "steps": 3, "cfg": 4.0, "width": 64, "height": 64, "sampler": "Euler"}
+OF_USERS = ("chosen", "hash", "config", "queue", "flags", "hooked")
+
+
+def ask(url: str, method: str, path: str, body: Any = None, login: str = "", **query: object) -> tuple[int, Any]:
+    """(status, what was answered); a body of bytes is sent as it is."""
+    data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    full = f"{url}/chillymerge/v1/{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+    headers = {"Content-Type": "application/json"}
+    if login:
+        headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+    request = urllib.request.Request(full, data, headers, method=method)
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=100) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def ended(url: str, job: dict, login: str = "") -> dict:
+    """A job when it is over."""
+    for _ in range(20):
+        status, job = ask(url, "GET", f"jobs/{job['job']}", login=login, wait=10)
+        assert status == 200
+        if job["state"] in ("done", "stopped", "failed"):
+            return job
+    raise AssertionError(job)
+
+
+def saved(webui: House, recipe: str, name: str) -> dict:
+    status, job = ask(webui.url, "POST", "merge", {"recipe": recipe, "name": name})
+    assert status == 202, job
+    job = ended(webui.url, job)
+    assert (job["kind"], job["state"]) == ("merge", "done"), job
+    return job["saved"]
+
+
+def test_methods_are_those_of_the_registry(webui: House):
+    status, found = ask(webui.url, "GET", "methods")
+    assert status == 200
+    assert [method["name"] for method in found["methods"]] == list(all_methods())
+    assert "fp16" in found["dtypes"] and "Euler" in found["samplers"]
+
+
+def test_inspection_is_that_of_the_command_line(webui: House):
+    status, found = ask(webui.url, "GET", "inspect", model="A")
+    assert (status, found) == (200, {k: v for k, v in inspect_file(webui.models / "A.safetensors").items() if v is not None})
+
+
+def test_plan_is_that_of_the_command_line(webui: House):
+    facts = plan_facts(make_plan(parse_recipe(MIX), ModelLibrary([webui.models])), default_threads())
+    assert ask(webui.url, "POST", "plan", {"recipe": MIX}) == (200, facts)
+    status, bf16 = ask(webui.url, "POST", "plan", {"recipe": MIX, "options": {"dtype": "bf16"}})
+    assert status == 200 and "dtype=bf16" in bf16["recipe"]
+
+
+def test_merge_writes_what_the_command_line_writes_and_the_webui_lists_it_with_its_hash(webui: House, tmp_path: Path):
+    found = saved(webui, MIX, "by api")
+    try:
+        report = merge(make_plan(parse_recipe(MIX), ModelLibrary([webui.models])), tmp_path / "M.safetensors")
+        written = (webui.models / "by api.safetensors").read_bytes()
+        assert hashlib.sha256(written).hexdigest() == found["sha256"] == report.sha256
+        assert f"by api.safetensors [{found['sha256'][:10]}]" in webui.call("refresh")["listed"]
+        status, again = ask(webui.url, "POST", "merge", {"recipe": MIX, "name": "by api"})
+        assert (status, again) == (409, {"detail": "by api.safetensors exists already. Choose another name.", "field": "name"})
+        status, row = ask(webui.url, "GET", f"history/{found['history']}")
+        assert status == 200 and row["file"]["sha256"] == found["sha256"] and row["recipe"].startswith(MIX)
+    finally:
+        webui.call("remove", "by api")
+
+
+def test_merge_without_a_name_gets_one_from_its_recipe(webui: House):
+    status, job = ask(webui.url, "POST", "merge", {"recipe": "halves = 0.5 * A + 0.5 * B"})
+    assert status == 202
+    assert ended(webui.url, job)["saved"]["file"] == "halves.safetensors"
+    webui.call("remove", "halves")
+
+
+def test_cancelled_merge_leaves_nothing(webui: House):
+    jobs = [ask(webui.url, "POST", "merge", {"recipe": MIX, "name": f"wait{number}"})[1] for number in range(3)]
+    status, last = ask(webui.url, "POST", f"jobs/{jobs[-1]['job']}/cancel")
+    assert status == 200 and ended(webui.url, last)["state"] == "stopped"
+    assert [ended(webui.url, job)["state"] for job in jobs[:2]] == ["done", "done"]
+    left = sorted(path.stem for path in webui.models.iterdir() if "wait" in path.name and path.suffix == ".safetensors")
+    assert left == ["wait0", "wait1"]
+    assert jobs[2]["job"] in [job["job"] for job in ask(webui.url, "GET", "jobs")[1]["jobs"]]
+    webui.call("remove", "wait0")
+    webui.call("remove", "wait1")
+
+
+def test_preview_is_the_picture_of_the_page_and_changes_nothing_of_the_user_s(webui: House):
+    before = webui.call("state")
+    status, job = ask(webui.url, "POST", "preview", {"recipe": MIX, "params": SMALL})
+    assert status == 202
+    job = ended(webui.url, job)
+    assert job["state"] == "done", job
+    (picture,) = job["pictures"]
+    with Image.open(io.BytesIO(base64.b64decode(picture["image"].partition(",")[2]))) as image:
+        digest = hashlib.sha256(np.asarray(image.convert("RGB")).tobytes()).hexdigest()
+        assert image.text["parameters"] == picture["infotext"]
+    assert "Model hash: recipe-" in picture["infotext"] and "ChillyMerge recipe: " in picture["infotext"]
+    after = webui.call("state")
+    assert {name: after[name] for name in OF_USERS} == {name: before[name] for name in OF_USERS}
+    assert digest == webui.call("preview")["picture"]
+
+
+def test_preview_of_strengths_and_operands_makes_each(webui: House):
+    wants = [{"id": "a", "of": "a"}, {"id": "half", "strength": 0.5}, {"id": "one", "block": "IN04", "to": 1}]
+    status, job = ask(webui.url, "POST", "preview", {"recipe": MIX, "params": SMALL, "pictures": wants})
+    assert status == 202
+    job = ended(webui.url, job)
+    assert [picture["id"] for picture in job["pictures"]] == ["a", "one", "half"]
+    assert len({picture["image"] for picture in job["pictures"]}) == 3
+    status, rest = ask(webui.url, "GET", f"jobs/{job['job']}", seen=2)
+    assert [picture["id"] for picture in rest["pictures"]] == ["half"]
+
+
+def test_cancelled_preview_is_stopped_and_the_queue_is_free(webui: House):
+    status, job = ask(webui.url, "POST", "preview", {"recipe": MIX, "params": {**SMALL, "steps": 1000}})
+    assert status == 202
+    time.sleep(0.5)
+    assert ask(webui.url, "POST", f"jobs/{job['job']}/cancel")[0] == 200
+    assert ended(webui.url, job)["state"] == "stopped"
+    assert webui.call("state")["queue"]
+
+
+def test_history_is_searched_changed_and_forgotten(webui: House):
+    number = saved(webui, MIX, "remembered")["history"]
+    webui.call("remove", "remembered")
+    status, rows = ask(webui.url, "GET", "history", search="remembered", count=5)
+    assert status == 200 and number in [row["id"] for row in rows["rows"]]
+    status, row = ask(webui.url, "PATCH", f"history/{number}", {"note": "good", "pinned": True})
+    assert (status, row["note"], row["pinned"]) == (200, "good", True)
+    assert ask(webui.url, "DELETE", f"history/{number}") == (200, {"done": True})
+    for method, body in (("GET", None), ("PATCH", {"note": "late"}), ("DELETE", None)):
+        status, gone = ask(webui.url, method, f"history/{number}", body)
+        assert (status, gone) == (404, {"detail": "this entry is no longer in the history: it was deleted meanwhile."})
+
+
+NAMES = ["../out", "..", "a/b", "a\\b", "/tmp/out", ".hidden", "CON", "a\x00b", " ", "x" * 300, "C:out"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_name_that_leaves_the_folder_is_refused_and_nothing_is_written(webui: House, name: str):
+    before = sorted(webui.models.parent.rglob("*.safetensors"))
+    status, said = ask(webui.url, "POST", "merge", {"recipe": MIX, "name": name})
+    assert (status, said["field"]) == (422, "name")
+    assert sorted(webui.models.parent.rglob("*.safetensors")) == before
+
+
+@pytest.mark.parametrize("model", ["../models/A", "/etc/passwd", "../webui.log", "A/../A", "", "\x00", "x" * 5000])
+def test_what_is_no_model_of_the_webui_cannot_be_read(webui: House, model: str):
+    status, said = ask(webui.url, "GET", "inspect", model=model)
+    assert status == 404 and said["detail"].startswith("there is no model ")
+    if model.isprintable():
+        recipe = f"M = weighted_sum(A, {json.dumps(model)}, alpha=0.3)"
+        assert ask(webui.url, "POST", "plan", {"recipe": recipe})[0] == 422
+        assert ask(webui.url, "POST", "plan", {"recipe": MIX, "options": {"vae": model or "."}})[0] == 422
+
+
+def test_damaged_model_is_a_sentence(webui: House):
+    broken = webui.models / "broken.safetensors"
+    broken.write_bytes(b"\xff" * 64)
+    try:
+        status, said = ask(webui.url, "GET", "inspect", model="broken")
+        assert status == 409 and "broken.safetensors" in said["detail"] and "Traceback" not in said["detail"]
+    finally:
+        webui.call("remove", "broken")
+
+
+HOSTILE = {
+    "half a character": b'{"recipe": "M = \\ud800"}',
+    "no number": b'{"recipe": "M = A", "options": {"dtype": NaN}}',
+    "nested": b"[" * 100_000,
+    "a list": b"[]",
+    "nothing": b"",
+    "no text": b"\xff\xfe\x00",
+    "large": b'{"recipe": "' + b"x" * (5 << 20) + b'"}',
+    "long": b'{"recipe": "' + b"x" * (3 << 20) + b'"}',
+    "unknown field": b'{"recipe": "M = A", "path": "/etc/passwd"}',
+    "wrong kind": b'{"recipe": 5}',
+    "a mistake": b'{"recipe": "M = weighted_sum(A, B, alpha=)"}',
+    "a picture": b'{"recipe": "M = A", "params": {"width": 1000000}}',
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("path", ["plan", "merge", "preview"])
+def test_what_cannot_be_taken_is_a_sentence_with_status_422(webui: House, path: str, what: str):
+    status, said = ask(webui.url, "POST", path, HOSTILE[what])
+    assert status == 422 and said["detail"].strip() and "Traceback" not in said["detail"]
+    assert set(said) <= {"detail", "field"}
+
+
+def test_job_of_nobody_is_not_found(webui: House):
+    for number in (999_999, 2**63 - 1):
+        assert ask(webui.url, "GET", f"jobs/{number}")[0] == 404
+        assert ask(webui.url, "POST", f"jobs/{number}/cancel")[0] == 404
+    assert ask(webui.url, "GET", f"jobs/{10**30}")[0] == 422
+
+
+def test_api_is_as_its_description_says_whatever_is_sent(webui: House):
+    """Each operation with what its schema allows, and with what it does not: no 5xx, no status and no body that is not there."""
+    schemathesis = pytest.importorskip("schemathesis")
+    from schemathesis.specs.openapi.checks import positive_data_acceptance  # a recipe is more than any text
+
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{webui.url}/openapi.json") as answer:
+        described = json.load(answer)
+    described["paths"] = {path: what for path, what in described["paths"].items() if path.startswith("/chillymerge/")}
+    schema = schemathesis.openapi.from_dict(described)
+    schema.config.update(base_url=webui.url)
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert len(operations) == 12
+    for operation in operations:
+        takes = bool(operation.definition.raw.get("parameters") or operation.definition.raw.get("requestBody"))
+        for mode in list(schemathesis.GenerationMode) if takes else [schemathesis.GenerationMode.POSITIVE]:
+
+            @settings(max_examples=6, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def check(case: Any) -> None:
+                case.call_and_validate(excluded_checks=[positive_data_acceptance], proxies={"http": ""})
+
+            check()
+
+
+# ---- the webui's flags ----
+
+
+def test_without_api_there_are_no_routes(double: Double):
+    url = f"http://127.0.0.1:{double.call('serve', api=False)}"
+    assert ask(url, "GET", "methods") == (404, {"detail": "Not Found"})
+    url = f"http://127.0.0.1:{double.call('serve', api=False, nowebui=True)}"
+    assert ask(url, "GET", "methods")[0] == 200
+
+
+def test_api_auth_is_wanted_for_every_route(double: Double):
+    url = f"http://127.0.0.1:{double.call('serve', api_auth='ann:one,bob:two')}"
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{url}/openapi.json") as answer:
+        paths = json.load(answer)["paths"]
+    routes = [(method.upper(), path) for path, methods in paths.items() for method in methods if path.startswith("/chillymerge")]
+    assert len(routes) == 12
+    for method, path in routes:
+        assert paths[path][method.lower()]["security"] == [{"HTTPBasic": []}]
+        path = path.removeprefix("/chillymerge/v1/").replace("{number}", "1")
+        for login in ("", "ann:two", "ann:", "eve:one", ":", "ann:oné"):
+            status, said = ask(url, method, path, b"{}" if method != "GET" else None, login)
+            assert status == 401 and set(said) == {"detail"}, (method, path, login)
+    for login in ("ann:one", "bob:two"):
+        assert ask(url, "GET", "methods", login=login)[0] == 200
+
+
+def test_gradio_auth_leaves_the_api_as_it_leaves_the_webui_s_own(double: Double):
+    url = f"http://127.0.0.1:{double.call('serve', gradio_auth='ann:one')}"
+    assert ask(url, "GET", "methods")[0] == 200
+
+
+def test_frozen_settings_are_a_conflict_for_pictures_alone(double: Double):
+    double.call("fresh")
+    double.call("flag", freeze_settings=True)
+    try:
+        status, said = ask(double.url, "POST", "preview", {"recipe": MIX, "params": SMALL})
+        assert status == 409 and "--freeze-settings" in said["detail"]
+        assert ended(double.url, ask(double.url, "POST", "merge", {"recipe": MIX, "name": "frozen"})[1])["state"] == "done"
+    finally:
+        double.call("flag", freeze_settings=False)
+        double.call("remove", "frozen")

@@ -1,0 +1,229 @@
+"""Our axes in the webui's X/Y/Z plot: every cell is of its own merge, each merge is made once, and what fails says so."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from house import Double, House, Webui
+
+pytestmark = pytest.mark.timeout(900)
+
+MIX = "M = weighted_sum(A, B, alpha=0.3)"
+OF_USERS = ("chosen", "hash", "config", "queue", "flags", "hooked", "loaded")
+"""What must be afterwards as before."""
+ALPHA, PRESET, PARAMETER, MODEL_B = (f"[ChillyMerge] {name}" for name in ("alpha", "preset", "parameter", "model B"))
+
+
+def of_users(state: dict) -> dict:
+    return {name: state[name] for name in OF_USERS}
+
+
+def recipe_in(infotext: str) -> str:
+    """The recipe that stands below a picture."""
+    rest = infotext.partition("ChillyMerge recipe: ")[2]
+    return json.JSONDecoder().raw_decode(rest)[0]
+
+
+def drawn(webui: House, *axes: object, **given: object) -> dict:
+    """A grid that is not refused."""
+    grid = webui.call("grid", *axes, **given)
+    assert "error" not in grid, grid["error"]
+    return grid
+
+
+def is_black(grid: dict, cell: int) -> bool:
+    """Whether a cell has no picture; what is white in it is its reason."""
+    return grid["infotexts"][cell] is None and grid["dark"][cell] > 0.5
+
+
+@pytest.fixture
+def spoiled(webui: House) -> Iterator[House]:
+    """A webui with a model `spoiled`, whose merges fail while they are made."""
+    webui.call("spoil", "B", "spoiled")
+    yield webui
+    webui.call("remove", "spoiled")
+
+
+def test_axes_are_there_once_however_often_they_are_registered(webui: House):
+    labels = [label for label in webui.call("axes") if "ChillyMerge" in label]
+    assert len(labels) == len(set(labels)) > 10 and {ALPHA, PRESET, PARAMETER, MODEL_B} <= set(labels)
+
+
+def test_cell_of_alpha_and_preset_is_the_picture_of_its_recipe_by_itself(webui: House):
+    before, plain = webui.call("state"), webui.call("plain")
+    grid = drawn(webui, [ALPHA, "0.25,1"], [PRESET, ["GRAD_V", "MID12_50"]], recipe=MIX)
+    assert grid["built"] == len(set(grid["pictures"])) == 4 and of_users(grid) == of_users(before)
+    recipes = [recipe_in(infotext) for infotext in grid["infotexts"]]
+    assert recipes[1].startswith('M = weighted_sum(A, B, alpha=preset("GRAD_V"))')
+    assert recipes[2].startswith("M = weighted_sum(A, B, alpha=[0, 0, 0, 0, 0, 0, 0.125,")
+    assert [webui.call("preview", recipe)["picture"] for recipe in recipes] == grid["pictures"]
+    assert webui.call("plain")["picture"] == plain["picture"]
+
+
+def test_each_merge_is_made_once_whatever_the_order_of_the_axes(webui: House):
+    axes = {"a": [ALPHA, "0.2,0.6"], "p": [PRESET, ["GRAD_V", "MID12_50"]], "s": ["Seed", "1,2"]}
+    found = {}
+    for order in itertools.permutations(axes):
+        grid = drawn(webui, *(axes[name] for name in order), recipe=MIX)
+        assert grid["built"] == 4, order
+        for number, picture in enumerate(grid["pictures"]):
+            places = dict(zip(order, (number % 2, number // 2 % 2, number // 4), strict=True))
+            found.setdefault(tuple(sorted(places.items())), set()).add(picture)
+    assert [len(pictures) for pictures in found.values()] == [1] * 8 and len(set.union(*found.values())) == 8
+
+
+def test_axes_of_addresses_set_steps_lanes_and_constants(webui: House):
+    text = "ratio = 0.5\nX = weighted_sum(A, B, alpha=ratio)\nM = weighted_sum(X, A)"
+    lanes, constants = [PARAMETER, "X.alpha.IN04 = 0-1 [2]"], [f"{PARAMETER}, a second", "ratio = 0.25; M.alpha = GRAD_V"]
+    grid = drawn(webui, lanes, None, constants, recipe=text)
+    assert [recipe_in(infotext).splitlines()[:3] for infotext in grid["infotexts"]] == [
+        ["ratio = 0.25", "X = weighted_sum(A, B, alpha={*: ratio, IN04: 0})", "M = weighted_sum(X, A)"],
+        ["ratio = 0.25", "X = weighted_sum(A, B, alpha={*: ratio, IN04: 1})", "M = weighted_sum(X, A)"],
+        ["ratio = 0.5", "X = weighted_sum(A, B, alpha={*: ratio, IN04: 0})", 'M = weighted_sum(X, A, alpha=preset("GRAD_V"))'],
+        ["ratio = 0.5", "X = weighted_sum(A, B, alpha={*: ratio, IN04: 1})", 'M = weighted_sum(X, A, alpha=preset("GRAD_V"))'],
+    ]
+    assert len(set(grid["pictures"])) == 4
+
+
+def test_recipes_methods_and_models_are_axes(webui: House):
+    recipes = ["[ChillyMerge] recipe", ["X = weighted_sum(A, B, alpha=0.2)", "Y = weighted_sum(B, A, alpha=0.1)"]]
+    grid = drawn(webui, recipes, ["[ChillyMerge] method", ["weighted_sum", "mean"]])
+    lines = [recipe_in(infotext).splitlines()[0] for infotext in grid["infotexts"]]
+    assert lines == [*recipes[1], "X = mean(A, B)", "Y = mean(B, A)"]
+    models = drawn(webui, [MODEL_B, ["A.safetensors", "B"]], recipe=MIX)
+    assert models["pictures"][0] == webui.call("plain")["picture"] != models["pictures"][1]
+    random = drawn(webui, ["[ChillyMerge] seed of random weights", "1-3"], recipe="M = weighted_sum(A, B, alpha=R)")
+    assert len(set(random["pictures"])) == 3
+
+
+def test_axes_act_on_the_recipe_of_the_page_unless_the_request_brings_one(webui: House):
+    webui.call("on_page", "P = weighted_sum(B, A, alpha=0.5)")
+    grid = drawn(webui, [ALPHA, "0.2"])
+    assert recipe_in(grid["infotexts"][0]).startswith("P = weighted_sum(B, A, alpha=0.2)")
+    assert recipe_in(drawn(webui, [ALPHA, "0.2"], recipe=MIX)["infotexts"][0]).startswith("M = ")
+    webui.call("on_page", "")
+    assert "there is no recipe" in webui.call("grid", [ALPHA, "0.2"])["error"]
+
+
+BAD = {
+    "no such lane": ([PARAMETER, "alpha.IN04 = 0.1; alpha.IN99 = 0.1"], "Did you mean 'alpha.IN0"),
+    "no such address": ([PARAMETER, "aplha = 0.1"], "Did you mean 'alpha'?"),
+    "no such parameter": (["[ChillyMerge] beta", "0.1"], "there is no 'beta'"),
+    "no such preset": ([PRESET, ["GRAD_V", "GRAD_W"]], "Did you mean 'GRAD_V'?"),
+    "no such model": ([MODEL_B, ["B", "Q"]], "there is no model 'Q'"),
+    "no such method": (["[ChillyMerge] method", ["mean", "mena"]], "Did you mean 'mean'?"),
+    "no such recipe": (["[ChillyMerge] recipe", [MIX, "mine"]], "there is no recipe 'mine'"),
+    "recipe that makes no sense": (["[ChillyMerge] recipe", [MIX, "M = weighted_sum(A)"]], "takes 2 models"),
+    "list of another length": (["[ChillyMerge] block weights", "GRAD_V; 0, 1, 0.5"], "this one has 3"),
+    "part of a model": (["[ChillyMerge] recipe", [MIX, "X = noVae"]], "has no whole VAE"),
+    "no number": ([ALPHA, "0.1,nan"], "no number"),
+    "no values": ([ALPHA, ""], "has no values"),
+}
+
+
+@pytest.mark.parametrize(("axis", "said"), BAD.values(), ids=BAD)
+def test_bad_value_stops_before_the_first_cell(webui: House, axis: list, said: str):
+    before = webui.call("state")
+    for axes in ((axis, ["Seed", "1,2"]), (["Seed", "1,2"], None, axis)):
+        failed = webui.call("grid", *axes, recipe=MIX)
+        assert said in failed["error"] and failed["built"] == 0 and of_users(failed) == of_users(before)
+
+
+def test_value_that_fits_no_other_axis_value_stops_before_the_first_cell(webui: House):
+    failed = webui.call("grid", ["[ChillyMerge] beta", "0.1"], ["[ChillyMerge] method", ["sum_twice", "mean"]], recipe=MIX)
+    assert "there is no 'beta'" in failed["error"] and failed["built"] == 0
+    whole = drawn(webui, ["[ChillyMerge] beta", "0.1,0.2"], ["[ChillyMerge] method", ["sum_twice", "triple_sum"]], recipe=MIX)
+    assert whole["built"] == 4 and recipe_in(whole["infotexts"][3]).startswith("M = triple_sum(A, B, A, alpha=0.3, beta=0.2)")
+
+
+def test_cell_that_fails_is_black_with_its_reason_and_the_others_are_right(spoiled: House):
+    before, plain = spoiled.call("state"), spoiled.call("plain")
+    for names in (["B", "spoiled", "A"], ["spoiled", "B", "A"]):
+        grid = drawn(spoiled, [MODEL_B, names], ["Seed", "1,2"], recipe=MIX)
+        assert [is_black(grid, cell) for cell in range(6)] == [name == "spoiled" for name in names] * 2
+        assert all(0.5 < grid["dark"][cell] < 1 for cell in range(6) if names[cell % 3] == "spoiled")
+        for number, name in enumerate(names):
+            if name != "spoiled":
+                single = spoiled.call("preview", MIX.replace("B", name), seed=2)
+                assert grid["pictures"][number + 3] == single["picture"]
+        assert of_users(grid) == of_users(before)
+    assert plain["picture"] not in drawn(spoiled, [MODEL_B, ["spoiled"]], recipe=MIX)["pictures"]
+    assert spoiled.call("plain")["picture"] == plain["picture"]
+
+
+def test_model_that_something_else_has_chosen_is_no_picture_of_a_merge(webui: House):
+    before, plain = webui.call("state"), webui.call("plain")
+    grid = drawn(webui, [ALPHA, "0.1,0.2"], ["Checkpoint name", [before["chosen"]]], recipe=MIX)
+    assert [is_black(grid, cell) for cell in (0, 1)] == [True, True] and grid["built"] == 0
+    assert plain["picture"] not in grid["pictures"] and of_users(webui.call("state")) == of_users(before)
+    assert (
+        "is chosen for this picture"
+        in webui.call("grid", [ALPHA, "0.1"], recipe=MIX, override_settings={"sd_model_checkpoint": "B"})["error"]
+    )
+
+
+def test_refiner_beside_our_axis_sees_each_merge_once(webui: House):
+    alone = drawn(webui, [ALPHA, "0.1,0.9"], recipe=MIX)
+    axes = [ALPHA, "0.1,0.9"], ["Refiner checkpoint", ["A.safetensors", "B.safetensors"]]
+    refined = drawn(webui, *axes, recipe=MIX, refiner_switch_at=0.5)
+    assert refined["built"] == 2 and len({*alone["pictures"], *refined["pictures"]}) == 6
+
+
+def test_refresh_amid_a_grid_changes_no_cell_skip_ends_one_and_interrupt_all(webui: House):
+    before = webui.call("state")
+    undisturbed = drawn(webui, [ALPHA, "0.1,0.9"], recipe=MIX)
+    assert drawn(webui, [ALPHA, "0.1,0.9"], recipe=MIX, amid="refresh")["pictures"] == undisturbed["pictures"]
+    skipped = drawn(webui, [ALPHA, "0.5,0.1,0.9"], recipe=MIX, amid="skip")
+    assert skipped["pictures"][1:] == undisturbed["pictures"] and skipped["built"] == 3
+    stopped = drawn(webui, [ALPHA, "0.1,0.5,0.9"], recipe=MIX, amid="interrupt")
+    assert stopped["built"] <= 1 and of_users(webui.call("state")) == of_users(before)
+    assert drawn(webui, [ALPHA, "0.1,0.9"], recipe=MIX)["pictures"] == undisturbed["pictures"]
+
+
+def test_grid_of_the_webui_s_own_axes_is_untouched(webui: House):
+    plain = [webui.call("plain", seed=seed)["picture"] for seed in (1, 2)]
+    grid = drawn(webui, ["Seed", "1,2"])
+    assert grid["pictures"] == plain and grid["built"] == 0 and "ChillyMerge" not in grid["infotexts"][0]
+
+
+def test_recipes_of_different_architectures_each_have_the_list_of_their_own(double: Double):
+    double.call("fresh")
+    recipes = ["[ChillyMerge] recipe", [MIX, "X = weighted_sum(XL, XL)"]]
+    grid = drawn(double, [PRESET, ["GRAD_V", "MID12_50"]], [ALPHA, "0.5,1"], recipes)
+    lists = [recipe_in(infotext).partition("[")[2].partition("]")[0] for infotext in grid["infotexts"]]
+    assert [len(each.split(", ")) if each else 0 for each in lists] == [26, 26, 0, 0, 20, 20, 0, 0]
+    assert grid["built"] == 8 and grid["loaded"].startswith("A.safetensors")
+
+
+def test_memory_is_flat_over_two_hundred_cells(double: Double):
+    double.call("fresh")
+    drawn(double, [ALPHA, "0-1 [20]"], recipe=MIX, steps=1)
+    before = double.call("own_memory")
+    grid = drawn(double, [ALPHA, "0-1 [100]"], ["Seed", "1,2"], recipe=MIX, steps=1)
+    assert grid["built"] == 100 and len(set(grid["pictures"])) == 200
+    assert double.call("own_memory") - before < 60
+
+
+def test_grid_through_the_api_has_its_recipes_and_a_request_may_bring_one_without_a_grid(real: Webui):
+    real.call("fresh")
+    scripts = real.get("sdapi/v1/script-info")
+    labels = next(each["args"][0]["choices"] for each in scripts if each["name"] == "x/y/z plot" and not each["is_img2img"])
+    args = [labels.index(ALPHA), "0.2,0.8", [], 0, "", [], 0, "", [], False, True, False, False, False, False, False, 0, False]
+    asked = {"prompt": "a dog", "seed": 1, "steps": 3, "width": 64, "height": 64, "sampler_name": "Euler"}
+    ours = {"alwayson_scripts": {"ChillyMerge": {"args": [MIX]}}}
+    grid = real.post("sdapi/v1/txt2img", script_name="x/y/z plot", script_args=args, **asked, **ours)
+    infotexts = json.loads(grid["info"])["infotexts"]
+    assert [recipe_in(text).split("\n")[0] for text in infotexts[1:]] == [MIX.replace("0.3", "0.2"), MIX.replace("0.3", "0.8")]
+    alone = real.post("sdapi/v1/txt2img", **asked, alwayson_scripts={"ChillyMerge": {"args": [MIX.replace("0.3", "0.8")]}})
+    assert base64.b64decode(alone["images"][0])[:64] == base64.b64decode(grid["images"][2])[:64]
+    assert recipe_in(json.loads(alone["info"])["infotexts"][0]) == recipe_in(infotexts[2])
+    plain = real.post("sdapi/v1/txt2img", **asked)
+    assert "ChillyMerge" not in plain["info"]
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda more: real.post("sdapi/v1/txt2img", **asked, **more), ({}, ours)))
+    assert both[0]["images"] == plain["images"] != both[1]["images"]

@@ -1,0 +1,259 @@
+"""Pictures of merges in the webui are of the merge, and change nothing of the user's. Each trap is a test in both webuis."""
+
+from __future__ import annotations
+
+import pytest
+from house import Double, House
+
+pytestmark = pytest.mark.timeout(600)
+
+MIX = "M = weighted_sum(A, B, alpha=0.3)"
+OTHER = "N = weighted_sum(A, B, alpha=0.7)"
+OF_USERS = ("chosen", "hash", "config", "queue", "flags", "hooked")
+"""What must be afterwards as before."""
+
+
+def of_users(state: dict) -> dict:
+    return {name: state[name] for name in OF_USERS}
+
+
+def test_picture_of_a_merge_is_neither_a_s_nor_b_s_and_nothing_of_the_user_s_is_changed(webui: House):
+    before, plain = webui.call("state"), webui.call("plain")
+    merged = webui.call("preview")
+    assert of_users(merged) == of_users(before)
+    assert len({webui.call("preview", f"X = {name}")["picture"] for name in "AB"} | {merged["picture"]}) == 3
+    assert (
+        f"Model hash: {webui.call('paths', 'M = weighted_sum(A, B, alpha=0.3)')[0][1].partition('[')[2][:-1]}"
+        in merged["infotext"]
+    )
+    assert webui.call("plain")["picture"] == plain["picture"]
+    assert webui.call("state")["loaded"] == before["loaded"]
+
+
+def test_picture_that_is_asked_for_while_the_webui_starts_is_the_merge_s(webui: House):
+    assert webui.first["picture"] == webui.call("preview")["picture"]
+    assert webui.call("plain")["picture"] != webui.first["picture"]
+
+
+def test_picture_of_a_merge_is_that_of_its_saved_file(webui: House):
+    merged = webui.call("preview")
+    saved = webui.call("save", "saved")
+    assert saved["read"] == [] and saved["titles"] == [f"saved.safetensors [{saved['sha256'][:10]}]"]
+    assert saved["loaded"] == saved["chosen"] == saved["titles"][0]
+    assert webui.call("plain")["picture"] == merged["picture"]
+    webui.call("choose", "A")
+    webui.call("remove", "saved")
+
+
+def test_schedule_behind_a_sampler_s_name_is_the_webui_s(webui: House):
+    karras = webui.call("preview", sampler="Euler Karras")
+    assert "Sampler: Euler, Schedule type: Karras" in karras["infotext"]
+    assert karras["picture"] != webui.call("preview")["picture"]
+
+
+def test_picture_of_a_model_by_itself_is_the_webui_s_own(webui: House):
+    assert webui.call("preview", "X = A")["picture"] == webui.call("plain")["picture"]
+
+
+def test_merges_in_turns_are_each_in_effect_and_the_same_one_twice_is_built_once(webui: House):
+    first, again = webui.call("preview"), webui.call("preview", seed=2)
+    assert (first["built"], again["built"], again["blocks"]) == (1, 1, 0)
+    other, back = webui.call("preview", OTHER), webui.call("preview")
+    assert other["picture"] != first["picture"] == back["picture"] and back["built"] == 3
+    text = "T = weighted_sum(A, B, alpha={BASE: 1, *: 0})"
+    assert webui.call("preview", text)["picture"] not in (first["picture"], webui.call("plain")["picture"])
+
+
+def test_refresh_amid_two_pictures_leaves_both_of_the_merge(webui: House):
+    undisturbed = webui.call("pictures", n_iter=2)
+    assert webui.call("pictures", amid="refresh", n_iter=2)["pictures"] == undisturbed["pictures"]
+    webui.call("use_as_ckpt", "B")
+    assert webui.call("pictures", amid="refresh", n_iter=2)["pictures"] == undisturbed["pictures"]
+
+
+def test_model_that_the_user_chooses_amid_a_picture_stays_chosen(webui: House):
+    undisturbed = webui.call("preview")
+    amid = webui.call("preview", amid="choose B")
+    assert amid["picture"] == undisturbed["picture"] and amid["chosen"].startswith("B.safetensors")
+    assert webui.call("plain")["loaded"].startswith("B.safetensors")
+    webui.call("choose", "A")
+    assert "another model was loaded" in webui.call("pictures", amid="choose B", n_iter=2)["error"]
+
+
+@pytest.mark.parametrize("how", ["gone", "shape"])
+def test_merge_that_cannot_be_loaded_leaves_the_user_s_model_whole(webui: House, how: str):
+    before, plain = webui.call("state"), webui.call("plain")
+    failed = webui.call("broken", how)
+    assert {"gone": "no longer in memory", "shape": "made no picture: RuntimeError"}[how] in failed["error"]
+    assert of_users(failed) == of_users(before)
+    assert webui.call("plain")["picture"] == plain["picture"]
+
+
+def test_merge_that_cannot_be_loaded_after_one_that_was_let_go_leaves_the_user_s_model_whole(webui: House):
+    plain = webui.call("plain")
+    webui.call("preview")
+    webui.call("forget_merge")
+    assert "size mismatch" in webui.call("broken", "shape", OTHER)["error"]
+    after = webui.call("plain")
+    assert after["picture"] == plain["picture"] and after["hooked"]
+
+
+@pytest.mark.parametrize(
+    ("amid", "said"), [("out of memory", "too little memory"), ("interrupt", "stopped"), ("cancel", "stopped")]
+)
+def test_picture_that_ends_early_is_said_and_nothing_is_changed(webui: House, amid: str, said: str):
+    before, plain, merged = webui.call("state"), webui.call("plain"), webui.call("preview", steps=20)
+    failed = webui.call("preview", amid=amid, steps=20)
+    assert said in failed["error"] and failed["interrupted"] == (amid != "out of memory")
+    assert of_users(failed) == of_users(before)
+    assert webui.call("preview", steps=20)["picture"] == merged["picture"]
+    assert webui.call("plain")["picture"] == plain["picture"]
+
+
+def test_interrupt_that_came_before_does_not_count(webui: House):
+    webui.call("stale_interrupt")
+    assert "picture" in webui.call("preview")
+
+
+def test_result_that_lacks_parts_is_refused(webui: House):
+    assert "has no whole VAE" in webui.call("preview", "X = noVae")["error"]
+    webui.call("fresh", sd_vae="other.safetensors")
+    assert "other.safetensors" in webui.call("preview", "X = noVae")["notes"][0]
+
+
+def test_vae_of_the_settings_is_said_where_it_hides_the_merge_s(webui: House):
+    assert webui.call("preview")["notes"] == []
+    webui.call("fresh", sd_vae="other.safetensors")
+    hidden = webui.call("preview")
+    assert "decoded by the VAE other.safetensors" in hidden["notes"][0]
+    webui.call("fresh")
+    assert webui.call("preview")["picture"] != hidden["picture"]
+
+
+def test_page_that_is_loaded_anew_finds_the_webui_s_functions_and_ours_once(webui: House):
+    plain = webui.call("plain")
+    merged = webui.call("preview")
+    reloaded = webui.call("reload_page")
+    assert reloaded["left"] == dict.fromkeys(("list_models", "get_checkpoint_state_dict"), "modules.sd_models")
+    assert reloaded["patched"] == ["get_checkpoint_state_dict", "list_models"] and reloaded["held"] == []
+    assert webui.call("plain")["picture"] == plain["picture"]
+    assert webui.call("preview")["picture"] == merged["picture"]
+
+
+def test_recipes_and_files_that_differ_have_paths_of_their_own(webui: House):
+    one, other = webui.call("paths", MIX, OTHER)
+    assert one[0] != other[0] and one[1] != other[1]
+    webui.call("touch", "B")
+    assert webui.call("paths", MIX)[0] != one
+
+
+def test_loader_that_empties_what_it_is_given_gets_all_again(webui: House):
+    handed = webui.call("handed_out")
+    assert handed["first"] == handed["second"] > 1000
+
+
+def test_another_architecture_is_loaded_and_the_user_s_comes_back(double: Double):
+    double.call("fresh")
+    plain = double.call("plain")
+    pictures = {double.call("preview", f"X = weighted_sum(XL, XL, alpha={alpha})")["picture"] for alpha in (0, 1)}
+    assert len(pictures) == 1
+    assert double.call("plain")["picture"] == plain["picture"]
+
+
+def test_settings_that_are_saved_amid_a_picture_do_no_harm_at_the_next_start(webui: House):
+    chosen = webui.call("state")["chosen"]
+    webui.call("preview", amid="save settings")
+    title = webui.call("saved_title")
+    started = webui.call("start_with", title)
+    assert started == {"chosen": chosen, "ours": True}
+
+
+@pytest.mark.parametrize("options", [{"sd_checkpoint_cache": 2}, {"sd_checkpoints_limit": 2}])
+def test_models_that_the_webui_caches_do_not_mix_up(webui: House, options: dict[str, int]):
+    pictures = [webui.call("preview")["picture"], webui.call("preview", OTHER)["picture"], webui.call("plain")["picture"]]
+    webui.call("fresh", **options)
+    for _ in range(2):
+        again = [webui.call("preview")["picture"], webui.call("preview", OTHER)["picture"], webui.call("plain")["picture"]]
+        assert again == pictures
+
+
+def test_merge_as_refiner_and_in_front_of_another_one_is_the_merge(webui: House):
+    alone, other = webui.call("pictures"), webui.call("pictures", OTHER)
+    half = {"refiner_checkpoint": "B", "refiner_switch_at": 0.5}
+    refined = [webui.call("pictures", recipe, **half) for recipe in (MIX, OTHER)]
+    assert len({*alone["pictures"], *other["pictures"], *refined[0]["pictures"], *refined[1]["pictures"]}) == 4
+    again = webui.call("pictures", n_iter=2, **half)
+    assert again["pictures"][0] == refined[0]["pictures"][0]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"freeze_settings": True},
+        {"freeze_specific_settings": "sd_vae, sd_model_checkpoint"},
+        {"freeze_settings_in_sections": "sd"},
+    ],
+)
+def test_frozen_settings_are_said_before_anything_is_done(webui: House, flags: dict[str, object]):
+    webui.call("flag", **flags)
+    try:
+        failed = webui.call("preview")
+        assert "--" + next(iter(flags)).replace("_", "-") in failed["error"] and failed["built"] == 0
+        assert not webui.call("can_load")
+    finally:
+        webui.call("flag", **dict.fromkeys(flags))
+
+
+def test_webui_that_loads_models_in_its_own_way_says_so_and_saves(double: Double):
+    double.call("fresh")
+    double.call("as_forge", True)
+    try:
+        assert "loads models in a way of its own" in double.call("preview")["error"]
+        saved = double.call("save", "there")
+        assert saved["titles"] == [f"there.safetensors [{saved['sha256'][:10]}]"]
+    finally:
+        double.call("as_forge", False)
+        double.call("choose", "A")
+        double.call("remove", "there")
+
+
+def test_merge_that_is_kept_is_the_current_model_until_another_one_is_chosen(webui: House):
+    before, merged = webui.call("state"), webui.call("preview")
+    kept = webui.call("keep")
+    assert kept["built"] == 1 and kept["chosen"] == kept["loaded"] == kept["title"]
+    assert webui.call("plain")["picture"] == merged["picture"]
+    assert kept["title"] in webui.call("refresh")["listed"]
+    other = webui.call("preview", OTHER)
+    assert other["picture"] != merged["picture"] and other["chosen"] == kept["title"]
+    assert webui.call("plain")["picture"] == merged["picture"]
+    webui.call("choose", "B")
+    assert webui.call("plain")["loaded"].startswith("B.safetensors")
+    webui.call("choose", "A")
+    webui.call("keep")
+    assert webui.call("drop")["chosen"] == before["chosen"]
+    assert webui.call("plain")["loaded"] == before["loaded"]
+
+
+def test_kept_merge_gives_way_to_the_user_s_model_when_the_page_is_loaded_anew(webui: House):
+    before, plain = webui.call("state"), webui.call("plain")
+    webui.call("keep")
+    assert webui.call("reload_page")["chosen"] == before["chosen"]
+    assert webui.call("plain")["picture"] == plain["picture"]
+
+
+def test_two_threads_each_get_their_picture(webui: House):
+    recipes = [MIX, OTHER]
+    alone = [webui.call("preview", recipe)["picture"] for recipe in recipes]
+    assert webui.call("two_threads", *recipes) == alone
+
+
+def test_model_that_is_put_into_the_folder_is_found(webui: House):
+    assert "copied" in webui.call("copy_model", "A", "copied")
+    assert webui.call("preview", "X = copied")["picture"] == webui.call("plain")["picture"]
+    webui.call("remove", "copied")
+    assert "there is no model 'copied'" in webui.call("preview_error", "X = copied")
+
+
+def test_start_imports_nothing_of_the_engine(double: Double):
+    heavy = {"lib_chilly.plan", "lib_chilly.live", "lib_chilly.ui", "lark", "gradio", "lib_chilly.host.webui"}
+    assert heavy & set(double.start["imported"]) == set()

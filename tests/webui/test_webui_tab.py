@@ -1,0 +1,117 @@
+"""The tab and the page's questions in the webui; and that the double is like the real one where we ask it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from house import ROOT, Double, House, Webui
+
+pytestmark = pytest.mark.timeout(600)
+
+MIX = "M = weighted_sum(A, B, alpha=0.3)"
+METHODS = {
+    "cache": "cache",
+    "call_queue": "queue_lock.acquire queue_lock.release",
+    "devices": "torch_gc",
+    "errors": "report display",
+    "hashes": "sha256 sha256_from_cache",
+    "patches": "patch undo original",
+    "processing": "process_images",
+    "script_callbacks": "on_app_started on_before_ui on_ui_settings on_ui_tabs on_script_unloaded on_infotext_pasted"
+    " on_after_component on_cfg_denoiser on_model_loaded remove_callbacks_for_function script_unloaded_callback"
+    " cfg_denoiser_callback",
+    "sd_hijack": "model_hijack.hijack model_hijack.undo_hijack",
+    "sd_models": "CheckpointInfo CheckpointInfo.register CheckpointInfo.calculate_shorthash list_models checkpoint_tiles"
+    " load_model get_closet_checkpoint_match select_checkpoint get_checkpoint_state_dict get_state_dict_from_checkpoint"
+    " read_state_dict read_metadata_from_safetensors load_model_weights reload_model_weights reuse_model_from_already_loaded"
+    " unload_model_weights send_model_to_device model_data.set_sd_model model_data.get_sd_model",
+    "sd_samplers": "visible_sampler_names get_sampler_and_scheduler",
+    "sd_vae": "get_filename refresh_vae_list",
+    "shared": "opts.set opts.save opts.get_default opts.add_option state.begin state.end state.nextjob state.interrupt state.skip"
+    " state.stop_generating",
+}
+SYMBOLS = [f"{module}.{name}" for module, names in METHODS.items() for name in names.split()]
+"""What we call, or what the double is told to be called for."""
+
+
+def test_tab_is_there_and_its_button_asks_the_page_s_service(double: Double):
+    tab = double.call("tab")
+    assert (tab["title"], tab["element"]) == ("ChillyMerge", "chillymerge")
+    names = ["arrived", "go", "reply", "send_img2img", "send_txt2img", "sent_image", "sent_text"]
+    assert sorted(tab["kept"]) == [f"chilly_{name}" for name in names]
+    assert {"A", "B"} <= {model["name"] for model in tab["reply"]["reply"]["models"]}
+
+
+def test_page_begins_with_the_webui_s_models_and_samplers(webui: House):
+    started = webui.call("ask", "start")
+    assert {"A", "B", "noVae"} <= {model["name"] for model in started["models"]}
+    assert "other" not in {model["name"] for model in started["models"]}
+    assert {"Euler a", "DPM++ 2M", "DDIM"} <= set(started["samplers"])
+    assert (started["host"], started["output"]) == ("webui", str(webui.models))
+
+
+def test_page_offers_the_webui_s_schedules_and_styles_and_pictures_follow_them(webui: House):
+    started = webui.call("ask", "start")
+    assert "Karras" in started["schedulers"] and started["styles"] == ["oil"]
+    plain, other = webui.call("preview", sampler="DPM++ 2M"), webui.call("preview", sampler="DPM++ 2M", scheduler="Exponential")
+    assert "Schedule type: Exponential" in other["infotext"] and other["picture"] != plain["picture"]
+    found = webui.call("ask", "paste", text=other["infotext"])["params"]
+    assert (found["sampler"], found["scheduler"]) == ("DPM++ 2M", "Exponential")
+    assert webui.call("preview", styles=["oil"])["infotext"].startswith("oil painting of ")
+    for name, value in (("scheduler", "Kerras"), ("styles", ["oils"]), ("styles", "oil"), ("styles", [["oil"]])):
+        wanted = {"text": MIX, "params": {"prompt": "", name: value}, "pictures": [{"id": "merged", "of": "merged"}]}
+        assert webui.call("ask", "preview", **wanted)["field"] == name
+
+
+def test_settings_have_one_switch_and_it_saves_pictures_of_merges(webui: House):
+    assert webui.call("settings") == {"chillymerge_save_pictures": False}
+    assert not webui.call("saves_pictures")
+    webui.call("option", chillymerge_save_pictures=True)
+    try:
+        assert webui.call("saves_pictures")
+    finally:
+        webui.call("option", chillymerge_save_pictures=False)
+
+
+def test_picture_of_the_page_has_its_recipe_and_the_hash_of_a_recipe(webui: House):
+    picture = webui.call("page_picture")
+    assert picture["digest"] == webui.call("preview")["picture"]
+    assert "Model hash: recipe-" in picture["infotext"] and "Model: M," in picture["infotext"]
+    assert "weighted_sum(A, B, alpha=0.3)" in picture["infotext"]
+
+
+def test_file_that_the_page_saves_is_listed_with_its_hash_and_loaded_on_demand(webui: House):
+    merged = webui.call("preview")
+    done = webui.call("page_save", "kept")
+    title = f"kept.safetensors [{done['saved']['short_hash']}]"
+    assert done["saved"]["checked"] and done["saved"]["can_load"] and done["saved"]["as_shown"] is True
+    assert done["load"] == {"title": title} and done["chosen"] == done["loaded"] == title
+    assert webui.call("plain")["picture"] == merged["picture"]
+    webui.call("choose", "A")
+    webui.call("remove", "kept")
+
+
+def test_merge_that_is_used_unsaved_is_the_current_model(webui: House):
+    merged = webui.call("preview")
+    used = webui.call("page_use")
+    assert used["chosen"] == used["loaded"] == used["use"]["title"] and "[recipe-" in used["chosen"]
+    assert webui.call("plain")["picture"] == merged["picture"]
+
+
+def test_name_that_leads_out_of_the_folder_is_neither_saved_nor_loaded(webui: House):
+    for question in ("save", "load"):
+        given = {"text": MIX} if question == "save" else {}
+        assert "message" in webui.call("ask", question, name="../outside", **given)
+
+
+def test_double_has_the_signatures_of_the_real_one(double: Double, real: Webui):
+    assert double.call("signatures", *SYMBOLS) == real.call("signatures", *SYMBOLS)
+    assert set(double.call("fields")) <= set(real.call("fields"))
+
+
+def test_installer_is_silent_and_the_entry_is_short():
+    done = subprocess.run([sys.executable, "install.py"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert len((ROOT / "scripts" / "chillymerge.py").read_text("utf-8").splitlines()) < 60
