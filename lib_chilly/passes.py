@@ -15,12 +15,20 @@ import torch
 
 from .dtypes import BY_NAME, torch_dtype
 from .resident_sources import padded
+from .slabs import compiled_sum_slabs
+from .workers import Failures, work_together
 
-_CPU_SLAB, _GPU_SLAB, _FUSED_SLAB = 1 << 17, 1 << 22, 1 << 25
+_CPU_SLAB, _CPU_TASK = 1 << 15, 1 << 21
+"""Elements that stay in a core's cache, and that a thread takes at once."""
+_GPU_SLAB, _GPU_TASK = 1 << 22, 1 << 25
+"""Elements that keep a GPU busy, and whose sum in one kernel is copied while it is in a cache, or nearly."""
 _MOST_JITERATED = 8
 
 Row = tuple[torch.Tensor | None, ...]
 """One key: the flat tensor of each source, None where it is not read, then the output's."""
+
+Task = tuple[torch.Tensor, Sequence[torch.Tensor], Sequence[float]]
+"""A stretch of the output, the stretches of the sources, and their coefficients."""
 
 
 @dataclass(frozen=True, order=True)
@@ -95,35 +103,45 @@ class Pass(ABC):
 
 
 class PairwisePass(Pass):
-    """torch alone, one operation after the other, on slabs that stay in a cache."""
+    """torch alone, one operation after the other: on the processor in as many threads as torch has."""
 
     name = "pairwise"
 
     def __init__(self, group: Group):
         super().__init__(group)
-        self.slab = _GPU_SLAB if group.device.type != "cpu" else _CPU_SLAB * torch.get_num_threads()
-        self.slab = min(self.slab, int(sum(padded(int(count)) for count in group.counts)))
+        self._is_on_cpu = group.device.type == "cpu"
+        slab, scratch = (_CPU_SLAB, torch.get_num_threads()) if self._is_on_cpu else (_GPU_SLAB, 1)
         compute = getattr(torch, group.signature.compute)
-        self._total, self._term = (torch.empty(self.slab, dtype=compute, device=group.device) for _ in range(2))
+        self._scratch = [[torch.empty(slab, dtype=compute, device=group.device) for _ in range(2)] for _ in range(scratch)]
 
     @classmethod
     def fits(cls, group: Group) -> bool:
         return True
 
     def run(self, coefficients: np.ndarray, todo: np.ndarray) -> None:
-        for first, count in self.group.runs(coefficients, todo):
-            row = self.group.rows[first]
-            parts = [(row[source], float(weight)) for source, weight in enumerate(coefficients[first]) if weight]
-            slabs = [_stretched(part, count).split(self.slab) for part in (_output(row), *(part for part, _ in parts))]
-            for out, *pieces in zip(*slabs, strict=True):
-                self._sum(out, pieces, [weight for _, weight in parts])
+        tasks = [task for run in self.group.runs(coefficients, todo) for task in self._tasks(coefficients, *run)]
+        if not self._is_on_cpu:
+            self._work(iter(tasks))
+        else:
+            work_together(len(self._scratch), tasks, self._work, Failures(), lambda: False)
 
-    def _sum(self, out: torch.Tensor, pieces: Sequence[torch.Tensor], weights: Sequence[float]) -> None:
-        total, term = self._total[: out.numel()], self._term[: out.numel()]
-        total.copy_(pieces[0], non_blocking=True).mul_(weights[0])
-        for piece, weight in zip(pieces[1:], weights[1:], strict=True):
-            total.add_(term.copy_(piece, non_blocking=True).mul_(weight))
-        out.copy_(total)
+    def _tasks(self, coefficients: np.ndarray, first: int, count: int) -> Iterator[Task]:
+        row = self.group.rows[first]
+        read = np.flatnonzero(coefficients[first])
+        parts = (
+            _stretched(part, count).split(_CPU_TASK if self._is_on_cpu else _GPU_TASK)
+            for part in (_output(row), *(row[source] for source in read))
+        )
+        for out, *pieces in zip(*parts, strict=True):
+            yield out, pieces, coefficients[first, read].tolist()
+
+    def _work(self, tasks: Iterator[Task]) -> None:
+        scratch = self._scratch.pop()
+        try:
+            for task in tasks:
+                compiled_sum_slabs()(*task, *scratch)
+        finally:
+            self._scratch.append(scratch)
 
 
 def _stretched(part: torch.Tensor | None, count: int) -> torch.Tensor:
@@ -137,10 +155,6 @@ class JiteratorPass(PairwisePass):
 
     name = "jiterator"
 
-    def __init__(self, group: Group):
-        super().__init__(group)
-        self.slab = _FUSED_SLAB
-
     @classmethod
     def fits(cls, group: Group) -> bool:
         dtypes = [torch_dtype(BY_NAME[name]) for name in group.signature.sources]
@@ -149,9 +163,10 @@ class JiteratorPass(PairwisePass):
         is_known = group.signature.compute == "float32" and common in (output, torch.float32)  # it rounds to the common one
         return group.device.type == "cuda" and group.is_on_device and is_known and len(dtypes) <= _MOST_JITERATED
 
-    def _sum(self, out: torch.Tensor, pieces: Sequence[torch.Tensor], weights: Sequence[float]) -> None:
-        named = {f"c{number}": weight for number, weight in enumerate(weights)}
-        out.copy_(_jiterated(len(pieces))(*pieces, **named))
+    def _work(self, tasks: Iterator[Task]) -> None:
+        for out, pieces, weights in tasks:
+            named = {f"c{number}": weight for number, weight in enumerate(weights)}
+            out.copy_(_jiterated(len(pieces))(*pieces, **named))
 
 
 @functools.cache
