@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -156,13 +157,13 @@ class Clock:
             if job.key.removeprefix(plans[0].bare_prefix) in changed
         )
         piece = min(size // 2, GIB)
-        source, target = (torch.ones(piece, dtype=torch.uint8, device=self.device) for _ in range(2))
+        source, target = (torch.empty(piece, dtype=torch.uint8, device=self.device).random_() for _ in range(2))
         found: dict[str, list[float]] = {"copy": [], "device": [], "wall": []}
         for number in range(self.rounds * len(plans)):
             plan = plans[(number + 1) % len(plans)]
             found["copy"].append(self._copy(source, target, size // 2))
-            found["device"].append(self._on_device(lambda plan=plan: live.update(plan)))  # type: ignore[misc]
-            found["wall"].append(self._wall(lambda number=number: live.update(plans[(number + 2) % len(plans)])))  # type: ignore[misc]
+            found["device"].append(self._on_device(partial(live.update, plan)))
+            found["wall"].append(self._wall(partial(live.update, plans[(number + 2) % len(plans)])))
             live.update(plan)
         return {"what": what, "bytes": size} | {name: statistics.median(times) for name, times in found.items()}
 
@@ -175,12 +176,8 @@ class Clock:
         return GIB / statistics.median(times)
 
     def _copy(self, source: torch.Tensor, target: torch.Tensor, size: int) -> float:
-        def run() -> None:
-            for start in range(0, size, source.numel()):
-                here = min(source.numel(), size - start)
-                target[:here].copy_(source[:here])
-
-        return self._on_device(run)
+        pieces = [min(source.numel(), size - start) for start in range(0, size, source.numel())]
+        return self._on_device(lambda: [target[:here].copy_(source[:here]) for here in pieces])
 
     def _on_device(self, run: Callable[[], object]) -> float:
         """Seconds by the device's clock; it is kept waiting meanwhile, so that what Python does before does not count."""

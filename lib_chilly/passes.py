@@ -18,7 +18,7 @@ from .resident_sources import padded
 from .slabs import compiled_sum_slabs
 from .workers import Failures, work_together
 
-_CPU_SLAB, _CPU_TASK = 1 << 15, 1 << 21
+_CPU_SLAB, _CPU_TASK = 1 << 17, 1 << 21
 """Elements that stay in a core's cache, and that a thread takes at once."""
 _GPU_SLAB, _GPU_TASK = 1 << 22, 1 << 25
 """Elements that keep a GPU busy, and whose sum in one kernel is copied while it is in a cache, or nearly."""

@@ -7,6 +7,7 @@ for, is merged as `live.LiveWeights` does it and copied to the device.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import operator
 from collections.abc import Callable, Hashable, Mapping
 
@@ -24,7 +25,8 @@ from .room import Room
 from .tally import Tally
 from .workers import torch_threads
 
-_FACTS = operator.attrgetter("key", "dtype", "shape", "compute", "is_copied", "is_scaled", "extra")
+_FACTS = operator.attrgetter("key", "dtype", "shape", "compute")
+"""Of a job: with the sources, all that a table is made of. Where a sum gives way to anything else, it has no terms left."""
 
 
 class ResidentWeights:
@@ -190,7 +192,7 @@ class ResidentWeights:
     ) -> None:
         todo = is_summed & (weights != table.held).any(axis=1)
         table.mark(todo | ~is_summed)
-        self._changed.update(table.names[place] for place in np.flatnonzero(todo))
+        self._changed.update(itertools.compress(table.names, todo.tolist()))
         for start, end, one_pass in table.passes():
             if todo[start:end].any():
                 if should_stop():

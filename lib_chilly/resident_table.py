@@ -79,13 +79,13 @@ class Table:
     def weights(self, jobs: Sequence[KeyJob]) -> np.ndarray:
         """The coefficients that a plan's jobs ask for."""
         terms = [jobs[number].terms for number in self._numbers]
-        kinds = {id(kind): kind for kind in terms}  # keys of one kind share the one object
-        places = {identity: place for place, identity in enumerate(kinds)}
-        found = np.zeros((len(kinds), len(self.sources)))
-        for place, kind in enumerate(kinds.values()):
-            for source, coefficient in kind:
+        # Keys of one kind share the one object.
+        _, firsts, kinds = np.unique(np.fromiter(map(id, terms), np.int64, len(terms)), return_index=True, return_inverse=True)
+        found = np.zeros((len(firsts), len(self.sources)))
+        for place, first in enumerate(firsts):
+            for source, coefficient in terms[first]:
                 found[place, source] = coefficient
-        return found[[places[id(kind)] for kind in terms]]
+        return found[kinds]
 
     def load(self, weights: np.ndarray, threads: int, should_stop: Callable[[], bool]) -> None:
         """Bring in what has a coefficient for the first time; errors as of `ResidentSource.load`."""

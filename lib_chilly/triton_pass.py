@@ -46,8 +46,8 @@ def _sum_tile(
 ):
     """Sum one tile; `cut` where it ends after `left` elements."""
     inside = tl.arange(0, tile) < left
-    # Adding to -0 changes nothing, not even a zero's sign.
-    total = tl.full([tile], -0.0, tl.float64) if wide else tl.full([tile], -0.0, tl.float32)
+    # Adding to -0 changes nothing, not even a zero's sign; tl.full would make 0 of it.
+    total = (tl.full([tile], -1.0, tl.float64) if wide else tl.full([tile], -1.0, tl.float32)) * 0.0
     for source in tl.static_range(sources):
         weight = tl.load(weights + source)
         is_read = weight != 0.0
