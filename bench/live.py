@@ -77,6 +77,7 @@ def run_live(folder: Path, rounds: int, device: str | None, only: Sequence[str] 
     if device == "cuda" and not torch.cuda.is_available():
         raise RecipeError("there is no GPU that torch can use here. Take --device cpu.")
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else "the processor"
     results = []
     with torch_threads(default_threads()):
         for case in (known[name] for name in only or known):
@@ -85,9 +86,9 @@ def run_live(folder: Path, rounds: int, device: str | None, only: Sequence[str] 
             if not as_json:
                 print(_table(results[-1]), flush=True)
     if as_json:
-        print(json.dumps({"device": _name(where), "results": results}))
+        print(json.dumps({"device": name, "results": results}))
     else:
-        print(f"\n{_name(where)}, torch {torch.__version__}, {default_threads()} threads")
+        print(f"\n{name}, torch {torch.__version__}, {default_threads()} threads")
 
 
 def _make(case: LiveCase, folder: Path) -> None:
@@ -111,13 +112,11 @@ def _make(case: LiveCase, folder: Path) -> None:
 
 def _measure(case: LiveCase, folder: Path, rounds: int, device: torch.device) -> list[dict]:
     """One row for each thing that an update may be asked for."""
-    plans, clock = case.plans(folder), Clock(device, rounds)
+    clock, started = Clock(device, rounds), time.perf_counter()
+    plans = case.plans(folder)
+    planning = (time.perf_counter() - started) / len(plans)
     live = ResidentWeights(device, default_threads())
-    started = time.perf_counter()
-    live.update(plans[0])
-    clock.wait()
-    first = time.perf_counter() - started
-    rows = [clock.compare("all", live, plans) | {"first_seconds": first, "differ": _differing(live, plans[-1], folder)}]
+    rows = [clock.compare("all", live, plans) | {"planning": planning, "differ": _differing(live, plans[-1], folder)}]
     if device.type == "cuda":
         rows[0] |= _counts(live, plans)
     rows += [clock.compare(f"lane {lane}", live, case.plans(folder, lane)) for lane in LANES]
@@ -237,7 +236,9 @@ def _table(result: dict) -> str:
     ]
     for row in result["rows"]:
         device, copy, wall = (row[name] * 1000 for name in ("device", "copy", "wall"))
-        facts = [f"{row['differ']} elements differ from the file"] if "differ" in row else []
+        facts = []
+        if "differ" in row:
+            facts += [f"planned in {row['planning'] * 1000:.0f} ms", f"{row['differ']} elements differ from the file"]
         if "kernels" in row:
             facts.append(f"{row['kernels']} kernel, {row['copies']} copy, {row['allocations']} allocations in {UPDATES} updates")
         if "host_rate" in row:
@@ -245,7 +246,3 @@ def _table(result: dict) -> str:
         shown = f"{device:.3f} | {copy:.3f} | {device / copy:.2f} | {wall:.3f} | {'; '.join(facts)}"
         lines.append(f"| {row['what']} | {row['bytes'] / 1e9:.2f} | {shown} |")
     return "\n".join(lines)
-
-
-def _name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "the processor"

@@ -6,16 +6,18 @@ for, is merged as `live.LiveWeights` does it and copied to the device.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import operator
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 from .dtypes import torch_dtype
-from .errors import Interrupted
+from .errors import Interrupted, MergeError
 from .key_job import KeyJob
 from .live import Change, LiveWeights, source_identity
 from .plan import Plan
@@ -25,7 +27,7 @@ from .room import Room
 from .tally import Tally
 from .workers import torch_threads
 
-_FACTS = operator.attrgetter("key", "dtype", "shape", "compute")
+_FACTS = tuple(map(operator.attrgetter, ("key", "dtype", "shape", "compute")))
 """Of a job: with the sources, all that a table is made of. Where a sum gives way to anything else, it has no terms left."""
 
 
@@ -96,7 +98,7 @@ class ResidentWeights:
             Interrupted: `should_stop` said so, or Ctrl-C (as KeyboardInterrupt).
         """
         self._is_whole = False
-        with torch.inference_mode(False), torch.no_grad(), torch_threads(self.threads):
+        with _at_work(self.device, self.threads):
             table = self._arranged(plan)
             weights = table.weights(plan.jobs)
             table.load(weights, self.threads, should_stop)
@@ -108,10 +110,10 @@ class ResidentWeights:
         return change
 
     def overflow(self) -> dict[str, int]:
-        """Key to how many elements were too large for their dtype. Waits for the device; asked for after an update."""
-        floating = {key: tensor for key, tensor in self.tensors.items() if tensor.is_floating_point()}
-        bad = torch.stack([(~torch.isfinite(tensor.float())).sum() for tensor in floating.values()]).tolist()
-        return {key: count for key, count in zip(floating, bad, strict=True) if count}
+        """Key to how many elements were too large for their dtype, but for fp8's, which stay finite. Waits for the device."""
+        wide = {key: tensor for key, tensor in self.tensors.items() if tensor.is_floating_point() and tensor.element_size() > 1}
+        bad = torch.stack([(~torch.isfinite(tensor)).sum() for tensor in wide.values()]).tolist()
+        return {key: count for key, count in zip(wide, bad, strict=True) if count}
 
     def close(self) -> None:
         """Let go of sources and tensors; an update makes all anew."""
@@ -124,7 +126,7 @@ class ResidentWeights:
     def _arranged(self, plan: Plan) -> Table:
         """What is known of plans that differ from this one in nothing but coefficients."""
         identities = [source_identity(source) for source in plan.sources]
-        structure = plan.bare_prefix, plan.on_nan, identities, [*map(_FACTS, plan.jobs)]
+        structure = plan.bare_prefix, plan.on_nan, identities, *([*map(fact, plan.jobs)] for fact in _FACTS)
         before = self._table
         if before is not None and before.structure == structure:
             return before
@@ -150,7 +152,7 @@ class ResidentWeights:
         before, self._tensors = self._tensors, {}
         shelves = Shelves(
             {key: (job.lane, job.dtype, job.elements) for key, job in jobs.items()},
-            lambda size: torch.empty(size, dtype=torch.uint8, device=self.device),
+            self._buffer,
         )
         for key, job in jobs.items():
             held = before.get(key)
@@ -162,6 +164,12 @@ class ResidentWeights:
                 self._changed.add(key)
             self._tensors[key] = held
         self._changed &= jobs.keys()
+
+    def _buffer(self, size: int) -> torch.Tensor:
+        try:
+            return torch.empty(size, dtype=torch.uint8, device=self.device)
+        except torch.cuda.OutOfMemoryError:
+            raise MergeError("the GPU has no room for the result. Free some of its memory, or merge on the processor.") from None
 
     def _merge_others(
         self,
@@ -190,7 +198,7 @@ class ResidentWeights:
         on_bytes: Callable[[int], None],
         should_stop: Callable[[], bool],
     ) -> None:
-        todo = is_summed & (weights != table.held).any(axis=1)
+        todo = is_summed & table.differs(weights)
         table.mark(todo | ~is_summed)
         self._changed.update(itertools.compress(table.names, todo.tolist()))
         for start, end, one_pass in table.passes():
@@ -205,3 +213,11 @@ class ResidentWeights:
 def _fits(tensor: torch.Tensor, job: KeyJob, device: torch.device) -> bool:
     is_there = tensor.device == device and tensor.is_contiguous() and tensor.data_ptr() % 16 == 0
     return is_there and tensor.dtype == torch_dtype(job.dtype) and tensor.shape == job.shape
+
+
+@contextmanager
+def _at_work(device: torch.device, threads: int) -> Iterator[None]:
+    """Whatever the caller's settings: tensors that may be written to, torch's threads, and the GPU that is meant."""
+    chosen = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+    with torch.inference_mode(False), torch.no_grad(), torch_threads(threads), chosen:
+        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import weakref
@@ -29,13 +30,15 @@ class Room:
     def take(self, size: int) -> torch.Tensor | None:
         """A buffer of bytes with anything in them; None where there is no room."""
         if size <= self._device_left():
-            self._on_device += size
-            return torch.empty(size, dtype=torch.uint8, device=self.device)
+            with contextlib.suppress(torch.cuda.OutOfMemoryError):  # what is left may be in pieces
+                buffer = torch.empty(size, dtype=torch.uint8, device=self.device)
+                self._on_device += size
+                return buffer
         if size > self.host_bytes - self._on_host:
             return None
-        buffer = _pinned(size) if self.device.type == "cuda" else torch.empty(size, dtype=torch.uint8)
-        self._on_host += 0 if buffer is None else size
-        return buffer
+        found = _pinned(size) if self.device.type == "cuda" else torch.empty(size, dtype=torch.uint8)
+        self._on_host += 0 if found is None else size
+        return found
 
     def give_back(self, buffer: torch.Tensor) -> None:
         """Count a buffer as free; its memory goes when nothing looks into it any more."""

@@ -180,8 +180,10 @@ def test_way_that_contracts_products_and_sums_is_not_taken(monkeypatch):
 
         def _work(self, tasks):
             for out, pieces, weights in tasks:
-                wide = sum(piece.double() * weight for piece, weight in zip(pieces, weights, strict=True))
-                out.copy_(wide.float())
+                total = pieces[0].float() * weights[0]
+                for piece, weight in zip(pieces[1:], weights[1:], strict=True):
+                    total = (total.double() + piece.double() * weight).float()  # as one operation, rounded once
+                out.copy_(total)
 
     class Honest(PairwisePass):
         name = "honest"
