@@ -61,7 +61,11 @@ def _pinned(size: int) -> torch.Tensor | None:
 
     torch's own pinned memory comes in powers of two, up to twice of what was asked for.
     """
-    runtime, memory = torch.cuda.cudart(), mmap.mmap(-1, size)
+    runtime = torch.cuda.cudart()
+    try:
+        memory = mmap.mmap(-1, size)
+    except OSError:
+        return None
     buffer = torch.frombuffer(memory, dtype=torch.uint8)
     address = buffer.data_ptr()
     if int(runtime.cudaHostRegister(address, size, 0)):
