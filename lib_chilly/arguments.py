@@ -178,6 +178,10 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
         "--memory", dest="what", action="store_const", const="memory", help="compare two and twelve SDXL sources instead (7 GB)"
     )
     what.add_argument("--previews", dest="what", action="store_const", const="previews", help="time pictures instead")
+    what.add_argument(
+        "--live", dest="what", action="store_const", const="live", help="compare updates in memory with a copy instead (45 GB)"
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="with --live (default: the GPU where there is one)")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(command="bench", what="floor")
 

@@ -116,6 +116,10 @@ def _bench(options: argparse.Namespace) -> None:
         from bench.previews import run_previews
 
         run_previews(options.rounds, options.json)
+    elif options.what == "live":
+        from bench.live import run_live
+
+        run_live(options.dir, options.rounds, options.device, options.only, options.json)
     elif options.what == "memory":
         run_memory(options.dir, options.rounds, options.json)
     else:

@@ -148,16 +148,16 @@ class LiveWeights:
         before, self._sources = self._sources, {}
         try:
             for source in plan.sources:
-                identity = _identity(source)
+                identity = source_identity(source)
                 kept = before.pop(identity, None)
                 self._sources[identity] = kept or OpenSource(source, use_mmap=False).__enter__()
         finally:
             for file in before.values():
                 file.__exit__()
-        return [self._sources[_identity(source)] for source in plan.sources]
+        return [self._sources[source_identity(source)] for source in plan.sources]
 
 
-def _identity(source: Source) -> Hashable:
+def source_identity(source: Source) -> Hashable:
     """What says that a source is still the same: its files, their header, and what is taken of it under which keys."""
     checkpoint = source.checkpoint
     return checkpoint.files, checkpoint.header_digest, source.architecture.name, len(source.tensors)
@@ -165,7 +165,7 @@ def _identity(source: Source) -> Hashable:
 
 def origins(plan: Plan) -> dict[str, Hashable]:
     """Key to all that its values follow from."""
-    sources = [_identity(source) for source in plan.sources]
+    sources = [source_identity(source) for source in plan.sources]
     on_nan = None if plan.on_nan is None else sources[plan.on_nan]
 
     def named(terms: Terms) -> Hashable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 import torch
@@ -94,11 +94,16 @@ def _run(workers: Sequence[threading.Thread], failures: Failures) -> None:
 
 
 @contextmanager
-def single_threaded_torch() -> Iterator[None]:
-    """Our threads share the cores already; torch's own would get in their way."""
+def torch_threads(count: int) -> Iterator[None]:
+    """How many threads torch itself may use."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def single_threaded_torch() -> AbstractContextManager[None]:
+    """Our threads share the cores already; torch's own would get in their way."""
+    return torch_threads(1)

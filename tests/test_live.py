@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from lib_chilly.errors import CheckpointError, Interrupted
 from lib_chilly.host.shown import is_in_file
 from lib_chilly.live import LiveWeights
 from lib_chilly.memory import BLOCK_BYTES
+from lib_chilly.resident import ResidentWeights
 
 SCALED = UNET + "input_blocks.7.1.transformer_blocks.0.attn1.to_q.weight"
 
@@ -39,8 +40,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.getbasetemp() / "tiny-models"
 
 
+Weights = LiveWeights | ResidentWeights
+
+
+@pytest.fixture(scope="module", params=["files", "cpu", "cuda"])
+def make(request: pytest.FixtureRequest) -> Callable[[], Weights]:
+    """What merges in memory: from the files, or with the sources resident on a device."""
+    if request.param == "files":
+        return lambda: LiveWeights(2)
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no GPU here")
+    return lambda: ResidentWeights(request.param, 2)
+
+
 def content(tensor: torch.Tensor) -> bytes:
-    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def differing(found: Mapping[str, torch.Tensor], file: Path) -> list[str]:
@@ -69,9 +83,9 @@ def differing(found: Mapping[str, torch.Tensor], file: Path) -> list[str]:
         ("weighted_sum(live-x, live-y, alpha={IN*: 0.2, CLIP_G: 1, *: 0.5})", {}),
     ],
 )
-def test_tensors_are_those_of_the_file_with_every_option_that_changes_numbers(folder, tmp_path, recipe, options):
+def test_tensors_are_those_of_the_file_with_every_option_that_changes_numbers(make, folder, tmp_path, recipe, options):
     merge_in(folder, recipe, tmp_path / "m.safetensors", options=options)
-    live = LiveWeights(2)
+    live = make()
     change = live.update(plan_in(folder, recipe, **options))
     assert differing(live.tensors, tmp_path / "m.safetensors") == []
     assert change.keys == set(live.tensors)
@@ -81,8 +95,8 @@ WEIGHTS = st.fractions(0, 1, max_denominator=20).map(lambda weight: f"{float(wei
 
 
 @pytest.fixture(scope="module")
-def follower() -> LiveWeights:
-    return LiveWeights(2)
+def follower(make: Callable[[], Weights]) -> Weights:
+    return make()
 
 
 @settings(max_examples=15, deadline=None)
@@ -102,8 +116,8 @@ def test_updates_in_any_order_leave_the_tensors_of_the_file(folder, tmp_path_fac
 
 
 @pytest.mark.parametrize(("alpha", "name"), [("0", "live-a"), ("1", "live-b")])
-def test_alpha_0_and_1_give_the_operand_s_bits(folder, alpha, name):
-    live = LiveWeights()
+def test_alpha_0_and_1_give_the_operand_s_bits(make, folder, alpha, name):
+    live = make()
     live.update(plan_in(folder, f"weighted_sum(live-a, live-b, alpha={alpha})"))
     assert differing(live.tensors, folder / f"{name}.safetensors") == []
 
@@ -112,8 +126,8 @@ def keys_of(lanes: set[str], keys: Mapping[str, torch.Tensor]) -> set[str]:
     return {key for key in keys if load("sd1").lane_of(key) in lanes}
 
 
-def test_update_merges_the_changed_lanes_alone_and_writes_into_the_same_memory(folder):
-    live, done = LiveWeights(2), []
+def test_update_merges_the_changed_lanes_alone_and_writes_into_the_same_memory(make, folder):
+    live, done = make(), []
     live.update(plan_in(folder, "weighted_sum(live-a, live-b, alpha=0.3)"))
     places = {key: tensor.data_ptr() for key, tensor in live.tensors.items()}
     before = {key: tensor.clone() for key, tensor in live.tensors.items()}
@@ -127,9 +141,9 @@ def test_update_merges_the_changed_lanes_alone_and_writes_into_the_same_memory(f
     assert live.update(changed).keys == set()
 
 
-def test_source_that_is_no_longer_the_same_file_is_read_again(tmp_path):
+def test_source_that_is_no_longer_the_same_file_is_read_again(make, tmp_path):
     write_models(tmp_path, one=model(1), two=model(2))
-    live = LiveWeights()
+    live = make()
     live.update(plan_in(tmp_path, "weighted_sum(one, two, alpha={M00: 0.5, *: 0})"))
     write_file(tmp_path / "two.safetensors", model(3), {"new": "yes"})
     plan = plan_in(tmp_path, "weighted_sum(one, two, alpha={M00: 0.5, *: 0})")
@@ -138,8 +152,8 @@ def test_source_that_is_no_longer_the_same_file_is_read_again(tmp_path):
     assert differing(live.tensors, tmp_path / "m") == []
 
 
-def test_keys_and_dtypes_that_the_result_no_longer_has_are_gone(folder, tmp_path):
-    live = LiveWeights()
+def test_keys_and_dtypes_that_the_result_no_longer_has_are_gone(make, folder, tmp_path):
+    live = make()
     live.update(plan_in(folder, "mean(live-a, live-b)"))
     change = live.update(plan_in(folder, "mean(live-a, live-b)", vae="drop"))
     assert len(change.removed) == 248 and not change.keys
@@ -149,7 +163,7 @@ def test_keys_and_dtypes_that_the_result_no_longer_has_are_gone(folder, tmp_path
     assert differing(live.tensors, tmp_path / "m") == []
 
 
-def test_one_component_without_its_prefix_gives_the_same_keys_as_its_file(folder, tmp_path):
+def test_one_component_without_its_prefix_gives_the_same_keys_as_its_file(make, folder, tmp_path):
     prefix = load("sd1").components["unet"][0]
     for name in "ab":
         tensors = {
@@ -159,7 +173,7 @@ def test_one_component_without_its_prefix_gives_the_same_keys_as_its_file(folder
         }
         write_file(tmp_path / f"{name}.safetensors", tensors)
     merge_in(tmp_path, "mean(a, b)", tmp_path / "m")
-    live = LiveWeights()
+    live = make()
     live.update(plan_in(tmp_path, "mean(a, b)"))
     assert differing(live.tensors, tmp_path / "m") == []
     assert "input_blocks.0.0.weight" in live.tensors
@@ -206,11 +220,11 @@ def test_stopped_update_hands_out_nothing_and_the_next_finishes_it(large, tmp_pa
         assert change.keys == set(live.tensors)  # the update that was stopped had begun with all
 
 
-def test_source_with_nan_is_named_and_a_better_recipe_goes_on_from_there(tmp_path):
+def test_source_with_nan_is_named_and_a_better_recipe_goes_on_from_there(make, tmp_path):
     values = draw(5, CONV_IN, (24, 4, 3, 3))
     values[0, 0, 0, 0] = np.nan
     write_models(tmp_path, one=model(1), two=model(2, extras={CONV_IN: stored(values, "fp16")}))
-    live = LiveWeights()
+    live = make()
     live.update(plan_in(tmp_path, "one"))
     with pytest.raises(CheckpointError, match="holds NaN or Inf in 1 value"):
         live.update(plan_in(tmp_path, "mean(one, two)"))
@@ -220,8 +234,8 @@ def test_source_with_nan_is_named_and_a_better_recipe_goes_on_from_there(tmp_pat
     assert differing(live.tensors, tmp_path / "m") == []
 
 
-def test_closed_weights_are_empty_and_an_update_makes_them_anew(folder):
-    live = LiveWeights()
+def test_closed_weights_are_empty_and_an_update_makes_them_anew(make, folder):
+    live = make()
     live.update(plan_in(folder, "live-a"))
     live.close()
     with pytest.raises(RuntimeError, match="not whole"):
