@@ -16,7 +16,8 @@
   let job = null;
   let problem = "";
 
-  const mixer = () => chilly.good?.mixer || null;
+  // A step of one model has nothing to be compared.
+  const mixer = () => (chilly.good?.mixer?.pair.length > 1 ? chilly.good.mixer : null);
 
   /** A and B do not change when the open step's own weights do: all of the recipe but this line tells which models they are. */
   function subject() {
@@ -24,7 +25,7 @@
     if (!now) return "";
     const step = chilly.good.steps.find((one) => one.name === now.step);
     const others = step ? chilly.good.text.slice(0, step.start) + chilly.good.text.slice(step.end) : chilly.good.text;
-    return JSON.stringify([now.step, now.a, now.b, others]);
+    return JSON.stringify([now.step, now.pair, others]);
   }
 
   async function measure() {
@@ -96,7 +97,7 @@
       root.hidden = !now;
       if (!now) return;
       const fresh = Boolean(chilly.alike) && measured === subject();
-      heading.textContent = `How alike are ${now.a} and ${now.b}?`;
+      heading.textContent = `How alike are ${now.pair[0]} and ${now.pair[1]}?`;
       note.textContent = fresh ? "Attention blocks, %. Stronger violet: less alike, so the weight matters more." : "";
       note.hidden = !fresh;
       button.hidden = fresh;
@@ -146,7 +147,7 @@
   function cells(table, { blocks, totals }) {
     const el = chilly.el;
     const entries = Object.entries(blocks || {});
-    const narrow = entries.length > 20;
+    const narrow = entries.length > 26;
     const cell = ([name, percent]) => {
       const { fill, text } = heat(percent);
       const said = percent.toFixed(2);

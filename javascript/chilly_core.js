@@ -13,7 +13,7 @@
   const past = [];
   const future = [];
   const handlers = new Map();
-  const underWay = new Set(); // edits that are not answered
+  const underWay = new Set(); // looks and edits that are not answered
   let turn = Promise.resolve(); // the end of the last undo or redo
   let strokeStart = null; // text and step before the gesture that goes on
 
@@ -94,10 +94,20 @@
     return null;
   };
 
+  // What an undo must wait for.
+  const noted = (answered) => {
+    underWay.add(answered);
+    answered.finally(() => underWay.delete(answered));
+    return answered;
+  };
+
   /** Ask for the view of a text; null when it was overtaken by a newer one or refused (event `problem`). */
-  chilly.look = async (text, { step = chilly.step, parameter = chilly.parameter, undo = true } = {}) => {
+  chilly.look = (text, options) => noted(askLook("look", () => text, options));
+
+  // `text` is called when the question's turn comes.
+  const askLook = async (lane, text, { step = chilly.step, parameter = chilly.parameter, undo = true } = {}) => {
     try {
-      const view = await chilly.ask("look", () => ({ text, step, parameter, current: true }), "look");
+      const view = await chilly.ask("look", () => ({ text: text(), step, parameter, current: true }), lane);
       if (!view) return null;
       const before = strokeStart || mark();
       strokeStart = null;
@@ -111,12 +121,7 @@
 
   /** Ask for an edit of the text as it stands when the edit's turn comes. With `passing`, which the gesture's last edit has
       not, the whole gesture is one undo; of passing edits that wait only the newest is sent, so each says all of its stroke. */
-  chilly.edit = (edit, { passing = false } = {}) => {
-    const answered = askEdit(edit, passing);
-    underWay.add(answered);
-    answered.finally(() => underWay.delete(answered));
-    return answered;
-  };
+  chilly.edit = (edit, { passing = false } = {}) => noted(askEdit(edit, passing));
 
   const askEdit = async (edit, passing) => {
     try {
@@ -141,9 +146,9 @@
   };
 
   /** Open another step, or another of its parameters: the mixer and the preview follow. */
-  chilly.open = (step, parameter = null) => chilly.look(chilly.text, { step, parameter, undo: false });
+  chilly.open = (step, parameter = null) => noted(askLook("open", () => chilly.text, { step, parameter, undo: false }));
 
-  // One after the other, and after every edit that is under way: what is undone is the last thing that was done.
+  // One after the other, and after all that is under way: what is undone is the last thing that was done.
   const inTurn = (from, to) => (turn = turn.then(() => goBack(from, to)));
 
   const goBack = async (from, to) => {

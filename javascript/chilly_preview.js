@@ -11,7 +11,6 @@
   const FOLLOWS = 8;
 
   preview.pictures = {};
-  preview.strengths = [0.25, 0.5, 0.75];
   preview.fixed = true;
   preview.follow = null;
   preview.estimate = null;
@@ -27,7 +26,7 @@
   preview.basis = () => {
     const view = chilly.good;
     if (!view || !view.ok || !view.step || !chilly.params) return null;
-    return { text: view.text, step: view.step, params: chilly.params };
+    return { text: view.text, step: view.step, parameter: view.mixer?.parameter ?? null, params: chilly.params };
   };
   const signature = (basis) => JSON.stringify(basis);
 
@@ -88,11 +87,13 @@
   function wants() {
     const list = [{ id: "merged", of: "merged" }];
     if (!chilly.good.mixer) return list;
-    list.push({ id: "a", of: "a" }, { id: "b", of: "b" });
+    list.push(...["a", "b"].slice(0, chilly.good.mixer.pair.length).map((id) => ({ id, of: id })));
     const quick = preview.estimate && preview.estimate.seconds <= QUICK;
     return quick ? list.concat(preview.strengthWants()) : list;
   }
-  preview.strengthWants = () => preview.strengths.map((strength) => ({ id: `strength-${strength}`, strength }));
+  /** Those between nothing and all of it; nothing itself where that is not the picture of A. */
+  preview.strengths = () => (chilly.good?.mixer?.from_a === false ? [0, 0.25, 0.5, 0.75] : [0.25, 0.5, 0.75]);
+  preview.strengthWants = () => preview.strengths().map((strength) => ({ id: `strength-${strength}`, strength }));
 
   function arrived(mine, picture) {
     if (running !== mine) return;
@@ -158,7 +159,8 @@
     const key = JSON.stringify([chilly.good.architecture, steps, width, height, sampler, cfg]);
     if (key === estimated) return;
     estimated = key;
-    preview.estimate = await chilly.ask("estimate", basis).catch(() => null);
+    const { parameter, ...rest } = basis;
+    preview.estimate = await chilly.ask("estimate", rest).catch(() => null);
     if (preview.follow === null) preview.follow = !preview.estimate || preview.estimate.seconds <= FOLLOWS;
     emit();
   }

@@ -8,7 +8,7 @@
   preview.other = "a";
 
   const mixer = () => chilly.good?.mixer;
-  const names = () => ({ a: mixer()?.a || "A", b: mixer()?.b || "B", merged: "Merged" });
+  const names = () => ({ a: mixer()?.pair[0] || "A", b: mixer()?.pair[1] || "B", merged: "Merged" });
 
   /** A picture with its name below; a button where something happens on a click. */
   preview.thumbnail = (name, { key, pressed, label, onClick, tag = "button" }) => {
@@ -62,7 +62,7 @@
 
   /** A, B and merged; A and B choose what stands left in the wipe. */
   preview.trio = () => {
-    const shown = () => (mixer() ? ["a", "b", "merged"] : ["merged"]);
+    const shown = () => [...["a", "b"].slice(0, mixer()?.pair.length ?? 0), "merged"];
     const make = () =>
       shown().map((id) =>
         preview.thumbnail(names()[id], {
@@ -158,29 +158,37 @@
     const box = el("div", {}, head, strip);
     button.style.cssText = "margin-left: auto; white-space: nowrap";
     button.addEventListener("click", makeStrengths);
-    const all = [0, ...preview.strengths, 1];
-    const source = (strength) => (strength === 0 ? "a" : strength === 1 ? "merged" : `strength-${strength}`);
+    const all = [0, 0.25, 0.5, 0.75, 1];
+    const source = (strength) => (preview.strengths().includes(strength) ? `strength-${strength}` : strength ? "merged" : "a");
     const take = (strength) => strength < 1 && chilly.edit({ do: "scale", step: chilly.good.step, factor: strength });
+    // A picture of earlier weights stays until there is a new one, but is told apart.
+    const fill = (box, picture) => {
+      box.dataset.old = String(Boolean(picture) && preview.status().state === "idle" && !preview.isOf(picture));
+      preview.fill(box.firstChild, picture);
+    };
     const make = () =>
       all.map((strength) => {
         const name = `${strength * 100} %`;
         return preview.thumbnail(name, { pressed: strength === 1, label: `Strength ${strength * 100} percent`, onClick: () => take(strength) });
       });
-    drawn(strip, () => [], make, (boxes) => all.forEach((strength, at) => preview.fill(boxes[at].firstChild, preview.pictures[source(strength)])));
+    drawn(strip, () => [], make, (boxes) => all.forEach((strength, at) => fill(boxes[at], preview.pictures[source(strength)])));
     chilly.on("pictures", () => {
       box.hidden = !mixer();
       const seconds = preview.estimate?.seconds || 0;
-      button.hidden = !preview.fresh() || preview.strengths.every((strength) => isOf(preview.pictures[`strength-${strength}`]));
-      button.textContent = seconds > 1 ? `Make 3, about ${preview.duration(3 * seconds)}` : "Make 3";
+      const { length } = preview.strengths();
+      button.hidden = !preview.fresh() || preview.strengths().every((strength) => preview.isOf(preview.pictures[`strength-${strength}`]));
+      button.textContent = `Make ${length}${seconds > 1 ? `, about ${preview.duration(length * seconds)}` : ""}`;
     });
     return box;
   };
 
-  const isOf = (picture) => picture && JSON.stringify(picture.of) === JSON.stringify(preview.basis());
+  /** Whether a picture is of the recipe as it is now. */
+  preview.isOf = (picture) => picture && JSON.stringify(picture.of) === JSON.stringify(preview.basis());
 
   function makeStrengths() {
     const each = (picture) => preview.ready(picture).then(() => ((preview.pictures[picture.id] = picture), chilly.emit("pictures", preview)));
-    preview.start("strengths", preview.strengthWants(), each, () => {}).catch((error) => chilly.say(error.message));
+    const told = (job) => job.state === "failed" && chilly.complain(job.problem?.message || job.text);
+    preview.start("strengths", preview.strengthWants(), each, told).catch((error) => chilly.complain(error.message));
   }
 
   /** Seconds as people say them. */

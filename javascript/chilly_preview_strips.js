@@ -162,6 +162,7 @@
     const refresh = () => {
       start.refresh();
       fillGrid(grid, strip, make, (picture) => (strip.difference && picture.difference ? picture.difference : picture));
+      strip.pictures.forEach((picture, at) => (grid.children[at].dataset.old = String(!preview.isOf(picture)))); // moved from other weights
     };
     choose(toward, [[0, "to A"], [1, "to B"]], () => to, (value) => (to = value));
     choose(kind, [[false, "Pictures"], [true, "Differences"]], () => strip.difference, (value) => (strip.difference = value));
@@ -211,7 +212,8 @@
   preview.keep = async () => {
     const picture = preview.pictures.merged;
     try {
-      const row = await chilly.ask("keep", { ...picture.of, image: { job: picture.job, id: picture.id } });
+      const { parameter, ...of } = picture.of;
+      const row = await chilly.ask("keep", { ...of, image: { job: picture.job, id: picture.id } });
       showKept([{ ...row, thumbnail: row.thumbnail || picture.image }, ...strips.kept.pictures]);
       preview.openStrip("kept");
       chilly.say("Kept");

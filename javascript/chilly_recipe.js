@@ -13,10 +13,10 @@
     const view = await ask();
     end();
     if (refused) recipe.refuse(refused, at);
-    return Boolean(view);
+    return view ? true : refused ? false : null;
   };
 
-  /** Asks for the view of a text, as an action that can be undone; true if it came. */
+  /** Asks for the view of a text, as an action that can be undone; true if it came, false if it was refused, null if overtaken. */
   recipe.look = (text, at) => asking(() => chilly.look(text), at);
 
   /** Asks for an edit; what is refused is said below `at`, and the field shows its old value again. True if it was done. */

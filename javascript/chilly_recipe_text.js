@@ -103,9 +103,9 @@
       const mine = (this.newest += 1);
       this.waiting = true;
       const came = await recipe.look(this.area.value);
-      if (!came || mine !== this.newest) return;
+      if (came === false || mine !== this.newest) return;
       this.waiting = false;
-      this.draw();
+      if (came) this.draw();
     }
 
     async key(event) {

@@ -10,11 +10,13 @@ from checkpoints import draw, model, stored, write_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lib_chilly.architecture import load
 from lib_chilly.models import ModelLibrary
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.synth import synthesise
 from lib_chilly.ui.comes_to import Knowledge
+from lib_chilly.ui.open_step import OpenStep
 from lib_chilly.ui.recipe_view import view_of
 
 CARD = """\
@@ -161,9 +163,29 @@ def test_model_card_that_a_page_begins_with_is_shown_in_our_notation(look):
 # ---- the mixer ----
 
 
+@pytest.mark.parametrize(
+    ("right_side", "sides", "pair", "from_a"),
+    [
+        ("add_difference(NED, F222, r34)", ("NED", "F222 − r34"), ["NED", "F222"], True),
+        ("weighted_subtraction(NED, F222)", ("NED", "F222"), ["NED", "F222"], True),
+        ("sum_twice(NED, F222, r34)", ("NED", "F222"), ["NED", "F222"], False),
+        ("triple_sum(NED, F222, r34)", ("NED", "F222"), ["NED", "F222"], False),
+        ("free_sum(NED, F222)", ("nothing", "NED"), ["NED", "F222"], False),
+        ("free_sum(NED)", ("nothing", "NED"), ["NED"], False),
+    ],
+)
+def test_mixer_tells_the_models_of_a_step_from_what_its_weights_stand_for(library, look, right_side, sides, pair, from_a):
+    mixer = look(f"X = {right_side}")["mixer"]
+    assert ((mixer["a"], mixer["b"]), mixer["pair"], mixer["from_a"]) == (sides, pair, from_a)
+    zero = OpenStep(parse_recipe(f"X = {right_side}")).strength(Fraction(0), load("sd1"))
+    shares = {row.exact.get(0) for row in make_plan(zero, library).rows.values() if set(row.exact) == {0}}
+    assert (shares == {Fraction(1)}) == from_a, "nothing of a curve is A"
+
+
 def test_mixer_shows_the_engines_numbers_and_which_lanes_follow(look):
     mixer = look(CARD)["mixer"]
     assert (mixer["a"], mixer["b"], mixer["net"], mixer["on"], mixer["whole"]) == ("BASE_V0", "NED", "sd1", True, False)
+    assert (mixer["pair"], mixer["from_a"]) == (["BASE_V0", "NED"], True)
     assert mixer["list"] == [1.0] * 14 + [0.0] * 12
     assert set(mixer["linked"]) == {"CLIP_L", "TIME", "FINAL", "VAE"}
     assert mixer["values"]["FINAL"] == 0 and mixer["values"]["TIME"] == 1

@@ -17,6 +17,8 @@ from .step_reading import Reading, read_step
 
 MOST_NUMBERS = 6
 """Of different weights that are said one by one."""
+_FROM_A = ("weighted_sum", "add_difference", "weighted_subtraction")
+"""Methods that leave A as it is where a parameter of theirs is 0."""
 _LITTLE, _HALF, _MOST = Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)
 
 
@@ -86,6 +88,8 @@ def mixer_view(shown: Mixed, draft: Draft) -> dict[str, Any]:
         "net": shown.architecture.name,
         "a": a,
         "b": b,
+        "pair": [plain_name(operand) for operand in shown.reading.operands[:2]],
+        "from_a": method.name in _FROM_A,
         "whole": method.name in ("add_difference", "free_sum"),
         "on": has_blocks(shown.value),
         "alpha": float(weights.alpha),

@@ -124,6 +124,30 @@ def test_fields_wipe_and_large_picture_by_keyboard(pane):
     assert dialog.count() == 0
 
 
+def test_pictures_and_strengths_are_of_the_models_and_the_parameter_that_are_shown(pane):
+    names = pane.get_by_role("group", name="Pictures", exact=True).locator(".chilly-pic-name")
+    pane.evaluate("chilly.look('X = sum_twice(NED, r34_e4, chilloutmix, alpha=0.8, beta=0.5)\\n', {step: null})")
+    wait_for_view(pane, "view.step === 'X'")
+    pane.evaluate("chilly.open('X', 'beta').then(() => null)")
+    wait_for_view(pane, "view.mixer.parameter === 'beta'")
+    wait_until_up_to_date(pane)
+    assert names.all_inner_texts() == ["NED", "r34_e4", "Merged"]
+    pane.get_by_role("heading", name="How alike are NED and r34_e4?").wait_for()
+    zero = pane.evaluate("chilly.preview.pictures['strength-0'].image")
+    pane.get_by_role("button", name="Strength 0 percent").click()
+    wait_for_view(pane, "view.text.includes('beta=0)')")
+    wait_until_up_to_date(pane)
+    assert pane.evaluate(MERGED) == zero
+    pane.get_by_role("button", name="Keep", exact=True).click()
+    pane.get_by_role("button", name="Kept (").wait_for()
+
+    pane.evaluate("chilly.look('X = free_sum(NED, alpha=1)\\n', {step: null})")
+    wait_for_view(pane, "view.text.includes('free_sum')")
+    wait_until_up_to_date(pane)
+    assert names.all_inner_texts() == ["NED", "Merged"]
+    assert not pane.locator(".chilly-sec").is_visible(), "one model is compared with nothing"
+
+
 def test_variants_blocks_and_kept_pictures_are_gone_on_with(pane, site, tmp_path):
     pane.get_by_role("button", name="Variants", exact=True).click()
     pane.get_by_label("Count").fill("2")

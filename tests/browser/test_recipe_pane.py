@@ -92,6 +92,33 @@ def test_card_is_pasted_reviewed_and_folded_and_undo_empties_the_page_again(pane
     assert pane.get_by_role("heading", name="Pick two models").is_visible()
 
 
+@pytest.mark.parametrize(
+    ("then", "text", "step"),
+    [
+        ("chilly.look('B = NED\\n', {step: null})", "B = NED\n", "B"),
+        ("chilly.undo()", RECIPE, "OUT"),
+        ("chilly.open('BLEND')", RECIPE + "# typed", "BLEND"),
+    ],
+)
+def test_text_that_is_under_way_is_neither_lost_nor_left_standing(pane, then, text, step):
+    begin(pane)
+    pane.locator("#chilly_view_text").click()
+    pane.evaluate(
+        f"""() => {{
+            const area = document.querySelector("#chilly_text");
+            chilly.ask("models"); // what is asked next has to wait
+            area.value += "# typed";
+            for (const event of ["input", "blur"]) area.dispatchEvent(new Event(event));
+            return {then}.then(() => null);
+        }}"""
+    )
+    assert (text_of(pane), pane.evaluate("chilly.step")) == (text, step)
+    assert pane.locator("#chilly_text").input_value() == text
+    if then == "chilly.undo()":
+        pane.evaluate("chilly.redo().then(() => null)")
+        assert text_of(pane) == RECIPE + "# typed"
+
+
 def test_cards_change_the_text_by_keyboard_alone_and_refusals_stand_at_their_field(pane):
     begin(pane)
     head = pane.locator(".chilly-step-head").first
