@@ -30,7 +30,8 @@ def wait_until_up_to_date(page: Any) -> None:
     try:
         page.wait_for_function("() => chilly.preview.fresh() && chilly.preview.status().state === 'idle'", timeout=120_000)
     except Exception as error:
-        raise AssertionError(page.evaluate("[chilly.preview.status(), chilly.preview.estimate, chilly.preview.follow]")) from error
+        state = page.evaluate("[chilly.preview.status(), chilly.preview.estimate, chilly.preview.follow]")
+        raise AssertionError(state) from error
 
 
 @pytest.fixture
