@@ -76,7 +76,7 @@
     if (await recipe.look(text)) chilly.say(`${says} Undo brings back what was there.`);
   };
 
-  // A text without a recipe: a picture's parameters alone.
+  // Nothing but a picture's parameters: there is no recipe, or it is the one that is here.
   const reviewSettings = (review, title, settings) => {
     const content = [...settings.content, ...list("chilly-remarks", review.notes)];
     if (!settings.content.length) content.push(chilly.el("p", {}, "There is no recipe in it."));
@@ -96,7 +96,7 @@
   recipe.review = (review) => {
     const title = review.title.charAt(0).toUpperCase() + review.title.slice(1);
     const settings = pictureSettings(review);
-    if (!review.text) return reviewSettings(review, title, settings);
+    if (!review.text || (review.params && review.text === chilly.text)) return reviewSettings(review, title, settings);
     const now = (chilly.view && chilly.view.steps) || [];
     const empty = !chilly.text.trim();
     const numbers = review.kind === "numbers";

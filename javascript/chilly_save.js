@@ -129,6 +129,7 @@
     } catch (error) {
       if (mine !== newest) return;
       problem = { message: error.message, field: error.field };
+      facts = facts && { free_bytes: facts.free_bytes }; // the others were those of what could be saved
     }
     draw();
   }

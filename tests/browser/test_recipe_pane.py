@@ -199,6 +199,16 @@ def test_mistake_in_the_text_is_underlined_and_mended_while_the_last_good_recipe
     assert names(pane) == ["BLEND", "EXTRA", "OUT"]
 
 
+def test_parameters_of_a_picture_change_no_recipe(pane):
+    begin(pane)
+    review = paste(pane, "a cat\nSteps: 3, Sampler: Euler, CFG scale: 5, Seed: 42, Size: 64x64, Model: x")
+    review.wait_for()
+    assert review.get_by_role("button").all_inner_texts() == ["Use these settings", "Cancel"]
+    pane.keyboard.press("Enter")
+    pane.wait_for_function("() => chilly.params.prompt === 'a cat' && chilly.params.seed === 42")
+    assert text_of(pane) == RECIPE
+
+
 def test_picture_of_ours_is_dropped_and_says_what_differs_before_it_replaces(pane):
     begin(pane)
     other = RECIPE.replace("alpha=0.5", "alpha=0.2").replace("EXTRA", "MORE")

@@ -79,6 +79,14 @@ def test_what_does_not_fit_and_what_has_mistakes_cannot_be_saved(page):
     assert save.is_disabled() and save.inner_text().endswith("1.00 kB free")
     assert bar(page).locator("[data-bad=true]").count() == 1
     check_accessibility(page, ".chilly-save")
+    bar(page).locator("summary").click()
+    page.locator("[data-globs]").fill("*")
+    page.locator("[data-globs]").blur()
+    page.locator("#chilly_save_problem").get_by_text("leaves nothing of the output").wait_for()
+    assert bar(page).locator(".chilly-fact").count() == 1, "the size is not that of another file"
+    page.locator("[data-globs]").fill("")
+    page.locator("[data-globs]").blur()
+    page.wait_for_function("() => document.querySelector('#chilly_save_button').textContent.startsWith('Needs ')")
     page.evaluate("chilly.look('MIX = weighted_sum(NED, nobody, alpha=0.5)')")
     bar(page).get_by_text("The recipe has a mistake").wait_for()
     assert save.is_disabled()
