@@ -107,11 +107,13 @@
     const order = [...lanes.left, ...mixer.net.slots.slice(1).flatMap((slot) => [slot, ...mixer.openLayers(slot)]), ...lanes.right];
     const shape = JSON.stringify([mixer.net.name, order, layout.tight, Object.values(layout.bars).map((bar) => [bar.upright, bar.named, bar.slim])]);
     mixer.arms = layout.arms;
-    if (mixer.shape !== shape) rebuild(order, layout);
+    const anew = mixer.shape !== shape;
+    if (anew) rebuild(order, layout);
     mixer.shape = shape;
     mixer.placeBars(mixer.stage, layout);
     mixer.fitNumbers();
     mixer.repaint();
+    if (anew) mixer.paintNow(); // no slider without its value, not even for a frame
   };
 
   function rebuild(order, layout) {

@@ -39,6 +39,7 @@ def pane(new_context: Callable[..., Any], site: Site) -> Any:
     """The page with a mix of two models, its first pictures made."""
     page = open_page(new_context(site, reduced_motion="reduce"), site.url)
     page.evaluate("small => chilly.setParams(small)", SMALL)
+    page.evaluate("chilly.preview.setFollow(true)")  # by itself it follows only where pictures are quick
     page.evaluate("text => chilly.look(text)", MIX)
     wait_for_view(page, "view.ok && view.mixer")
     wait_until_up_to_date(page)
