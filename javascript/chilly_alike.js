@@ -147,7 +147,7 @@
   function cells(table, { blocks, totals }) {
     const el = chilly.el;
     const entries = Object.entries(blocks || {});
-    const narrow = entries.length > 20;
+    const narrow = entries.length > 26;
     const cell = ([name, percent]) => {
       const { fill, text } = heat(percent);
       const said = percent.toFixed(2);
