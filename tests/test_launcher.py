@@ -338,7 +338,7 @@ def test_every_requirement_is_pinned_exactly(name):
     assert all(line.count("==") == 1 and not set(line) & set("<>~!*, ") for line in lines)
 
 
-SIDE_BY_SIDE = "-n 4 --dist loadfile --no-loadscope-reorder"
+SIDE_BY_SIDE = "-n 3 --dist loadfile --no-loadscope-reorder"
 
 
 def test_test_tools_are_installed_once_and_the_checks_run(house):

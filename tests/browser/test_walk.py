@@ -89,6 +89,7 @@ def walk(page: Any, site: Site, name: str) -> None:
     text = page.evaluate("chilly.text")
     page.reload()
     page.wait_for_selector(READY)
+    page.evaluate("chilly.preview.setFollow(true)")  # by itself it follows only where pictures are quick
     assert page.evaluate("chilly.text") == text
     assert wait_for_picture(page) == second
     page.evaluate("chilly.undo()")
