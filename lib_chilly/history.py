@@ -81,7 +81,7 @@ class History:
         return self._database.notices
 
     def add(self, entry: Entry) -> Entry:
-        """Keep something that was just made.
+        """Keep something that was just made; what stands in the history then.
 
         Raises:
             OutputError: the disk is full, or does not allow it; as of all that follow.
@@ -93,7 +93,7 @@ class History:
         def insert(database: sqlite3.Connection) -> int | None:
             return database.execute(f"INSERT INTO entries ({names}) VALUES ({marks})", tuple(values.values())).lastrowid
 
-        return dataclasses.replace(entry, number=self._database.do(insert) or 0)
+        return self.get(self._database.do(insert) or 0)
 
     def rows(
         self, search: str = "", pinned: bool = False, before: int | None = None, count: int = 30

@@ -361,7 +361,7 @@ def test_chosen_python_without_pytest_is_refused_in_a_sentence(house):
     start = house.start("test", "-q", CHILLY_PYTHON=str(bare))
     assert (start.returncode, start.stdout) == (2, "")
     lacking = "PIL, axe_playwright_python, clip, diffusers, gradio, hypothesis, playwright, pytest, pytest_timeout, "
-    lacking += "transformers, xdist"
+    lacking += "schemathesis, transformers, xdist"
     assert f"CHILLY_PYTHON ('{bare}') lacks {lacking}" in start.stderr
     assert f"'{bare} -m pip install --no-deps -r requirements-vocabulary.txt'" in start.stderr
     assert "Traceback" not in start.stderr
