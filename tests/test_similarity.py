@@ -124,8 +124,8 @@ def test_rounding_of_what_would_be_saved_takes_no_part(folder):
 )
 def test_layers_of_other_architectures_are_found_by_their_keys(tmp_path_factory, architecture, blocks, layers, has_input):
     a = tiny(tmp_path_factory, f"{architecture}-a", architecture)
-    tiny(tmp_path_factory, f"{architecture}-b", architecture, near=a, drift=0.3)
-    plans = [plan_in(a.parent, f"{architecture}-{name}") for name in "ab"]
+    tiny(tmp_path_factory, f"{architecture}-near", architecture, near=a, drift=0.3)
+    plans = [plan_in(a.parent, f"{architecture}-{name}") for name in ("a", "near")]
     assert len(shared_layers(*plans)[0]) == layers
     found = compare(*plans)
     assert len(found.blocks) == blocks and set(compare(plans[0], plans[0]).blocks.values()) == {100.0}
