@@ -120,7 +120,10 @@
   /** Other models: the old numbers go, from the mixer too; small models are measured at once. */
   function changed() {
     const now = subject();
-    if (now !== measured && chilly.alike) publish(null);
+    if (now !== measured && chilly.alike) {
+      measured = "";
+      publish(null);
+    }
     if (now !== asked) {
       problem = "";
       if (job) chilly.ask("stop", { job: job.job }).catch(() => {});

@@ -128,14 +128,15 @@
   const poll = async (pause) => {
     polling = true;
     await new Promise((resolve) => setTimeout(resolve, pause));
+    let next = Math.min(POLL_LATER, pause * 1.3);
     const wanted = () => ({ jobs: [...jobs].map(([job, { seen }]) => ({ job, seen })) });
     try {
       for (const job of (await chilly.ask("poll", wanted)).jobs) tell(job);
     } catch (error) {
       chilly.emit("problem", { message: error.message, field: null });
-      pause = POLL_LATER * 5; // the server may come back
+      next = POLL_LATER * 5; // the server may come back
     }
     polling = false;
-    if (jobs.size) poll(Math.min(POLL_LATER, pause * 1.3));
+    if (jobs.size) poll(next);
   };
 })();

@@ -135,7 +135,7 @@
       if (!passing) endStroke();
       return show(view);
     } catch (error) {
-      if (!passing) endStroke();
+      endStroke();
       return told(error);
     }
   };

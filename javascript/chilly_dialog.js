@@ -4,15 +4,15 @@
   const chilly = (window.chilly ??= {});
   let count = 0;
 
-  /** Opens a dialog inside the page: `actions` are `{text, look, run, autofocus}`; every one closes it. Gives `{node, close}`. */
-  chilly.dialog = ({ title, content, actions, onClose }) => {
+  /** Opens a dialog inside the page: `actions` are `{text, run, autofocus}`; every one closes it. Gives `{node, foot}`. */
+  chilly.dialog = ({ title, content, actions }) => {
     const id = `chilly_dialog_${++count}`;
     const before = document.activeElement;
     const node = chilly.el("dialog", { class: "chilly-dialog", "aria-labelledby": id });
     const close = () => node.close();
     const foot = chilly.el("div", { class: "chilly-row chilly-dialog-foot" });
-    for (const { text, look, run, autofocus } of actions) {
-      const button = chilly.el("button", { type: "button", class: look || "chilly-btn", ...(autofocus ? { autofocus: "" } : {}) }, text);
+    for (const { text, run, autofocus } of actions) {
+      const button = chilly.el("button", { type: "button", class: "chilly-btn", ...(autofocus ? { autofocus: "" } : {}) }, text);
       button.addEventListener("click", () => {
         close();
         if (run) run();
@@ -24,10 +24,9 @@
     node.addEventListener("close", () => {
       node.remove();
       if (before && before.isConnected) before.focus({ preventScroll: true });
-      if (onClose) onClose();
     });
     document.querySelector(".chilly-page").append(node);
     node.showModal();
-    return { node, close, foot };
+    return { node, foot };
   };
 })();

@@ -114,6 +114,7 @@
     const far = Math.hypot(event.clientX - drag.origin.x, event.clientY - drag.origin.y);
     if (far > 3) drag.moved = true;
     if (!drag.live) {
+      if (drag.touch && far >= SLIDE) clearTimeout(drag.timer); // a long press stays where it is
       if (drag.touch && Math.abs(event.clientX - drag.origin.x) < SLIDE) return;
       clearTimeout(drag.timer);
       goLive();

@@ -72,7 +72,8 @@
     if (!preview.fixed) newSeed();
     const basis = preview.basis();
     if (!basis) return;
-    const mine = (running = { signature: signature(basis), merged: false, job: null, turn: ++turn, shown: Promise.resolve() });
+    const pair = chilly.good.mixer?.pair ?? [];
+    const mine = (running = { signature: signature(basis), pair, merged: false, job: null, turn: ++turn, shown: Promise.resolve() });
     problem = null;
     stopped = false;
     emit();
@@ -99,7 +100,7 @@
     if (running !== mine) return;
     const show = () => {
       if (preview.pictures[picture.id]?.turn > mine.turn) return; // the browser was quicker with a newer one
-      preview.pictures[picture.id] = { ...picture, turn: mine.turn };
+      preview.pictures[picture.id] = { ...picture, turn: mine.turn, model: mine.pair["ab".indexOf(picture.id)] };
       if (picture.id === "merged") made = mine.signature;
       emit();
     };

@@ -72,7 +72,12 @@
           onClick: () => (id === "merged" ? preview.open(preview.pictures.merged, "Merged") : preview.compare(id)),
         }),
       );
-    const fill = (boxes) => shown().forEach((id, at) => preview.fill(boxes[at].firstChild, preview.pictures[id]));
+    const fill = (boxes) =>
+      shown().forEach((id, at) => {
+        const picture = preview.pictures[id];
+        boxes[at].dataset.old = String(id !== "merged" && Boolean(picture) && picture.model !== names()[id]); // another model's
+        preview.fill(boxes[at].firstChild, picture);
+      });
     const key = () => [shown(), names(), preview.other];
     return drawn(chilly.el("div", { class: "chilly-trio", role: "group", "aria-label": "Pictures" }), key, make, fill);
   };
@@ -86,7 +91,8 @@
   /** The picture left of the wipe, with its name. */
   function left() {
     if (typeof preview.other === "object") return preview.other;
-    return { name: names()[preview.other], picture: mixer() ? preview.pictures[preview.other] : null };
+    const picture = mixer() ? preview.pictures[preview.other] : null;
+    return { name: picture?.model ?? names()[preview.other], picture };
   }
 
   /** The wipe: left what is compared, right the merge. Pointer, touch and arrow keys move the border. */

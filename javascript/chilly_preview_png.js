@@ -69,6 +69,7 @@
     element.addEventListener("dragstart", (event) => {
       const picture = pictureOf();
       if (!picture) return event.preventDefault();
+      if (typeof picture === "string") return; // a thumbnail: the browser's own drag
       const address = URL.createObjectURL(preview.png(picture));
       event.dataTransfer.setData("DownloadURL", `image/png:${preview.fileName(picture)}:${address}`);
       if (picture.recipe) event.dataTransfer.setData("text/plain", picture.recipe);

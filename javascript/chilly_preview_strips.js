@@ -185,7 +185,7 @@
     const none = el("p", { class: "chilly-note" }, "Keep puts the picture here and into the history, with its recipe and parameters.");
     const grid = el("div", { class: "chilly-strip", role: "group", "aria-label": "Pictures that were kept" });
     const back = async (row) => {
-      if (!(await chilly.look(row.recipe, { undo: true }))) return;
+      if (!(await chilly.look(row.recipe, { step: null }))) return;
       if (row.params) chilly.setParams(row.params);
       chilly.say(`Back at ${row.title}`);
     };
@@ -197,15 +197,14 @@
     return [el("div", {}, el("div", { class: "chilly-strip-tools" }, none), grid), refresh];
   }
 
-  const showKept = (rows) => {
-    strips.kept.pictures = rows.slice(0, 10);
-    chilly.emit("kept", rows);
-  };
+  const showKept = (rows) => (strips.kept.pictures = rows.slice(0, 10));
 
   /** Those of earlier, from the history. */
   async function loadKept() {
     const reply = await chilly.ask("history", { search: "", pinned: false, before: null, count: 30 }).catch(() => null);
-    if (reply) showKept(reply.rows.filter((row) => row.kind === "picture" && row.thumbnail));
+    if (!reply) return;
+    showKept(reply.rows.filter((row) => row.kind === "picture" && row.thumbnail));
+    chilly.emit("pictures", preview);
   }
 
   /** Keeps the merged picture with its recipe; it stands in the strip and in the history. */
@@ -215,6 +214,7 @@
       const { parameter, ...of } = picture.of;
       const row = await chilly.ask("keep", { ...of, image: { job: picture.job, id: picture.id } });
       showKept([{ ...row, thumbnail: row.thumbnail || picture.image }, ...strips.kept.pictures]);
+      chilly.emit("kept", row);
       preview.openStrip("kept");
       chilly.say("Kept");
     } catch (error) {

@@ -81,14 +81,18 @@
   }
 
   const fillName = () => {
-    if (document.activeElement !== ui.name || form.name === null) ui.name.value = form.name ?? form.proposed;
+    const emptied = !ui.name.value && document.activeElement === ui.name; // somebody is about to type another
+    if (!emptied && (document.activeElement !== ui.name || form.name === null)) ui.name.value = form.name ?? form.proposed;
   };
 
   /** The recipe is another: its own save options show, and the name and the size are asked for again. What save(...) says in
       the text is newer than what was chosen here, when it changes. */
   function changed() {
     const written = chilly.good?.save || {};
-    if (form.written !== JSON.stringify(written)) form.options = {};
+    if (form.written !== JSON.stringify(written)) {
+      form.options = {};
+      ui.parts.querySelectorAll("input").forEach((input) => ((input.checked = false), (input.value = "")));
+    }
     form.written = JSON.stringify(written);
     ui.dtype.value = form.options.dtype || written.dtype || "fp16";
     fillVae(form.options.vae || written.vae || "keep");
@@ -101,7 +105,8 @@
     const models = (chilly.start?.models || []).map(({ name }) => [name, `From ${name}`]);
     const entries = [["keep", "As mixed"], ["drop", "Leave it out"], ...models];
     if (!entries.some(([known]) => known === value)) entries.push([value, value]);
-    if (ui.vae.options.length !== entries.length) ui.vae.replaceChildren(...entries.map(([known, text]) => el("option", { value: known }, text)));
+    const there = [...ui.vae.options].map((option) => option.value);
+    if (JSON.stringify(there) !== JSON.stringify(entries.map(([known]) => known))) ui.vae.replaceChildren(...entries.map(([known, text]) => el("option", { value: known }, text)));
     ui.vae.value = value;
   }
 

@@ -75,7 +75,7 @@
   function failed(line, job, name) {
     const el = chilly.el;
     const stopped = job.state === "stopped";
-    const says = stopped ? "Stopped. Nothing is left on the disk." : job.problem?.message || job.text || "Not saved";
+    const says = stopped ? "Stopped." : job.problem?.message || job.text || "Not saved";
     const chip = el("span", { class: `chilly-chip ${stopped ? "" : "chilly-chip-warn"}` }, stopped ? "Stopped" : "Not saved");
     const note = el("span", { class: `chilly-note ${stopped ? "" : "chilly-msg-bad"}` }, says);
     line.replaceChildren(chip, el("strong", {}, name), note, el("span", { class: "chilly-row" }, dismiss(line, job)));

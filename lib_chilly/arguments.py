@@ -198,7 +198,7 @@ def _positive(text: str) -> int:
 
 
 def _port(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text[:6]) <= 65535):
+    if not (text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port, a whole number between 1 and 65535")
     return int(text)
 

@@ -131,8 +131,8 @@ class History:
     def every(self, numbers: Sequence[int] | None = None) -> Iterator[Entry]:
         """Those of some numbers, in their order, or all, the newest first."""
         if numbers is None:
-            rows = self._database.do(lambda database: database.execute("SELECT id FROM entries ORDER BY id DESC").fetchall())
-            numbers = [row["id"] for row in rows]
+            rows = self._database.do(lambda database: database.execute("SELECT * FROM entries ORDER BY id DESC").fetchall())
+            return map(_entry, rows)
         return (self.get(number) for number in numbers)
 
     def change(self, number: int, note: str | None = None, pinned: bool | None = None) -> Entry:

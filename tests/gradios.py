@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -26,12 +27,15 @@ def gradio_python(version: str) -> str:
     mark = hashlib.sha256(repr((sys.executable, sys.version, wanted)).encode()).hexdigest()[:12]
     folder = cache / f"gradio-{version}-{mark}"
     python = folder / "bin" / "python"
-    if not (folder / "whole").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted], check=True)
-        (site_packages,) = folder.glob("lib/python*/site-packages")
-        behind = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-        (site_packages / "behind.pth").write_text("\n".join(behind))
-        (folder / "whole").touch()
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # test files run side by side
+        if not (folder / "whole").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+            subprocess.run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted], check=True)
+            (site_packages,) = folder.glob("lib/python*/site-packages")
+            behind = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+            (site_packages / "behind.pth").write_text("\n".join(behind))
+            (folder / "whole").touch()
     return str(python)

@@ -334,10 +334,13 @@ def test_edit_keeps_other_lines_and_all_comments(library, text, step, change):
 def test_weights_that_are_set_are_the_weights_that_are_shown(library, text, step, values, parameter):
     try:
         before = shown(text, step, parameter)
+    except (MergeError, AttributeError):  # nothing there that may differ between blocks
+        return
+    try:
         after = edited(
             text, None, {"do": "weights", "step": step, "parameter": parameter, "values": values}, library, Knowledge()
         )
-    except (MergeError, AttributeError):
+    except MergeError:
         return
     now = shown(after.text, step, parameter)
     assert {lane: now["values"][lane] for lane in values} == values

@@ -6,7 +6,7 @@ import json
 from fractions import Fraction
 
 import pytest
-from checkpoints import draw, model, stored, write_models
+from checkpoints import draw, model, stored, write_file, write_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -305,3 +305,14 @@ def test_many_different_weights_are_said_by_the_model_that_a_block_is_mostly_fro
     )
     few = look("MIX = weighted_sum(NED, r34, alpha={*: 0.5, IN04: 0.123})\n")
     assert few["words"] == "BASE, IN00 to IN03 and IN05 to OUT11 0.5 of r34, the rest 0.123 of r34"
+
+
+def test_model_that_first_has_no_part_in_the_unet_is_refused_once_it_has(tmp_path):
+    for number, prediction in enumerate(("epsilon", "v")):
+        write_file(tmp_path / f"{prediction}.safetensors", model(number, size=2), {"modelspec.prediction_type": prediction})
+    library, knowledge = ModelLibrary([tmp_path]), Knowledge()
+    views = [
+        view_of(f"MIX = weighted_sum(epsilon, v, alpha={alpha})\n", None, None, library, knowledge) for alpha in ("0", "0.5", "0")
+    ]
+    assert [view["ok"] for view in views] == [True, False, True]
+    assert "'v' predicts v" in views[1]["errors"][0]["message"]

@@ -47,13 +47,15 @@ class _Frame:
 
     Attributes:
         kinds: (lane, numbers of the sources that hold the key) to the keys, of those that are summed.
-        warnings, notes: those that the weights have no part in.
+        taking: numbers of the sources that the U-Net is summed from; what a mix is refused or warned for follows from them.
+        warnings, notes: those that the weights have no other part in.
     """
 
     sources: Sequence[Source]
     number_of: Mapping[str, int]
     vae: int | None
     kinds: Mapping[tuple[str, frozenset[int]], Sequence[str]]
+    taking: frozenset[int]
     writes_bytes: int
     warnings: Sequence[str]
     notes: Sequence[str]
@@ -106,7 +108,11 @@ class Knowledge:
     def _frame(self, recipe: Recipe, names: Sequence[str], files: Hashable, library: ModelLibrary) -> _Frame:
         options = tuple(option for option in recipe.save if option[0] not in ("title", "step"))
         key = ("frame", tuple(names), files, options, library.folders)
-        return self._kept(key) or self._keep(key, _frame_of(recipe, library))
+        frame = self._kept(key) or self._keep(key, _frame_of(recipe, library))
+        taking = _taking(JobMaker(effective(recipe), frame.sources, frame.number_of, frame.vae), frame.kinds)
+        if taking == frame.taking:
+            return frame
+        return self._kept((*key, taking)) or self._keep((*key, taking), _frame_of(recipe, library))
 
     def _kept(self, key: Hashable) -> Any:
         with self._lock:
@@ -160,10 +166,17 @@ def _frame_of(recipe: Recipe, library: ModelLibrary) -> _Frame:
         number_of=number_of,
         vae=vae,
         kinds=kinds,
+        taking=_taking(maker, kinds),
         writes_bytes=plan.writes_bytes,
         warnings=[sentence for sentence in plan.warnings if sentence not in said],
         notes=[sentence for sentence in plan.notes if sentence not in said],
     )
+
+
+def _taking(maker: JobMaker, kinds: Mapping[tuple[str, frozenset[int]], Sequence[str]]) -> frozenset[int]:
+    component_of = maker.architecture.component_of
+    rows = maker.fold_kinds(kinds)
+    return frozenset(number for row, keys in rows if "unet" in map(component_of, keys) for number in row.exact)
 
 
 def _comes_to(draft: Draft, recipe: Recipe, step: str, frame: _Frame, library: ModelLibrary) -> ComesTo:

@@ -107,8 +107,7 @@ _WEIGHT_EDITS: Mapping[str, Callable[[Mixed, Edit, Draft], Any]] = {
 
 def _set(draft: Draft, written: Written, edit: Edit) -> Edited:
     parameter = _given(edit, "parameter", str)
-    value = edit.get("value")
-    text = value if isinstance(value, str) else str(weight_edits.exact(value, "value"))
+    text = _given(edit, "value", str)
     return Edited(step_edits.set_parameter(draft, written, parameter, text), written.line.name, parameter)
 
 

@@ -84,7 +84,6 @@ class SaveProgress:
 
     Args:
         progress: of the job.
-        check: whether the output is read back.
     """
 
     def __init__(self, plan: Plan, progress: Progress):
@@ -113,7 +112,7 @@ class SaveProgress:
 
     def stop_if_cancelled(self) -> None:
         if self._progress.cancelled:
-            raise Interrupted("stopped. Nothing was left behind.")
+            raise Interrupted("stopped.")
 
 
 def in_bytes(count: float) -> str:

@@ -38,6 +38,6 @@ class Saves:
             return set(self._waiting)
 
     def bytes(self) -> int:
-        """Of all that waits."""
+        """Of all that waits or is being written, in full."""
         with self._lock:
             return sum(self._waiting.values())

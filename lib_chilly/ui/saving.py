@@ -190,7 +190,8 @@ def _check(output: Path, report: Report, progress: SaveProgress) -> None:
     progress.advance("check", 0)
     if hash_checkpoints([open_checkpoint(output)], 1, on_bytes) != [report.sha256]:
         raise OutputError(
-            f"'{output.name}' was written, but reads back otherwise: the disk or its cable may be failing. It was removed."
+            f"'{output.name}' was written, but reads back otherwise: the disk or its cable may be failing. "
+            + ("Delete the folder." if output.is_dir() else "It was removed.")
         )
 
 

@@ -57,6 +57,7 @@ def factors(page: Any) -> dict[str, str]:
 
 def walk(page: Any, site: Site, name: str) -> None:
     page.evaluate("small => chilly.setParams(small)", SMALL)
+    page.evaluate("chilly.preview.setFollow(true)")  # by itself it follows only where pictures are quick
     page.evaluate(PASTE, CARD.read_text("utf-8"))
     page.get_by_role("button", name="Use this recipe").click()
     wait_for_view(page, f"view.ok && view.step === '{RESULT}'")
