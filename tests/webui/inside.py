@@ -22,19 +22,31 @@ import types
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+import first_model
 import numpy as np
-from modules import call_queue, hashes, patches, processing, script_callbacks, scripts, sd_hijack, sd_models, sd_vae, shared
+from modules import (
+    call_queue,
+    hashes,
+    patches,
+    processing,
+    script_callbacks,
+    scripts,
+    sd_hijack,
+    sd_models,
+    sd_unet,
+    sd_vae,
+    shared,
+)
 from PIL import Image
+from samples import MIX, SMALL
 
 from lib_chilly.errors import Interrupted, MergeError
-from lib_chilly.host import webui_axes, webui_entry, webui_kept, webui_merged, webui_pictures, webui_queue
+from lib_chilly.host import webui_axes, webui_entry, webui_kept, webui_merged, webui_pictures, webui_queue, webui_request
 from lib_chilly.host.base import GenParams, Progress
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
+from lib_chilly.ui.work import SAVES, Work
 
-PROMPT = "(a red circle:1.6) on blue"
-SMALL = {"prompt": PROMPT, "seed": 1, "steps": 3, "cfg": 4.0, "width": 64, "height": 64, "sampler": "Euler"}
-MIX = "M = weighted_sum(A, B, alpha=0.3)"
 CKPT = shared.cmd_opts.ckpt
 CHANGED = ("sd_vae", "sd_checkpoint_cache", "sd_checkpoints_limit")
 
@@ -61,6 +73,7 @@ def fresh(name="A", **options):
         for option in CHANGED:
             shared.opts.data[option] = options.get(option, shared.opts.data_labels[option].default)
         sd_vae.refresh_vae_list()
+        sd_unet.current_unet = None
         sd_models.list_models()
         shared.opts.data["sd_model_checkpoint"] = title_of(name)
         webui_queue.wait_for_first_model()
@@ -123,6 +136,15 @@ def _do_amid(what):
     _amid.what = what
 
 
+_OTHER_UNET = types.SimpleNamespace(option=types.SimpleNamespace(label="fast"), forward=lambda x, *more, **given: x * 0.5)
+
+
+def _refresh(how):
+    """What happens between the merge and the webui's work."""
+    own = patches.original("chillymerge", sd_models, "list_models")
+    {None: lambda: None, "refresh": sd_models.list_models, "refresh by the webui's own function": own}[how]()
+
+
 def _amid_named(name, progress):
     """What happens amid a picture."""
     return {
@@ -134,6 +156,7 @@ def _amid_named(name, progress):
         "skip": lambda: shared.state.skip(),
         "cancel": lambda: setattr(progress, "cancelled", True),
         "out of memory": lambda: None,
+        "another U-Net": lambda: setattr(sd_unet, "current_unet", _OTHER_UNET),
     }[name]
 
 
@@ -167,8 +190,14 @@ def preview(recipe=MIX, amid=None, **params):
     return {"picture": _digest(made.image), "infotext": made.infotext, "notes": made.notes, "blocks": made.blocks, **state()}
 
 
-def pictures(recipe=MIX, amid=None, **fields):
-    """Pictures by a request of one's own: several, with hires or a refiner."""
+def first():
+    """A picture that is asked for while the first model is being loaded."""
+    was_loaded, made = first_model.let_go_amid(preview)
+    return {**made, "was_loaded": was_loaded}
+
+
+def pictures(recipe=MIX, amid=None, before=None, **fields):
+    """Pictures by a request of one's own: several, with hires or a refiner; `before` is a refresh before the webui begins."""
     progress = Progress()
     _do_amid(_amid_named(amid, progress))
     try:
@@ -177,6 +206,7 @@ def pictures(recipe=MIX, amid=None, **fields):
             taken = host().weights.take(plan(recipe), progress)
             for name, value in fields.items():
                 setattr(p, name, taken.info.title if value == "the merge" else value)
+            _refresh(before)
             processed = webui_pictures.make(p, taken.info)
     except MergeError as error:
         return _told(error)
@@ -195,7 +225,8 @@ def plain(**fields):
         with contextlib.closing(p):
             processed = processing.process_images(p)
         shared.state.end()
-    return {"picture": _digest(processed.images[0]), "infotext": processed.infotexts[0], **state()}
+    made = [_digest(image) for image in processed.images]
+    return {"picture": made[0], "pictures": made, "infotext": processed.infotexts[0], **state()}
 
 
 def broken(how, recipe=MIX):
@@ -353,7 +384,7 @@ def save(name, recipe=MIX):
     report = merge(plan(recipe), output, overwrite=True)
     host().register_saved(output, report.sha256)
     reads = []
-    original, hashes.calculate_sha256 = getattr(hashes, "calculate_sha256", None), lambda path: reads.append(path) or "0" * 64
+    original, hashes.calculate_sha256 = hashes.calculate_sha256, lambda path: reads.append(path) or "0" * 64
     try:
         info = next(info for info in sd_models.checkpoints_list.values() if info.filename == str(output))
         info.calculate_shorthash()
@@ -361,6 +392,20 @@ def save(name, recipe=MIX):
         return {"sha256": report.sha256, "titles": titles, "read": reads, "loaded": host().load(output), **state()}
     finally:
         hashes.calculate_sha256 = original
+
+
+_saves_may_go = threading.Event()
+
+
+def hold_saves():
+    """Let whatever is to be saved wait until `let_saves_go`."""
+    _saves_may_go.clear()
+    work = webui_entry.room().one(Work, Work)
+    work.start("/holding", "hold", lambda job: _saves_may_go.wait(100) and None, thread=SAVES)
+
+
+def let_saves_go():
+    _saves_may_go.set()
 
 
 def copy_model(name, other):
@@ -394,13 +439,6 @@ def two_threads(*recipes):
     for thread in threads:
         thread.join(120)
     return [found.get(recipe) for recipe in recipes]
-
-
-def time_register():
-    """Seconds of the processor that registering takes the webui, all imported already."""
-    started = time.thread_time()
-    webui_entry.register()
-    return time.thread_time() - started
 
 
 def signatures(*names):
@@ -557,8 +595,9 @@ def grid(x=None, y=None, z=None, recipe="", amid=None, **fields):
         return {"error": failed, **after}
     cells, texts = made.images[made.index_of_first_image :], made.infotexts[made.index_of_first_image :]
     dark = [float((np.asarray(image.convert("RGB")) == 0).mean()) for image in cells]
-    sheet = _digest(made.images[0])
-    return {"pictures": [_digest(image) for image in cells], "sheet": sheet, "infotexts": texts, "dark": dark, **after}
+    failures = getattr(webui_request.grid_of(p), "failures", {})
+    reasons = [failures.get(number) for number in range(len(cells))]
+    return {"pictures": [_digest(image) for image in cells], "infotexts": texts, "dark": dark, "reasons": reasons, **after}
 
 
 def _runner():

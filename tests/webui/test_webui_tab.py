@@ -7,10 +7,10 @@ import sys
 
 import pytest
 from house import ROOT, Double, House, Webui
+from samples import MIX
 
 pytestmark = pytest.mark.timeout(600)
 
-MIX = "M = weighted_sum(A, B, alpha=0.3)"
 METHODS = {
     "cache": "cache",
     "call_queue": "queue_lock.acquire queue_lock.release",

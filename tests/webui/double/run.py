@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
 
 
-def run_entry(extension: Path) -> float:
-    """Run the webui's own script of grids, then the extension's; how long that took."""
+def run_entry(extension: Path) -> None:
+    """Run the webui's own script of grids, then the extension's."""
     from modules import scripts
 
-    started = time.perf_counter()
     own = (str(HERE / "scripts" / "xyz_grid.py"), str(HERE))
     scripts.load_scripts([own, (str(extension / "scripts" / "chillymerge.py"), str(extension))])
-    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -29,12 +26,15 @@ def main() -> None:
 
     torch.set_num_threads(1)
     sd_models.list_models()
-    seconds = run_entry(Path(sys.argv[1]))
+    run_entry(Path(sys.argv[1]))
     ours = sorted(name for name in sys.modules if name.startswith(("lib_chilly", "lark", "gradio")))
     sd_vae.refresh_vae_list()
-    threading.Thread(target=lambda: shared.sd_model, daemon=True).start()
-    print(json.dumps({"answer": {"seconds": seconds, "imported": ours}}), file=out, flush=True)
     sys.path.insert(0, str(HERE.parent))
+    import first_model
+
+    first_model.hold()
+    threading.Thread(target=lambda: shared.sd_model, daemon=True).start()
+    print(json.dumps({"answer": {"imported": ours}}), file=out, flush=True)
     import inside
 
     for line in sys.stdin:

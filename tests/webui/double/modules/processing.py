@@ -156,7 +156,9 @@ def _sample(p):
     state, drawn = shared.state, _encoded(p)
     state.sampling_steps, state.sampling_step = p.steps, 0
     unet = shared.sd_model.digest(*_UNET)
-    switch = int(p.steps * p.refiner_switch_at) if p.refiner_checkpoint else None
+    refiner = sd_models.get_closet_checkpoint_match(p.refiner_checkpoint) if p.refiner_checkpoint else None
+    is_other = refiner not in (None, shared.sd_model.sd_checkpoint_info)
+    switch = int(p.steps * p.refiner_switch_at) if is_other else None
     for step in range(p.steps):
         if state.interrupted or state.skipped:
             break
