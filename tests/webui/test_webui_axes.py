@@ -92,6 +92,14 @@ def test_axes_of_addresses_set_steps_lanes_and_constants(webui: House):
     assert len(set(grid["pictures"])) == 4
 
 
+@pytest.mark.parametrize("values", ["0-1 (+0.4)", "0.1-0.3 (+0.1)", "1-0 (-0.5)", "0-1", "0-1 [4]", "0.15, 0-0.4(+0.2)"])
+def test_ranges_of_a_number_are_those_of_the_webui_also_behind_an_address(webui: House, values: str):
+    of_webui, behind = (drawn(webui, axis, recipe=MIX, steps=1) for axis in ([ALPHA, values], [PARAMETER, f"alpha = {values}"]))
+    recipes = [[recipe_in(infotext) for infotext in grid["infotexts"]] for grid in (of_webui, behind)]
+    assert recipes[0] == recipes[1] and len(set(recipes[0])) > 1
+    assert of_webui["pictures"] == behind["pictures"]
+
+
 def test_recipes_methods_and_models_are_axes(webui: House):
     recipes = ["[ChillyMerge] recipe", ["X = weighted_sum(A, B, alpha=0.2)", "Y = weighted_sum(B, A, alpha=0.1)"]]
     grid = drawn(webui, recipes, ["[ChillyMerge] method", ["weighted_sum", "mean"]])
