@@ -222,15 +222,6 @@ def test_recipes_of_different_architectures_each_have_the_list_of_their_own(doub
     assert grid["built"] == 8 and grid["loaded"].startswith("A.safetensors")
 
 
-def test_memory_is_flat_over_two_hundred_cells(double: Double):
-    double.call("fresh")
-    drawn(double, [ALPHA, "0-1 [20]"], recipe=MIX, steps=1)
-    before = double.call("own_memory")
-    grid = drawn(double, [ALPHA, "0-1 [100]"], ["Seed", "1,2"], recipe=MIX, steps=1)
-    assert grid["built"] == 100 and len(set(grid["pictures"])) == 200
-    assert double.call("own_memory") - before < 60
-
-
 def test_grid_through_the_api_has_its_recipes_and_a_request_may_bring_one_without_a_grid(real: Webui):
     real.call("fresh")
     scripts = real.get("sdapi/v1/script-info")

@@ -108,6 +108,17 @@ def test_merge_that_cannot_be_loaded_after_one_that_was_let_go_leaves_the_user_s
     assert after["picture"] == plain["picture"] and after["hooked"]
 
 
+@pytest.mark.parametrize("loaded", ["another merge", "the refiner of a picture before"])
+def test_merge_that_cannot_be_loaded_leaves_the_user_s_choice_whatever_was_loaded(webui: House, loaded: str):
+    before, plain = webui.call("state"), webui.call("plain")
+    if loaded == "another merge":
+        webui.call("preview", OTHER)
+    else:
+        assert webui.call("plain", refiner_checkpoint="B", refiner_switch_at=0.5)["loaded"].startswith("B.safetensors")
+    assert of_users(webui.call("broken", "shape")) == of_users(before)
+    assert webui.call("plain")["picture"] == plain["picture"]
+
+
 @pytest.mark.parametrize(
     ("amid", "said"),
     [("out of memory", "too little memory"), ("interrupt", "stopped"), ("skip", "stopped"), ("cancel", "stopped")],
