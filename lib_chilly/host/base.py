@@ -122,6 +122,11 @@ class Host(ABC):
     """"standalone", or "webui"."""
 
     @property
+    def no_pictures(self) -> str:
+        """Why no pictures of merges can be made here, in a sentence; empty where they can."""
+        return ""
+
+    @property
     def can_load(self) -> bool:
         """Whether it makes pictures with a model that was saved, by `load`."""
         return False

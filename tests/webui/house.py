@@ -1,4 +1,5 @@
-"""The two webuis of the tests: the double, and the real one that CHILLY_WEBUI names, with members of the tiny family."""
+"""The webuis of the tests: the double, the real one that CHILLY_WEBUI names and a Forge that CHILLY_FORGE names, with members of
+the tiny family."""
 
 from __future__ import annotations
 
@@ -71,6 +72,8 @@ class House:
 class Double(House):
     """The stand-in, with made-up models of few numbers: a process of its own, as it has a package called `modules`."""
 
+    GRADIO, LIKE = "3.41.2", ()
+
     def __init__(self, folder: Path):
         self.models = folder / "checkpoints"
         self.models.mkdir(parents=True)
@@ -80,13 +83,16 @@ class Double(House):
         self._add_models(folder / "models" / "VAE")
         env = {name: value for name, value in os.environ.items() if name not in ("CHILLY_HOME", "PYTHONPATH")}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        command = [gradio_python("3.41.2"), str(HERE / "double" / "run.py"), str(ROOT)]
+        command = [gradio_python(self.GRADIO), str(HERE / "double" / "run.py"), str(ROOT), *self.LIKE]
         with (folder / "double.log").open("wb") as log:
             self.process = subprocess.Popen(command, **pipes, stderr=log, env={**env, "CHILLY_DOUBLE": str(folder)}, cwd=folder)
         self.log = folder / "double.log"
         self.start = self._read()["answer"]
-        self.first = self.call("preview")
+        self._begin()
         self.url = f"http://127.0.0.1:{self.call('serve')}"
+
+    def _begin(self) -> None:
+        self.first = self.call("preview")
 
     def _ask_inside(self, asked: dict) -> dict:
         self.process.stdin.write(json.dumps(asked) + "\n")
@@ -103,6 +109,15 @@ class Double(House):
         self.process.wait()
 
 
+class ForgeDouble(Double):
+    """The stand-in as a Forge, on its gradio."""
+
+    GRADIO, LIKE = "4.40.0", ("forge",)
+
+    def _begin(self) -> None:
+        """Nothing is asked for: it loads no model before a picture."""
+
+
 class Webui(House):
     """A webui with its data below `folder`, on a free port of this machine alone; its models lie in `folder/models`.
 
@@ -113,6 +128,9 @@ class Webui(House):
         build: makes its models in a folder; left out, those of the tests.
         scripts: of further extensions, by their names.
     """
+
+    FLAGS = ("--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--api")
+    FLAGS += ("--do-not-download-clip", "--disable-console-progressbars")
 
     def __init__(
         self,
@@ -136,9 +154,7 @@ class Webui(House):
         (self.data / "styles.csv").write_text('name,prompt,negative_prompt\noil,"oil painting of {prompt}",""\n')
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        own = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--api"]
-        own += ["--no-download-sd-model", "--do-not-download-clip", "--disable-console-progressbars"]
-        own += ["--server-name", "127.0.0.1", "--port", str(self.port)]
+        own = [*self.FLAGS, "--no-download-sd-model", "--server-name", "127.0.0.1", "--port", str(self.port)]
         own += ["--ckpt-dir", str(self.models), "--data-dir", str(self.data)]
         alone = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "COMMANDLINE_ARGS": ""}
         alone["OMP_NUM_THREADS"] = "1"  # models as small as these are slower with threads that wait for each other
@@ -163,14 +179,21 @@ class Webui(House):
         return self.post("probe/inside", **asked)
 
     def _wait(self) -> None:
-        """Until it has made its first picture, asked for at once. Before, a request would end it: it still adds middleware."""
+        """Until it has started, and done `_begin`. Before, a request would end it: it still adds middleware."""
         deadline = time.monotonic() + SECONDS_TO_BOOT
-        while "Startup time" not in self.log.read_text("utf-8", "replace"):
+        while not self.starts():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.close()
                 raise AssertionError(f"the webui did not start:\n{self.log.read_text('utf-8', 'replace')[-4000:]}")
             time.sleep(0.3)
+        self._begin()
+
+    def _begin(self) -> None:
         self.first = self.call("preview")  # the first model is being loaded still
+
+    def starts(self) -> int:
+        """How often it has drawn its page."""
+        return self.log.read_text("utf-8", "replace").count("Startup time")
 
     def close(self) -> None:
         self.process.kill()
@@ -211,6 +234,15 @@ class Webui(House):
             return json.loads(answer.read())
 
 
+class Forge(Webui):
+    """A Forge, which makes no pictures of merges, nor of models as small as these. Its scripts lie outside of its data."""
+
+    FLAGS = (*Webui.FLAGS, "--always-cpu", "--gradio-allowed-path", ".")
+
+    def _begin(self) -> None:
+        """Nothing is asked for: it loads no model before a picture."""
+
+
 def _pixels(png: bytes) -> bytes:
     """The data of a PNG without its texts, which name the model."""
     data, place = b"", 8
@@ -227,5 +259,5 @@ def _free_port() -> int:
         return listener.getsockname()[1]
 
 
-def webui_python() -> str:
-    return os.environ.get("CHILLY_WEBUI_PYTHON", sys.executable)
+def webui_python(name: str = "CHILLY_WEBUI_PYTHON") -> str:
+    return os.environ.get(name, sys.executable)

@@ -9,17 +9,14 @@ import base64
 import contextlib
 import dataclasses
 import hashlib
-import importlib
+import importlib.util
 import inspect
 import io
 import json
 import os
 import shutil
-import sys
 import threading
 import time
-import types
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -260,13 +257,16 @@ def flag(**flags):
         setattr(shared.cmd_opts, name, value)
 
 
-def as_forge(is_there):
-    """Whether this looks like a webui that loads models in its own way."""
-    if is_there:
-        sys.modules["modules_forge"] = types.ModuleType("modules_forge")
-        sys.modules["modules_forge"].__spec__ = ModuleSpec("modules_forge", None)
-    else:
-        del sys.modules["modules_forge"]
+def chosen():
+    """What is listed, under which names, what is chosen, and which functions of the webui's are ours."""
+    infos, names = list(sd_models.checkpoints_list.values()), sd_models.checkpoint_tiles()
+    loaded = getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None)
+    return {
+        "listed": {name: info.sha256 for name, info in zip(names, infos, strict=True)},
+        "chosen": shared.opts.data["sd_model_checkpoint"],
+        "loaded": loaded and loaded.name,
+        "patched": sorted(name for _, name in patches.originals["chillymerge"]),
+    }
 
 
 def option(**options):
@@ -340,7 +340,7 @@ def saved_title():
 
 
 def remove(name):
-    for path in Path(title_file("A")).parent.glob(f"{name}.*"):
+    for path in host().output_folder().glob(f"{name}.*"):
         path.unlink()
     host().refresh_checkpoints()
 
@@ -352,15 +352,30 @@ def save(name, recipe=MIX):
     output = host().output_folder() / f"{name}.safetensors"
     report = merge(plan(recipe), output, overwrite=True)
     host().register_saved(output, report.sha256)
-    reads = []
-    original, hashes.calculate_sha256 = getattr(hashes, "calculate_sha256", None), lambda path: reads.append(path) or "0" * 64
+    read = calculated(name)["read"]
+    titles = [title for title in sd_models.checkpoint_tiles() if title.startswith(name)]
+    return {"sha256": report.sha256, "titles": titles, "read": read, "loaded": host().load(output), **state()}
+
+
+def calculated(name):
+    """The hash of a model as the webui has it, and which files it reads for that."""
+    read, originals = [], {each: getattr(hashes, each, None) for each in ("calculate_sha256", "calculate_sha256_real")}
+    for each in originals:
+        setattr(hashes, each, lambda path: read.append(path) or "0" * 64)
     try:
-        info = next(info for info in sd_models.checkpoints_list.values() if info.filename == str(output))
+        info = next(info for info in sd_models.checkpoints_list.values() if info.name == f"{name}.safetensors")
         info.calculate_shorthash()
-        titles = [title for title in sd_models.checkpoint_tiles() if title.startswith(name)]
-        return {"sha256": report.sha256, "titles": titles, "read": reads, "loaded": host().load(output), **state()}
+        return {"sha256": info.sha256, "read": read}
     finally:
-        hashes.calculate_sha256 = original
+        for each, original in originals.items():
+            setattr(hashes, each, original)
+
+
+def cut(name, other):
+    """A copy of a model whose last bytes are missing."""
+    folder = host().output_folder()
+    (folder / f"{other}.safetensors").write_bytes((folder / f"{name}.safetensors").read_bytes()[:-4])
+    host().refresh_checkpoints()
 
 
 def copy_model(name, other):
@@ -461,7 +476,7 @@ def tab():
     """The tab as the webui gets it, which of its components ui-config.json is not to hold, and what its button does."""
     ((blocks, title, element),) = webui_entry.tabs()
     hidden = [block for block in blocks.blocks.values() if str(block.elem_id).startswith("chilly_")]
-    (answer,) = [each["fn"] if isinstance(each, dict) else each.fn for each in blocks.fns if getattr(each, "fn", None)]
+    (answer,) = [each.fn for each in _functions(blocks) if each.fn]
     return {
         "title": title,
         "element": element,
@@ -470,13 +485,24 @@ def tab():
     }
 
 
+def _functions(blocks):
+    """Of the events of a gradio page; newer gradio numbers them."""
+    return blocks.fns.values() if isinstance(blocks.fns, dict) else blocks.fns
+
+
 def page():
     """The double's page: the tabs that pasting is about, made in the webui's order. The real one is there."""
     import gradio as gr
     from modules import infotext_utils
 
+    global _page
     infotext_utils.reset()
-    with gr.Blocks():
+    with gr.Blocks() as _page:
+        if importlib.util.find_spec("modules_forge"):
+            from modules_forge import main_entry
+
+            main_entry.ui_checkpoint = gr.Dropdown(label="Checkpoint")
+            script_callbacks.after_component_callback(gr.Button("refresh"), elem_id="forge_refresh_checkpoint")
         for name in ("txt2img", "img2img"):
             prompt, overrides = gr.Textbox(elem_id=f"{name}_prompt"), gr.Dropdown(elem_id=f"{name}_override_settings")
             fields = [infotext_utils.PasteField(prompt, "Prompt")]
@@ -486,6 +512,14 @@ def page():
         script_callbacks.after_component_callback(information, elem_id="pnginfo_generation_info")
         infotext_utils.create_buttons(["txt2img", "img2img", "inpaint", "extras"])
     return tab()
+
+
+def dropdown():
+    """What the dropdown of a Forge is told by our hidden button."""
+    (button,) = [block for block in _page.blocks.values() if block.elem_id == "chilly_show_chosen"]
+    (event,) = [each for each in _functions(_page) if (button._id, "click") in each.targets]
+    told = event.fn()
+    return {"value": told["value"], "choices": sorted(told["choices"])}
 
 
 def exchange():

@@ -1,7 +1,9 @@
-"""The double as a process: starts as the webui does, then answers one call a line. Arguments: the extension's folder."""
+"""The double as a process: starts as the webui does, then answers one call a line. Arguments: the extension's folder, and `forge`
+where it is to be like one."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import threading
@@ -28,11 +30,15 @@ def main() -> None:
     from modules import sd_models, sd_vae, shared
 
     torch.set_num_threads(1)
+    if is_forge := sys.argv[2:] == ["forge"]:
+        sys.path.insert(0, str(HERE / "forge"))
+        importlib.import_module("as_forge")
     sd_models.list_models()
     seconds = run_entry(Path(sys.argv[1]))
     ours = sorted(name for name in sys.modules if name.startswith(("lib_chilly", "lark", "gradio")))
     sd_vae.refresh_vae_list()
-    threading.Thread(target=lambda: shared.sd_model, daemon=True).start()
+    if not is_forge:
+        threading.Thread(target=lambda: shared.sd_model, daemon=True).start()
     print(json.dumps({"answer": {"seconds": seconds, "imported": ours}}), file=out, flush=True)
     sys.path.insert(0, str(HERE.parent))
     import inside
