@@ -36,7 +36,7 @@ PROMPT = "(a red circle:1.6) on blue"
 SMALL = {"prompt": PROMPT, "seed": 1, "steps": 3, "cfg": 4.0, "width": 64, "height": 64, "sampler": "Euler"}
 MIX = "M = weighted_sum(A, B, alpha=0.3)"
 CKPT = shared.cmd_opts.ckpt
-CHANGED = ("sd_vae", "sd_checkpoint_cache", "sd_checkpoints_limit")
+CHANGED = ("sd_vae", "sd_checkpoint_cache", "sd_checkpoints_limit", "fp8_storage")
 
 
 def host():
@@ -58,7 +58,7 @@ def fresh(name="A", **options):
         host().weights.drop()
         host().weights.release()
         shared.cmd_opts.ckpt = CKPT
-        for option in CHANGED:
+        for option in (name for name in CHANGED if name in shared.opts.data_labels):
             shared.opts.data[option] = options.get(option, shared.opts.data_labels[option].default)
         sd_vae.refresh_vae_list()
         sd_models.list_models()
@@ -345,6 +345,17 @@ def remove(name):
     host().refresh_checkpoints()
 
 
+@contextlib.contextmanager
+def _hashing():
+    """The files that the webui reads for their hashes meanwhile."""
+    reads = []
+    original, hashes.calculate_sha256 = getattr(hashes, "calculate_sha256", None), lambda path: reads.append(path) or "0" * 64
+    try:
+        yield reads
+    finally:
+        hashes.calculate_sha256 = original
+
+
 def save(name, recipe=MIX):
     """Save as the page does; what the webui knows of the file then."""
     from lib_chilly.engine import merge
@@ -352,15 +363,11 @@ def save(name, recipe=MIX):
     output = host().output_folder() / f"{name}.safetensors"
     report = merge(plan(recipe), output, overwrite=True)
     host().register_saved(output, report.sha256)
-    reads = []
-    original, hashes.calculate_sha256 = getattr(hashes, "calculate_sha256", None), lambda path: reads.append(path) or "0" * 64
-    try:
+    with _hashing() as reads:
         info = next(info for info in sd_models.checkpoints_list.values() if info.filename == str(output))
         info.calculate_shorthash()
         titles = [title for title in sd_models.checkpoint_tiles() if title.startswith(name)]
         return {"sha256": report.sha256, "titles": titles, "read": reads, "loaded": host().load(output), **state()}
-    finally:
-        hashes.calculate_sha256 = original
 
 
 def copy_model(name, other):
@@ -446,9 +453,10 @@ def page_picture(text=MIX):
 
 def page_save(name, text=MIX):
     """A save and a load through the page's questions: their reports."""
-    saved = follow(ask("save", text=text, name=name)["job"])
-    loaded = follow(ask("load", name=name)["job"])
-    return {"saved": saved["report"], "load": loaded["report"] or loaded["problem"], **state()}
+    with _hashing() as reads:
+        saved = follow(ask("save", text=text, name=name)["job"])
+        loaded = follow(ask("load", name=name)["job"])
+    return {"read": reads, "saved": saved["report"], "load": loaded["report"] or loaded["problem"], **state()}
 
 
 def page_use(text=MIX):
