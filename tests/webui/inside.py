@@ -33,7 +33,7 @@ PROMPT = "(a red circle:1.6) on blue"
 SMALL = {"prompt": PROMPT, "seed": 1, "steps": 3, "cfg": 4.0, "width": 64, "height": 64, "sampler": "Euler"}
 MIX = "M = weighted_sum(A, B, alpha=0.3)"
 CKPT = shared.cmd_opts.ckpt
-CHANGED = ("sd_vae", "sd_checkpoint_cache", "sd_checkpoints_limit")
+CHANGED = ("sd_vae", "sd_checkpoint_cache", "sd_checkpoints_limit", "fp8_storage")
 
 
 def host():
@@ -55,7 +55,7 @@ def fresh(name="A", **options):
         host().weights.drop()
         host().weights.release()
         shared.cmd_opts.ckpt = CKPT
-        for option in CHANGED:
+        for option in (name for name in CHANGED if name in shared.opts.data_labels):
             shared.opts.data[option] = options.get(option, shared.opts.data_labels[option].default)
         sd_vae.refresh_vae_list()
         sd_models.list_models()
@@ -345,6 +345,19 @@ def remove(name):
     host().refresh_checkpoints()
 
 
+@contextlib.contextmanager
+def _hashing():
+    """The files that the webui reads for their hashes meanwhile."""
+    read, originals = [], {each: getattr(hashes, each, None) for each in ("calculate_sha256", "calculate_sha256_real")}
+    for each in originals:
+        setattr(hashes, each, lambda path: read.append(path) or "0" * 64)
+    try:
+        yield read
+    finally:
+        for each, original in originals.items():
+            setattr(hashes, each, original)
+
+
 def save(name, recipe=MIX):
     """Save as the page does; what the webui knows of the file then."""
     from lib_chilly.engine import merge
@@ -359,16 +372,10 @@ def save(name, recipe=MIX):
 
 def calculated(name):
     """The hash of a model as the webui has it, and which files it reads for that."""
-    read, originals = [], {each: getattr(hashes, each, None) for each in ("calculate_sha256", "calculate_sha256_real")}
-    for each in originals:
-        setattr(hashes, each, lambda path: read.append(path) or "0" * 64)
-    try:
+    with _hashing() as read:
         info = next(info for info in sd_models.checkpoints_list.values() if info.name == f"{name}.safetensors")
         info.calculate_shorthash()
-        return {"sha256": info.sha256, "read": read}
-    finally:
-        for each, original in originals.items():
-            setattr(hashes, each, original)
+    return {"sha256": info.sha256, "read": read}
 
 
 def cut(name, other):
@@ -461,9 +468,10 @@ def page_picture(text=MIX):
 
 def page_save(name, text=MIX):
     """A save and a load through the page's questions: their reports."""
-    saved = follow(ask("save", text=text, name=name)["job"])
-    loaded = follow(ask("load", name=name)["job"])
-    return {"saved": saved["report"], "load": loaded["report"] or loaded["problem"], **state()}
+    with _hashing() as reads:
+        saved = follow(ask("save", text=text, name=name)["job"])
+        loaded = follow(ask("load", name=name)["job"])
+    return {"read": reads, "saved": saved["report"], "load": loaded["report"] or loaded["problem"], **state()}
 
 
 def page_use(text=MIX):
