@@ -28,12 +28,15 @@ from lib_chilly.host import webui_axes, webui_entry, webui_kept, webui_merged, w
 from lib_chilly.host.base import GenParams, Progress
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
+from lib_chilly.ui.picture_cache import PictureCache
+from lib_chilly.ui.previews import Pictures
 
 PROMPT = "(a red circle:1.6) on blue"
 SMALL = {"prompt": PROMPT, "seed": 1, "steps": 3, "cfg": 4.0, "width": 64, "height": 64, "sampler": "Euler"}
 MIX = "M = weighted_sum(A, B, alpha=0.3)"
 CKPT = shared.cmd_opts.ckpt
 CHANGED = ("sd_vae", "sd_checkpoint_cache", "sd_checkpoints_limit", "fp8_storage")
+LIVE = ("live_previews_enable", "show_progress_every_n_steps", "show_progress_type")
 
 
 def host():
@@ -464,6 +467,36 @@ def page_picture(text=MIX):
     (picture,) = job["pictures"]
     png = base64.b64decode(picture.pop("image").partition(",")[2])
     return {**picture, "digest": _digest(Image.open(io.BytesIO(png)))}
+
+
+def page_lives(text=MIX, method="Approx cheap", enabled=True):
+    """A picture of the page that takes its time: what it looked like meanwhile, and its digest."""
+    kept = {name: shared.opts.data.get(name) for name in LIVE}
+    option(live_previews_enable=enabled, show_progress_every_n_steps=1, show_progress_type=method)
+    script_callbacks.on_cfg_denoiser(_slow)
+    try:
+        job = ask("preview", text=text, params={**SMALL, "steps": 25}, pictures=[{"id": "merged", "of": "merged"}])["job"]
+        live, lives, pictures = 0, [], []
+        while job["state"] in ("waiting", "working"):
+            time.sleep(0.05)
+            (job,) = ask("poll", jobs=[{"job": job["job"], "seen": len(pictures), "live": live}])["jobs"]
+            pictures += job["pictures"]
+            if job["live"]:
+                live = job["live"]["number"]
+                lives.append([job["live"]["id"], live, job["live"]["image"]])
+    finally:
+        script_callbacks.remove_callbacks_for_function(_slow)
+        option(**kept)
+    return {"lives": lives, "infotext": pictures[0]["infotext"], "image": pictures[0]["image"], "problem": job["problem"]}
+
+
+def forget_pictures():
+    """So that the page's are made again."""
+    webui_entry.room().one(Pictures, lambda: None).cache = PictureCache()
+
+
+def _slow(params):
+    time.sleep(0.1)
 
 
 def page_save(name, text=MIX):
