@@ -53,7 +53,6 @@ class StandaloneHost(Host):
         self._output = output
         self._library = ModelLibrary(self.folders)
         self._lock = threading.Lock()
-        self._torch_threads = torch.get_num_threads()
         self._weights = LiveWeights(threads or default_threads())
         self._parts: Parts | None = None
         self._clock = Clock()
@@ -133,7 +132,6 @@ class StandaloneHost(Host):
             started = time.perf_counter()
             parts, tally, blocks = self._merged(plan, progress)
             merged = time.perf_counter()
-            torch.set_num_threads(self._torch_threads)  # a thread that begins while another one saves has 1
             alone = single_threaded_torch() if is_small(shapes, params) else contextlib.nullcontext()
             with torch.inference_mode(), alone:
                 conditioning = encode(parts, params)

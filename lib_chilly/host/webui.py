@@ -38,6 +38,10 @@ class WebuiHost(Host):
     kind = "webui"
 
     @property
+    def no_pictures(self) -> str:
+        return why_no_pictures()
+
+    @property
     def can_load(self) -> bool:
         return not frozen_by(CHOSEN)
 

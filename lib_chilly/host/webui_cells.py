@@ -21,6 +21,7 @@ from .webui_kept import remember_choice
 from .webui_merged import CHOSEN, MergedInfo
 from .webui_pictures import changes_models, heal, notes_on
 from .webui_queue import wait_for_first_model
+from .webui_request import grid_of
 
 _MERGE = "chilly_merge"
 
@@ -32,8 +33,10 @@ def take_merge(p: Any) -> None:
         check_request(p)
         wait_for_first_model()
         heal()  # the cell before this one may have failed amid loading
-        plan = plan_of(recipe_of(p))
-        taken = cast(WebuiHost, room().host).weights.take(plan)
+        recipe, grid = recipe_of(p), grid_of(p)
+        plan = plan_of(recipe)
+        comes_again = None if grid is None else recipe.canonical() in grid.again
+        taken = cast(WebuiHost, room().host).weights.take(plan, comes_again=comes_again)
     except MergeError as error:
         _fail(p, str(error))
         return
@@ -60,8 +63,9 @@ def check_picture(p: Any, processed: Any) -> None:
         remember_failure(p, said)
         processed.images.clear()
         processed.comments += f"{said}\n"
+        _end(p)
         return
-    end_of_cell(p)
+    _end(p)
     processed.comments += "".join(f"{note}\n" for note in notes_on(processed) if note not in processed.comments)
 
 
@@ -78,3 +82,10 @@ def _fail(p: Any, said: str) -> None:
 
     p.init = refuse
     remember_failure(p, said)
+    _end(p)
+
+
+def _end(p: Any) -> None:
+    """A cell has ended; after the last one of a grid, nothing that was merged for it is needed again."""
+    if end_of_cell(p):
+        cast(WebuiHost, room().host).weights.tidy()

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _TITLE, _ELEMENT = "ChillyMerge", "chillymerge"
 _NEIGHBOURS = ("pnginfo_generation_info", "extras_tab")
 """Of our button in the tab PNG Info."""
+_LAZY_REFRESH = "forge_refresh_checkpoint"
+"""The button beside the dropdown of a webui that loads the chosen model only when it needs it."""
 _lock = threading.Lock()
 _service: Service | None = None
 
@@ -70,6 +72,8 @@ def settings() -> None:
 
     from .webui_pictures import SAVES_PICTURES
 
+    if why_no_pictures():
+        return
     label = "Save the pictures of merges where txt2img saves its own"
     info = shared.OptionInfo(False, label, section=(_ELEMENT, _TITLE))
     shared.opts.add_option(SAVES_PICTURES, info)
@@ -85,10 +89,15 @@ def tabs() -> list[tuple[Any, str, str]]:
 
 def made(component: Any, **given: Any) -> None:
     """The webui has made a component of its page; there are thousands."""
-    if given.get("elem_id") in _NEIGHBOURS:
+    name = given.get("elem_id")
+    if name in _NEIGHBOURS:
         from .webui_paste import after_component
 
         after_component(component, **given)
+    elif name == _LAZY_REFRESH:
+        from .webui_lazy import add_button
+
+        add_button()
 
 
 def pasted(infotext: str, params: dict[str, Any]) -> None:

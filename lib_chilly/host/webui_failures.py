@@ -26,14 +26,15 @@ def remember_failure(p: Any, said: str) -> None:
     grid, place = grid_of(p), _place()
     if grid is not None and place is not None:
         grid.failures[place[0] - 1] = said
-        end_of_cell(p)
 
 
-def end_of_cell(p: Any) -> None:
-    """A cell has ended; after the last one the webui puts the grid together."""
+def end_of_cell(p: Any) -> bool:
+    """A cell has ended; whether it was the last one, after which the webui puts the grid together."""
     grid, place = grid_of(p), _place()
-    if grid is not None and place is not None and place[0] == place[1]:
-        _ENDED[:] = [grid] if grid.failures else []
+    if grid is None or place is None or place[0] != place[1]:
+        return False
+    _ENDED[:] = [grid] if grid.failures else []
+    return True
 
 
 def write_failures(params: Any) -> None:

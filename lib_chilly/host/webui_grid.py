@@ -99,8 +99,13 @@ def _check(p: Any, grid: Grid) -> None:
     """Read the recipe of every cell, and plan those that may need other files, keys or blocks."""
     check_request(p)
     grid.text = _text_of(p)
+    before, seen = "", set[str]()
     for cell in itertools.islice(itertools.product(*grid.axes), _MOST_READ):
-        _recipe_of_cell(grid, cell)
+        text = _recipe_of_cell(grid, cell).canonical()
+        if text != before and text in seen:
+            grid.again.add(text)
+        before = text
+        seen.add(text)
         if is_interrupted():
             raise Interrupted("stopped before the first cell.")
     planned = set[Recipe]()

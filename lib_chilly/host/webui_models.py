@@ -14,6 +14,7 @@ from ..errors import MergeError
 from ..hashes import use_folder
 from ..models import ModelLibrary, without_suffix
 from .base import CheckpointRef
+from .webui_lazy import choose_again, listed_name, load_chosen
 from .webui_merged import CHOSEN, MergedInfo
 
 _NO_MODEL = (".vae.safetensors", ".vae.ckpt", ".vae.pt")
@@ -126,14 +127,18 @@ def use_file(path: Path) -> str:
     info = info_of_file(path)
     if info is None:
         raise MergeError(f"the webui does not list '{path.name}'. Refresh its list of models.")
+    before, name = shared.opts.data.get(CHOSEN), listed_name(info)
     try:
-        shared.opts.set(CHOSEN, info.title)  # waits for the queue, and loads
-        shared.opts.save(shared.config_filename)
+        shared.opts.set(CHOSEN, name)  # waits for the queue, and loads
     except AssertionError:
         raise MergeError("the webui was started so that its settings cannot be changed (--freeze-settings).") from None
-    resident = sd_models.model_data.sd_model
-    if resident is None or resident.sd_model_checkpoint != info.filename:
+    load_chosen()
+    loaded = getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None)
+    if loaded is None or loaded.filename != info.filename:
+        if shared.opts.data.get(CHOSEN) == name:
+            choose_again(before)
         raise MergeError(f"the webui could not load '{path.name}'. Its console says why.")
+    shared.opts.save(shared.config_filename)
     return str(info.title)
 
 

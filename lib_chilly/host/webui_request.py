@@ -22,7 +22,9 @@ class Grid:
     """What our axes set, and which cells have failed.
 
     Attributes:
-        axes: the values of each.
+        axes: the values of each, in the order of the webui's loops.
+        costs: of the axes.
+        again: recipes, in canonical text, that come again after others.
         text: of the recipe that they act on, as it was before the first cell.
         architectures: names of models to what they are.
         failures: number of a cell to why it has no picture.
@@ -30,6 +32,8 @@ class Grid:
     """
 
     axes: list[list[Coordinate]] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+    again: set[str] = field(default_factory=set)
     text: str = ""
     architectures: dict[tuple[str, ...], Architecture] = field(default_factory=dict)
     is_checked: bool = False
@@ -43,8 +47,11 @@ def grid_of(p: Any) -> Grid | None:
     return found
 
 
-def add_axis(p: Any, values: list[Coordinate]) -> None:
+def add_axis(p: Any, values: list[Coordinate], cost: float) -> None:
     """Take the values of one more axis.
+
+    Args:
+        cost: the webui's loop over the axis that costs most is the outermost.
 
     Raises:
         MergeError: there are none.
@@ -53,7 +60,9 @@ def add_axis(p: Any, values: list[Coordinate]) -> None:
         raise MergeError("an axis has no values. Write some, or take the axis out.")
     grid = grid_of(p) or Grid()
     setattr(p, _GRID, grid)
-    grid.axes.append(values)
+    place = sum(cost <= other for other in grid.costs)
+    grid.axes.insert(place, values)
+    grid.costs.insert(place, cost)
 
 
 def cell_of(p: Any) -> tuple[Coordinate, ...]:

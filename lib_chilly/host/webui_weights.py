@@ -1,6 +1,7 @@
 """The merge that pictures are made of, and the one that the user has kept as the current model.
 
-There is one of each: the next merge is written into the tensors of the last one, and merges only what has changed.
+There is one of each: the next merge is written into the tensors of the last one, and merges only what has changed. Beside them
+there are merges that a grid needs again, as far as there is room.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ..key_job import KeyJob
 from ..live import LiveWeights
 from ..plan import Plan
 from ..report import default_threads
+from ..room import spare_host_bytes
 from ..tally import Tally
 from .base import Progress
 from .shown import is_in_file
@@ -26,6 +28,8 @@ from .webui_pictures import heal
 from .webui_queue import is_interrupted
 from .webui_tensors import check_can_be_shown, readable
 
+_ASIDE_SHARE = 0.5
+"""Of the memory that this machine can spare, for merges that a grid needs again."""
 MERGE_SHARE = 0.3
 """Of a progress bar."""
 _NO_VAE_CHOSEN = (None, "None", "Automatic", "auto")
@@ -57,26 +61,50 @@ class WebuiWeights:
         self._weights = LiveWeights(self._threads)
         self._info: MergedInfo | None = None
         self._kept: tuple[MergedInfo, LiveWeights] | None = None
+        self._comes_again = False
+        self._aside: list[tuple[MergedInfo, LiveWeights]] = []
         self.built = 0
 
-    def take(self, plan: Plan, progress: Progress | None = None) -> Taken:
+    def take(self, plan: Plan, progress: Progress | None = None, comes_again: bool | None = None) -> Taken:
         """The merge of a plan, from memory where it was the last one; `info.title` is then known to the webui.
+
+        Args:
+            comes_again: for a cell of a grid: whether the grid needs it again after others. It is put aside then, until `tidy`.
 
         Raises:
             MergeError: the webui could not show it, a source cannot be read, or the user has stopped it (Interrupted).
         """
         check_can_be_shown(plan, has_own_vae())
+        if comes_again is None:
+            self.tidy()
         info = info_of(plan)
-        for known in (self._info, self._kept and self._kept[0]):
+        for known in (self._info, self._kept and self._kept[0], *(each for each, _ in self._aside)):
             if known is not None and known.filename == info.filename:
                 known.register()
                 return Taken(known, 0, Tally())
-        self._let_go()
+        self._put_aside() if self._comes_again else self._let_go()
         blocks, tally = self._update(plan, progress or Progress())
         hold(info, readable(self._weights.tensors))
-        self._info = info
+        self._info, self._comes_again = info, bool(comes_again)
         self.built += 1
         return Taken(info, blocks, tally)
+
+    def tidy(self) -> None:
+        """Let go of what was put aside: the grid has ended."""
+        for info, weights in self._aside:
+            forget(info)
+            weights.close()
+        self._aside, self._comes_again = [], False
+
+    def _put_aside(self) -> None:
+        """Hold the last merge beside the next one, where there is room for it."""
+        held = [self._weights, *(weights for _, weights in self._aside)]
+        size = sum(tensor.nbytes for weights in held for tensor in weights.tensors.values())
+        if self._info is None or size > _ASIDE_SHARE * spare_host_bytes():
+            self._let_go()
+            return
+        self._aside.append((self._info, self._weights))
+        self._info, self._weights = None, LiveWeights(self._threads)
 
     def keep(self, plan: Plan, progress: Progress | None = None) -> MergedInfo:
         """Make a plan's merge the current model until another one is chosen; its memory is held until `drop`."""
@@ -101,7 +129,9 @@ class WebuiWeights:
     def release(self) -> None:
         """Let go of the merge that pictures are made of, and load the user's model again where that is the loaded one."""
         resident = sd_models.model_data.sd_model
-        is_loaded = resident is not None and self._info is not None and resident.sd_model_checkpoint == self._info.filename
+        ours = [info.filename for info in (self._info, *(each for each, _ in self._aside)) if info is not None]
+        is_loaded = resident is not None and resident.sd_model_checkpoint in ours
+        self.tidy()
         self._let_go()
         self._weights.close()
         if is_loaded:
@@ -115,6 +145,7 @@ class WebuiWeights:
 
     def close(self) -> None:
         """Let go of everything; nothing is loaded by this."""
+        self.tidy()
         self.drop()
         self._let_go()
         self._weights.close()

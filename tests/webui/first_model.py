@@ -10,12 +10,13 @@ from modules import call_queue, sd_models
 
 _MOST_SECONDS = 100
 _may_be_loaded = threading.Event()
-_load_model = sd_models.load_model
+_load_model = getattr(sd_models, "load_model", None)
 
 
 def hold():
-    """Called before the webui begins to load it, and once more whenever its page is loaded anew, which holds nothing."""
-    if not _may_be_loaded.is_set():
+    """Called before the webui begins to load it, and once more whenever its page is loaded anew, which holds nothing; nor does a
+    Forge, which loads none at its start."""
+    if not _may_be_loaded.is_set() and not hasattr(sd_models, "forge_model_reload"):
         sd_models.load_model = _wait_and_load
 
 

@@ -1,4 +1,5 @@
-"""The two webuis of the tests: the double, and the real one that CHILLY_WEBUI names, with members of the tiny family."""
+"""The webuis of the tests: the double, the real one that CHILLY_WEBUI names and a Forge that CHILLY_FORGE names, with members of
+the tiny family."""
 
 from __future__ import annotations
 
@@ -64,6 +65,10 @@ class House:
         self.process.kill()
         self.process.wait()
 
+    def _begin(self) -> None:
+        """What is done as soon as it has started."""
+        self.first = self.call("first")
+
     @contextlib.contextmanager
     def _closed_where_it_fails(self) -> Iterator[None]:
         try:
@@ -93,6 +98,8 @@ class House:
 class Double(House):
     """The stand-in, with made-up models of few numbers: a process of its own, as it has a package called `modules`."""
 
+    GRADIO, LIKE = "3.41.2", ()
+
     def __init__(self, folder: Path):
         self.models = folder / "checkpoints"
         self.models.mkdir(parents=True)
@@ -102,13 +109,13 @@ class Double(House):
         self._add_models(folder / "models" / "VAE")
         env = {name: value for name, value in os.environ.items() if name not in ("CHILLY_HOME", "PYTHONPATH")}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        command = [gradio_python("3.41.2"), str(HERE / "double" / "run.py"), str(ROOT)]
+        command = [gradio_python(self.GRADIO), str(HERE / "double" / "run.py"), str(ROOT), *self.LIKE]
         with (folder / "double.log").open("wb") as log:
             self.process = subprocess.Popen(command, **pipes, stderr=log, env={**env, "CHILLY_DOUBLE": str(folder)}, cwd=folder)
         self.log = folder / "double.log"
         with self._closed_where_it_fails():
             self.start = self._read()["answer"]
-            self.first = self.call("first")
+            self._begin()
             self.url = f"http://127.0.0.1:{self.call('serve')}"
 
     def _ask_inside(self, asked: dict) -> dict:
@@ -122,6 +129,15 @@ class Double(House):
         return json.loads(line)
 
 
+class ForgeDouble(Double):
+    """The stand-in as a Forge, on its gradio."""
+
+    GRADIO, LIKE = "4.40.0", ("forge",)
+
+    def _begin(self) -> None:
+        """Nothing is asked for: it loads no model before a picture."""
+
+
 class Webui(House):
     """A webui with its data below `folder`, on a free port of this machine alone; its models lie in `folder/models`.
 
@@ -132,6 +148,9 @@ class Webui(House):
         build: makes its models in a folder; left out, those of the tests.
         scripts: of further extensions, by their names.
     """
+
+    FLAGS = ("--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--api")
+    FLAGS += ("--do-not-download-clip", "--disable-console-progressbars")
 
     def __init__(
         self,
@@ -153,9 +172,8 @@ class Webui(House):
         (self.data / "extensions" / "chillymerge").symlink_to(ROOT)
         (self.data / "config.json").write_text(json.dumps({"live_previews_enable": False}))
         (self.data / "styles.csv").write_text('name,prompt,negative_prompt\noil,"oil painting of {prompt}",""\n')
-        own = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--api"]
-        own += ["--no-download-sd-model", "--do-not-download-clip", "--disable-console-progressbars"]
-        own += ["--ckpt-dir", str(self.models), "--data-dir", str(self.data), "--server-name", "127.0.0.1", *flags]
+        own = [*self.FLAGS, "--no-download-sd-model", "--ckpt-dir", str(self.models), "--data-dir", str(self.data)]
+        own += ["--server-name", "127.0.0.1", *flags]
         alone = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "COMMANDLINE_ARGS": ""}
         alone["OMP_NUM_THREADS"] = "1"  # models as small as these are slower with threads that wait for each other
         env = {name: value for name, value in os.environ.items() if name not in ("CHILLY_HOME", "PYTHONPATH")}
@@ -173,7 +191,7 @@ class Webui(House):
         return self.post("probe/inside", **asked)
 
     def _boots(self, command: list[str], checkout: Path, env: Mapping[str, str]) -> bool:
-        """Whether it started, and has made its first picture; not where another process has taken the port meanwhile."""
+        """Whether it started, and has done `_begin`; not where another process has taken the port meanwhile."""
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         given = {"cwd": checkout, "env": env, "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
@@ -182,13 +200,17 @@ class Webui(House):
         deadline = time.monotonic() + SECONDS_TO_BOOT
         with self._closed_where_it_fails():
             # Before it has started, a request would end it: it still adds middleware.
-            while "Startup time" not in self.said():
+            while not self.starts():
                 if self.process.poll() is not None and any(words in self.said() for words in PORT_IS_TAKEN):
                     return False
                 assert self.process.poll() is None and time.monotonic() < deadline, f"no start:\n{self.said()[-4000:]}"
                 time.sleep(0.3)
-            self.first = self.call("first")
+            self._begin()
         return True
+
+    def starts(self) -> int:
+        """How often it has drawn its page."""
+        return self.said().count("Startup time")
 
     def get(self, path: str, **query: object) -> dict:
         return self._ask(urllib.request.Request(f"{self._url(path)}?{urllib.parse.urlencode(query)}"))
@@ -225,6 +247,15 @@ class Webui(House):
             return json.loads(answer.read())
 
 
+class Forge(Webui):
+    """A Forge, which makes no pictures of merges, nor of models as small as these. Its scripts lie outside of its data."""
+
+    FLAGS = (*Webui.FLAGS, "--always-cpu", "--gradio-allowed-path", ".")
+
+    def _begin(self) -> None:
+        """Nothing is asked for: it loads no model before a picture."""
+
+
 def pixels(png: bytes) -> bytes:
     """The data of a PNG without its texts, which name the model."""
     data, place = b"", 8
@@ -241,5 +272,5 @@ def _free_port() -> int:
         return listener.getsockname()[1]
 
 
-def webui_python() -> str:
-    return os.environ.get("CHILLY_WEBUI_PYTHON", sys.executable)
+def webui_python(name: str = "CHILLY_WEBUI_PYTHON") -> str:
+    return os.environ.get(name, sys.executable)

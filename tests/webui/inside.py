@@ -9,17 +9,15 @@ import base64
 import contextlib
 import dataclasses
 import hashlib
-import importlib
+import importlib.util
 import inspect
 import io
 import json
 import os
 import shutil
-import sys
 import threading
 import time
 import types
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import first_model
@@ -45,10 +43,13 @@ from lib_chilly.host import webui_axes, webui_entry, webui_kept, webui_merged, w
 from lib_chilly.host.base import GenParams, Progress
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
+from lib_chilly.ui.picture_cache import PictureCache
+from lib_chilly.ui.previews import Pictures
 from lib_chilly.ui.work import SAVES, Work
 
 CKPT = shared.cmd_opts.ckpt
-CHANGED = ("sd_vae", "sd_checkpoint_cache", "sd_checkpoints_limit")
+CHANGED = ("sd_vae", "sd_checkpoint_cache", "sd_checkpoints_limit", "fp8_storage")
+LIVE = ("live_previews_enable", "show_progress_every_n_steps", "show_progress_type")
 
 
 def host():
@@ -70,7 +71,7 @@ def fresh(name="A", **options):
         host().weights.drop()
         host().weights.release()
         shared.cmd_opts.ckpt = CKPT
-        for option in CHANGED:
+        for option in (name for name in CHANGED if name in shared.opts.data_labels):
             shared.opts.data[option] = options.get(option, shared.opts.data_labels[option].default)
         sd_vae.refresh_vae_list()
         sd_unet.current_unet = None
@@ -291,13 +292,16 @@ def flag(**flags):
         setattr(shared.cmd_opts, name, value)
 
 
-def as_forge(is_there):
-    """Whether this looks like a webui that loads models in its own way."""
-    if is_there:
-        sys.modules["modules_forge"] = types.ModuleType("modules_forge")
-        sys.modules["modules_forge"].__spec__ = ModuleSpec("modules_forge", None)
-    else:
-        del sys.modules["modules_forge"]
+def chosen():
+    """What is listed, under which names, what is chosen, and which functions of the webui's are ours."""
+    infos, names = list(sd_models.checkpoints_list.values()), sd_models.checkpoint_tiles()
+    loaded = getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None)
+    return {
+        "listed": {name: info.sha256 for name, info in zip(names, infos, strict=True)},
+        "chosen": shared.opts.data["sd_model_checkpoint"],
+        "loaded": loaded and loaded.name,
+        "patched": sorted(name for _, name in patches.originals["chillymerge"]),
+    }
 
 
 def option(**options):
@@ -371,9 +375,22 @@ def saved_title():
 
 
 def remove(name):
-    for path in Path(title_file("A")).parent.glob(f"{name}.*"):
+    for path in host().output_folder().glob(f"{name}.*"):
         path.unlink()
     host().refresh_checkpoints()
+
+
+@contextlib.contextmanager
+def _hashing():
+    """The files that the webui reads for their hashes meanwhile."""
+    read, originals = [], {each: getattr(hashes, each, None) for each in ("calculate_sha256", "calculate_sha256_real")}
+    for each in originals:
+        setattr(hashes, each, lambda path: read.append(path) or "0" * 64)
+    try:
+        yield read
+    finally:
+        for each, original in originals.items():
+            setattr(hashes, each, original)
 
 
 def save(name, recipe=MIX):
@@ -383,15 +400,24 @@ def save(name, recipe=MIX):
     output = host().output_folder() / f"{name}.safetensors"
     report = merge(plan(recipe), output, overwrite=True)
     host().register_saved(output, report.sha256)
-    reads = []
-    original, hashes.calculate_sha256 = hashes.calculate_sha256, lambda path: reads.append(path) or "0" * 64
-    try:
-        info = next(info for info in sd_models.checkpoints_list.values() if info.filename == str(output))
+    read = calculated(name)["read"]
+    titles = [title for title in sd_models.checkpoint_tiles() if title.startswith(name)]
+    return {"sha256": report.sha256, "titles": titles, "read": read, "loaded": host().load(output), **state()}
+
+
+def calculated(name):
+    """The hash of a model as the webui has it, and which files it reads for that."""
+    with _hashing() as read:
+        info = next(info for info in sd_models.checkpoints_list.values() if info.name == f"{name}.safetensors")
         info.calculate_shorthash()
-        titles = [title for title in sd_models.checkpoint_tiles() if title.startswith(name)]
-        return {"sha256": report.sha256, "titles": titles, "read": reads, "loaded": host().load(output), **state()}
-    finally:
-        hashes.calculate_sha256 = original
+    return {"sha256": info.sha256, "read": read}
+
+
+def cut(name, other):
+    """A copy of a model whose last bytes are missing."""
+    folder = host().output_folder()
+    (folder / f"{other}.safetensors").write_bytes((folder / f"{name}.safetensors").read_bytes()[:-4])
+    host().refresh_checkpoints()
 
 
 _saves_may_go = threading.Event()
@@ -482,11 +508,42 @@ def page_picture(text=MIX):
     return {**picture, "digest": _digest(Image.open(io.BytesIO(png)))}
 
 
+def page_lives(text=MIX, method="Approx cheap", enabled=True):
+    """A picture of the page that takes its time: what it looked like meanwhile, and its digest."""
+    kept = {name: shared.opts.data.get(name) for name in LIVE}
+    option(live_previews_enable=enabled, show_progress_every_n_steps=1, show_progress_type=method)
+    script_callbacks.on_cfg_denoiser(_slow)
+    try:
+        job = ask("preview", text=text, params={**SMALL, "steps": 25}, pictures=[{"id": "merged", "of": "merged"}])["job"]
+        live, lives, pictures = 0, [], []
+        while job["state"] in ("waiting", "working"):
+            time.sleep(0.05)
+            (job,) = ask("poll", jobs=[{"job": job["job"], "seen": len(pictures), "live": live}])["jobs"]
+            pictures += job["pictures"]
+            if job["live"]:
+                live = job["live"]["number"]
+                lives.append([job["live"]["id"], live, job["live"]["image"]])
+    finally:
+        script_callbacks.remove_callbacks_for_function(_slow)
+        option(**kept)
+    return {"lives": lives, "infotext": pictures[0]["infotext"], "image": pictures[0]["image"], "problem": job["problem"]}
+
+
+def forget_pictures():
+    """So that the page's are made again."""
+    webui_entry.room().one(Pictures, lambda: None).cache = PictureCache()
+
+
+def _slow(params):
+    time.sleep(0.1)
+
+
 def page_save(name, text=MIX):
     """A save and a load through the page's questions: their reports."""
-    saved = follow(ask("save", text=text, name=name)["job"])
-    loaded = follow(ask("load", name=name)["job"])
-    return {"saved": saved["report"], "load": loaded["report"] or loaded["problem"], **state()}
+    with _hashing() as reads:
+        saved = follow(ask("save", text=text, name=name)["job"])
+        loaded = follow(ask("load", name=name)["job"])
+    return {"read": reads, "saved": saved["report"], "load": loaded["report"] or loaded["problem"], **state()}
 
 
 def page_use(text=MIX):
@@ -499,7 +556,7 @@ def tab():
     """The tab as the webui gets it, which of its components ui-config.json is not to hold, and what its button does."""
     ((blocks, title, element),) = webui_entry.tabs()
     hidden = [block for block in blocks.blocks.values() if str(block.elem_id).startswith("chilly_")]
-    (answer,) = [each["fn"] if isinstance(each, dict) else each.fn for each in blocks.fns if getattr(each, "fn", None)]
+    (answer,) = [each.fn for each in _functions(blocks) if each.fn]
     return {
         "title": title,
         "element": element,
@@ -508,13 +565,24 @@ def tab():
     }
 
 
+def _functions(blocks):
+    """Of the events of a gradio page; newer gradio numbers them."""
+    return blocks.fns.values() if isinstance(blocks.fns, dict) else blocks.fns
+
+
 def page():
     """The double's page: the tabs that pasting is about, made in the webui's order. The real one is there."""
     import gradio as gr
     from modules import infotext_utils
 
+    global _page
     infotext_utils.reset()
-    with gr.Blocks():
+    with gr.Blocks() as _page:
+        if importlib.util.find_spec("modules_forge"):
+            from modules_forge import main_entry
+
+            main_entry.ui_checkpoint = gr.Dropdown(label="Checkpoint")
+            script_callbacks.after_component_callback(gr.Button("refresh"), elem_id="forge_refresh_checkpoint")
         for name in ("txt2img", "img2img"):
             prompt, overrides = gr.Textbox(elem_id=f"{name}_prompt"), gr.Dropdown(elem_id=f"{name}_override_settings")
             fields = [infotext_utils.PasteField(prompt, "Prompt")]
@@ -524,6 +592,14 @@ def page():
         script_callbacks.after_component_callback(information, elem_id="pnginfo_generation_info")
         infotext_utils.create_buttons(["txt2img", "img2img", "inpaint", "extras"])
     return tab()
+
+
+def dropdown():
+    """What the dropdown of a Forge is told by our hidden button."""
+    (button,) = [block for block in _page.blocks.values() if block.elem_id == "chilly_show_chosen"]
+    (event,) = [each for each in _functions(_page) if (button._id, "click") in each.targets]
+    told = event.fn()
+    return {"value": told["value"], "choices": sorted(told["choices"])}
 
 
 def exchange():

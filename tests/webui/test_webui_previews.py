@@ -262,19 +262,6 @@ def test_frozen_settings_are_said_before_anything_is_done(webui: House, flags: d
         webui.call("flag", **dict.fromkeys(flags))
 
 
-def test_webui_that_loads_models_in_its_own_way_says_so_and_saves(double: Double):
-    double.call("fresh")
-    double.call("as_forge", True)
-    try:
-        assert "loads models in a way of its own" in double.call("preview")["error"]
-        saved = double.call("save", "there")
-        assert saved["titles"] == [f"there.safetensors [{saved['sha256'][:10]}]"]
-    finally:
-        double.call("as_forge", False)
-        double.call("choose", "A")
-        double.call("remove", "there")
-
-
 def test_merge_that_is_kept_is_the_current_model_until_another_one_is_chosen(webui: House):
     before, merged = webui.call("state"), webui.call("preview")
     kept = webui.call("keep")

@@ -1,7 +1,9 @@
-"""The double as a process: starts as the webui does, then answers one call a line. Arguments: the extension's folder."""
+"""The double as a process: starts as the webui does, then answers one call a line. Arguments: the extension's folder, and `forge`
+where it is to be like one."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import threading
@@ -25,15 +27,17 @@ def main() -> None:
     from modules import sd_models, sd_vae, shared
 
     torch.set_num_threads(1)
+    if is_forge := sys.argv[2:] == ["forge"]:
+        sys.path.insert(0, str(HERE / "forge"))
+        importlib.import_module("as_forge")
     sd_models.list_models()
     run_entry(Path(sys.argv[1]))
     ours = sorted(name for name in sys.modules if name.startswith(("lib_chilly", "lark", "gradio")))
     sd_vae.refresh_vae_list()
     sys.path.insert(0, str(HERE.parent))
-    import first_model
-
-    first_model.hold()
-    threading.Thread(target=lambda: shared.sd_model, daemon=True).start()
+    if not is_forge:
+        importlib.import_module("first_model").hold()
+        threading.Thread(target=lambda: shared.sd_model, daemon=True).start()
     print(json.dumps({"answer": {"imported": ours}}), file=out, flush=True)
     import inside
 
