@@ -468,16 +468,22 @@ def two_threads(*recipes):
 
 
 def signatures(*names):
-    """Name to the parameters of a function or a method."""
-    found = {}
-    for name in names:
-        module, *rest = name.split(".")
-        thing = importlib.import_module(f"modules.{module}")
-        for each in rest:
-            thing = getattr(thing, each)
-        parameters = inspect.signature(thing).parameters.values()
-        found[name] = [[each.name, each.kind.name, each.default is each.empty] for each in parameters]
-    return found
+    """Name to the parameters of a function, a method or a class; None of what is nothing of these, False of what is not there."""
+    return {name: _parameters(*name.split(".")) for name in names}
+
+
+def _parameters(module, *names):
+    thing = _grids() if module == "xyz_grid" else importlib.import_module(f"modules.{module}")
+    for each in names:
+        if not hasattr(thing, each):
+            return False
+        thing = getattr(thing, each)
+    thing = inspect.unwrap(thing) if hasattr(thing, "__wrapped__") else thing
+    is_python = inspect.isfunction(thing) or inspect.ismethod(thing) or inspect.isclass(thing)
+    if not is_python or dataclasses.is_dataclass(thing):
+        return None
+    parameters = inspect.signature(thing).parameters.values()
+    return [[each.name, each.kind.name, each.default is each.empty] for each in parameters]
 
 
 def fields():
@@ -691,9 +697,13 @@ def axes():
     """The labels of all axes after a page that is drawn anew, and after our script was run once more."""
     webui_axes.register()
     webui_axes.add_axes()
+    return [option.label for option in _grids().axis_options]
+
+
+def _grids():
+    """The module of the webui's script."""
     script = next(each for each in _runner().selectable_scripts if each.title() == "X/Y/Z plot")
-    module = next(data.module for data in scripts.scripts_data if data.script_class is type(script))
-    return [option.label for option in module.axis_options]
+    return next(data.module for data in scripts.scripts_data if data.script_class is type(script))
 
 
 def on_page(text):

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import ask, saved
 from house import Forge, ForgeDouble, House
-from test_webui_api import MIX, SMALL, ask, saved
+from samples import MIX, SMALL
 
 sys.path.append(str(Path(__file__).parents[1] / "browser"))
 from browsing import FLAGS, READY, chromium
@@ -67,7 +68,7 @@ def test_pictures_and_use_without_saving_are_refused_with_the_reason(forge: Hous
 
 
 def test_file_is_saved_and_listed_with_its_hash_and_stands_in_the_history(forge: House):
-    done = saved(forge, MIX, "kept")
+    done = saved(forge.url, MIX, "kept")
     try:
         sha256 = hashlib.sha256((forge.models / "kept.safetensors").read_bytes()).hexdigest()
         assert done["sha256"] == sha256
@@ -91,7 +92,7 @@ def test_infotext_that_is_pasted_elsewhere_arrives_in_the_tab(forge: House):
 
 def test_file_is_loaded_on_demand_and_its_dropdown_shows_it(forge_double: ForgeDouble):
     forge_double.call("page")
-    done = saved(forge_double, MIX, "AA")
+    done = saved(forge_double.url, MIX, "AA")
     try:
         loaded = forge_double.call("follow", forge_double.call("ask", "load", name="AA")["job"])
         assert loaded["report"]["title"] == f"AA.safetensors [{done['short_hash']}]"

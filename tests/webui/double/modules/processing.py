@@ -77,7 +77,21 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
 
 
 class Processed:
-    def __init__(self, p, images_list, seed=-1, info="", all_seeds=None, index_of_first_image=0, infotexts=None, comments=""):
+    def __init__(
+        self,
+        p,
+        images_list,
+        seed=-1,
+        info="",
+        subseed=None,
+        all_prompts=None,
+        all_negative_prompts=None,
+        all_seeds=None,
+        all_subseeds=None,
+        index_of_first_image=0,
+        infotexts=None,
+        comments="",
+    ):
         self.images, self.seed, self.info, self.infotexts = images_list, seed, info, infotexts or [info]
         self.all_seeds, self.index_of_first_image = all_seeds or [seed], index_of_first_image
         self.comments = "".join(f"{comment}\n" for comment in p.comments)
@@ -129,7 +143,8 @@ def _process(p):
             images.append(_picture(p, drawn, vae, seed))
             infotexts.append(_infotext(p, seed))
         state.nextjob()
-    made = Processed(p, images, p.all_seeds[0], infotexts[0] if infotexts else "", p.all_seeds, 0, infotexts)
+    first = infotexts[0] if infotexts else ""
+    made = Processed(p, images, p.all_seeds[0], first, all_seeds=p.all_seeds, infotexts=infotexts)
     if p.scripts is not None:
         p.scripts.postprocess(p, made)
     return made
