@@ -48,6 +48,9 @@ from lib_chilly.ui.previews import Pictures
 from lib_chilly.ui.work import SAVES, Work
 
 CKPT = shared.cmd_opts.ckpt
+SAME = ("prompt", "seed", "steps", "cfg_scale", "width", "height", "sampler_name", "scheduler", "batch_size", "n_iter")
+SAME += ("do_not_save_samples", "do_not_save_grid", "outpath_samples", "outpath_grids")
+"""What a request for a picture from another one has as every request."""
 CHANGED = ("sd_vae", "sd_checkpoint_cache", "sd_checkpoints_limit", "fp8_storage")
 LIVE = ("live_previews_enable", "show_progress_every_n_steps", "show_progress_type")
 
@@ -216,13 +219,24 @@ def pictures(recipe=MIX, amid=None, before=None, **fields):
     return {"pictures": [_digest(image) for image in processed.images], "infotexts": processed.infotexts, **state()}
 
 
-def plain(**fields):
+def _request(from_picture, fields):
+    """The webui's own request for a picture, made from another one where that is asked for."""
+    p = webui_pictures.processing_for(GenParams(**SMALL))
+    if from_picture:
+        picture = Image.linear_gradient("L").resize((p.width, p.height)).convert("RGB")
+        p = processing.StableDiffusionProcessingImg2Img(
+            init_images=[picture], denoising_strength=0.9, **{n: getattr(p, n) for n in SAME}
+        )
+    for name, value in fields.items():
+        setattr(p, name, value)
+    return p
+
+
+def plain(from_picture=False, **fields):
     """A picture without us."""
     with call_queue.queue_lock:
         shared.state.begin(job="test")
-        p = webui_pictures.processing_for(GenParams(**SMALL))
-        for name, value in fields.items():
-            setattr(p, name, value)
+        p = _request(from_picture, fields)
         with contextlib.closing(p):
             processed = processing.process_images(p)
         shared.state.end()
@@ -643,9 +657,9 @@ def paste(text, tab="txt2img"):
     return {"params": {name: str(value) for name, value in params.items()}, "arrived": arrived, "said": said}
 
 
-def grid(x=None, y=None, z=None, recipe="", amid=None, **fields):
+def grid(x=None, y=None, z=None, recipe="", amid=None, from_picture=False, **fields):
     """The pictures of a grid of the webui's own script; an axis is [label, text or list of values]."""
-    runner = _runner()
+    runner = _runner(from_picture)
     script = next(each for each in runner.selectable_scripts if each.title() == "X/Y/Z plot")
     ours = next(each for each in runner.alwayson_scripts if each.title() == "ChillyMerge")
     args = [getattr(control, "value", None) for control in runner.inputs]
@@ -659,9 +673,7 @@ def grid(x=None, y=None, z=None, recipe="", amid=None, **fields):
     built = host().weights.built
     with call_queue.queue_lock:
         shared.state.begin(job="test")
-        p = webui_pictures.processing_for(GenParams(**SMALL))
-        for name, value in fields.items():
-            setattr(p, name, value)
+        p = _request(from_picture, fields)
         p.is_api, p.scripts, p.script_args = True, runner, args
         try:
             with contextlib.closing(p):
@@ -682,13 +694,13 @@ def grid(x=None, y=None, z=None, recipe="", amid=None, **fields):
     return {"pictures": [_digest(image) for image in cells], "infotexts": texts, "dark": dark, "reasons": reasons, **after}
 
 
-def _runner():
-    runner = scripts.scripts_txt2img
+def _runner(is_img2img=False):
+    runner = scripts.scripts_img2img if is_img2img else scripts.scripts_txt2img
     if not runner.titles:  # the page is not drawn in the double
         import gradio as gr
 
         with gr.Blocks():
-            runner.initialize_scripts(False)
+            runner.initialize_scripts(is_img2img)
             runner.setup_ui()
     return runner
 

@@ -124,6 +124,19 @@ def test_recipes_methods_and_models_are_axes(webui: House):
     assert len(set(random["pictures"])) == 3
 
 
+def test_cells_of_rules_and_of_a_second_parameter_are_the_pictures_of_their_recipes(webui: House):
+    rules = ["[ChillyMerge] block weights", "OUT*: 0.8, attn2: 1; IN04-IN08:attn2:0.6"]
+    grid = drawn(webui, rules, ["[ChillyMerge] beta", "0.1,0.6"], recipe="M = sum_twice(A, B, A, alpha=0.3)")
+    recipes = [recipe_in(infotext) for infotext in grid["infotexts"]]
+    assert [recipe.splitlines()[0] for recipe in recipes] == [
+        f"M = sum_twice(A, B, A, alpha={{{rule}}}, beta={beta})"
+        for beta in (0.1, 0.6)
+        for rule in ("OUT*: 0.8, attn2: 1", "IN04-IN08/attn2: 0.6")
+    ]
+    assert len(set(grid["pictures"])) == 4
+    assert [webui.call("preview", recipe)["picture"] for recipe in recipes] == grid["pictures"]
+
+
 def test_axes_act_on_the_recipe_of_the_page_unless_the_request_brings_one(webui: House):
     webui.call("on_page", "P = weighted_sum(B, A, alpha=0.5)")
     grid = drawn(webui, [ALPHA, "0.2"])
@@ -224,6 +237,20 @@ def test_grid_of_the_webui_s_own_axes_is_untouched(webui: House):
     plain = [webui.call("plain", seed=seed)["picture"] for seed in (1, 2)]
     grid = drawn(webui, ["Seed", "1,2"])
     assert grid["pictures"] == plain and grid["built"] == 0 and "ChillyMerge" not in grid["infotexts"][0]
+
+
+def test_grid_of_img2img_is_of_the_merges(webui: House):
+    before = webui.call("state")
+    grid = drawn(webui, [ALPHA, "0.3,0.8"], ["Seed", "1,2"], recipe=MIX, from_picture=True)
+    assert grid["built"] == 2 and len(set(grid["pictures"])) == 4 and unchanged(grid) == unchanged(before)
+    assert recipe_in(grid["infotexts"][2]).splitlines()[0] == MIX
+    webui.call("save", "from")
+    try:
+        assert webui.call("plain", from_picture=True, seed=2)["picture"] == grid["pictures"][2]
+        assert webui.call("plain", seed=2)["picture"] not in grid["pictures"]
+    finally:
+        webui.call("choose", "A")
+        webui.call("remove", "from")
 
 
 def test_recipes_of_different_architectures_each_have_the_list_of_their_own(double: Double):

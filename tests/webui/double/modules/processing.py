@@ -76,6 +76,16 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         return drawn
 
 
+@dataclass(repr=False)
+class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
+    init_images: list = None
+    denoising_strength: float = 0.75
+
+    def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
+        given = [self.denoising_strength, *(image.tobytes() for image in self.init_images)]
+        return hashlib.sha256(repr((_sample(self), given)).encode()).hexdigest()
+
+
 class Processed:
     def __init__(
         self,

@@ -104,4 +104,4 @@ class ScriptRunner:
         self._ask("postprocess", p, processed)
 
 
-scripts_txt2img = ScriptRunner()
+scripts_txt2img, scripts_img2img = ScriptRunner(), ScriptRunner()
