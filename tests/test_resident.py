@@ -10,7 +10,7 @@ import torch
 from checkpoints import CONV_IN, LANE_OF, UNET, draw, merge_in, model, plan_in, stored, write_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_live import StopAfter, differing, keys_of
+from updates import StopAfter, differing, keys_of
 
 from lib_chilly import pass_choice
 from lib_chilly.errors import CheckpointError, Interrupted
