@@ -1,42 +1,60 @@
-"""Keeps the model that a webui loads at its start from being loaded before a picture was asked for meanwhile.
+"""Keeps the model that a webui loads at its start from being ready before a picture was asked for meanwhile.
 
-Imported inside the webui.
+Imported inside the webui. The loader is held at the end of its work, until somebody waits for it, as is right, or draws already.
 """
 
 import threading
-import time
 
-from modules import call_queue, sd_models
+from modules import script_callbacks, sd_hijack, sd_models
 
-_MOST_SECONDS = 100
-_may_be_loaded = threading.Event()
-_load_model = getattr(sd_models, "load_model", None)
+_MOST_SECONDS = 600
+_may_end = threading.Event()
+
+
+class _Lock:
+    """Of the loader; who waits for it lets the loader end."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+
+    def __enter__(self):
+        if not self._lock.acquire(blocking=False):
+            _may_end.set()
+            self._lock.acquire()
+
+    def __exit__(self, *_):
+        self._lock.release()
 
 
 def hold():
     """Called before the webui begins to load it, and once more whenever its page is loaded anew, which holds nothing; nor does a
     Forge, which loads none at its start."""
-    if not _may_be_loaded.is_set() and not hasattr(sd_models, "forge_model_reload"):
-        sd_models.load_model = _wait_and_load
+    if _may_end.is_set() or hasattr(sd_models, "forge_model_reload"):
+        return
+    hooks = sd_hijack.model_hijack
+    sd_models.model_data.lock = _Lock()
+
+    def wait_and_hijack(*given):
+        del hooks.hijack  # this is for the first model alone
+        _may_end.wait(_MOST_SECONDS)
+        hooks.hijack(*given)
+
+    hooks.hijack = wait_and_hijack
 
 
-def _wait_and_load(*given, **named):
-    _may_be_loaded.wait(_MOST_SECONDS)
-    return _load_model(*given, **named)
-
-
-def let_go_amid(ask):
-    """(whether it was loaded before, what `ask` returns); it may be loaded once `ask` has the turn in the queue."""
+def ask_amid(ask):
+    """(whether it was loaded before, what `ask` returns)."""
     was_loaded = sd_models.model_data.was_loaded_at_least_once
-    threading.Thread(target=_let_go, daemon=True).start()
-    return was_loaded, ask()
+    script_callbacks.on_cfg_denoiser(_end)
+    try:
+        return was_loaded, ask()
+    finally:
+        script_callbacks.remove_callbacks_for_function(_end)
+        _may_end.set()
 
 
-def _let_go():
-    deadline = time.monotonic() + _MOST_SECONDS
-    while call_queue.queue_lock.acquire(False) and time.monotonic() < deadline:
-        call_queue.queue_lock.release()
-        time.sleep(0.02)
-    time.sleep(0.3)  # for one that does not wait to run into the loader
-    sd_models.load_model = _load_model
-    _may_be_loaded.set()
+def _end(params):
+    """A picture is drawn already."""
+    _may_end.set()
+    with sd_models.model_data.lock:
+        pass

@@ -196,7 +196,7 @@ def preview(recipe=MIX, amid=None, **params):
 
 def first():
     """A picture that is asked for while the first model is being loaded."""
-    was_loaded, made = first_model.let_go_amid(preview)
+    was_loaded, made = first_model.ask_amid(preview)
     return {**made, "was_loaded": was_loaded}
 
 

@@ -25,7 +25,7 @@ def test_picture_of_a_merge_is_neither_a_s_nor_b_s_and_nothing_of_the_user_s_is_
 
 
 def test_picture_that_is_asked_for_while_the_webui_starts_is_the_merge_s(webui: House):
-    assert not webui.first["was_loaded"]
+    assert not webui.first["was_loaded"] and "error" not in webui.first, webui.first
     assert webui.first["picture"] == webui.call("preview")["picture"]
     assert webui.call("plain")["picture"] != webui.first["picture"]
 
