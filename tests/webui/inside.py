@@ -225,7 +225,7 @@ def forget_merge():
     with call_queue.queue_lock:
         for info in webui_merged.held():
             webui_merged.forget(info)
-        host().weights._info = None
+        host().weights._last = None
     return state()
 
 
