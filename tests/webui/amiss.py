@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import inside
-import torch
 from modules import processing, script_callbacks, sd_models, shared
 from safetensors.torch import load_file, save_file
 
@@ -109,13 +108,12 @@ def _words_written(written):
 
 
 def large_values(name, other):
-    """A copy of a model with one value that is finite in bfloat16, and too large for float16 when it is doubled."""
+    """A copy of a model with one value, of a word that no prompt has, which doubled is too large for float16."""
     inside.copy_model(name, other)
     path = Path(inside.title_file(name)).with_name(f"{other}.safetensors")
     tensors = load_file(path)
-    key = min(key for key in tensors if key.startswith("model.diffusion_model.middle_block."))
-    tensors[key] = tensors[key].to(torch.bfloat16)
-    tensors[key].view(-1)[0] = 60000.0
+    key = next(key for key in tensors if key.endswith("token_embedding.weight"))
+    tensors[key][1000, 0] = 60000.0
     save_file(tensors, path)
     inside.host().refresh_checkpoints()
 

@@ -78,7 +78,7 @@ def test_setting_that_is_frozen_is_named(webui: House):
 def test_values_that_are_too_large_are_said_below_every_picture_of_the_merge(webui: House):
     webui.call("amiss.large_values", "A", "large")
     try:
-        recipes = [f"M = add_difference(large, large, B, alpha={{M00: 1, *: {other}}})" for other in ("0", "0", "0.1")]
+        recipes = [f"M = add_difference(large, large, B, alpha={{BASE: 1, *: {other}}})" for other in ("0", "0", "0.1")]
         made = [webui.call("preview", recipe, seed=seed) for seed, recipe in enumerate(recipes)]
         assert not [each["error"] for each in made if "error" in each]
     finally:
