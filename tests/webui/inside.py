@@ -331,7 +331,8 @@ def choose(name):
 
 
 def start_with(title):
-    """What is chosen after a start with settings that name `title`."""
+    """What is chosen after a start with settings that name `title`; nothing is in memory then."""
+    forget_merge()
     shared.opts.data["sd_model_checkpoint"] = title
     sd_models.list_models()
     webui_entry.register()
