@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from house import Forge, ForgeDouble, House
 from test_webui_api import MIX, SMALL, ask, saved
+from test_webui_tab import SYMBOLS
 
 sys.path.append(str(Path(__file__).parents[1] / "browser"))
 from browsing import FLAGS, READY, chromium
@@ -111,6 +112,11 @@ def test_file_that_cannot_be_loaded_is_said_and_the_choice_is_as_before(forge: H
         assert forge.call("chosen")["chosen"] == before["chosen"]
     finally:
         forge.call("remove", "bad")
+
+
+def test_double_of_a_forge_has_the_signatures_of_the_real_one(forge_double: ForgeDouble, real_forge: Forge):
+    wanted = [*SYMBOLS, "sd_models.forge_model_reload"]
+    assert forge_double.call("signatures", *wanted) == real_forge.call("signatures", *wanted)
 
 
 def test_tab_says_in_a_line_what_is_missing_and_has_no_button_for_it(page: Any, real_forge: Forge):
