@@ -179,6 +179,9 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     )
     what.add_argument("--previews", dest="what", action="store_const", const="previews", help="time pictures instead")
     what.add_argument(
+        "--webui", dest="what", action="store_const", const="webui", help="measure in the webui that CHILLY_WEBUI names instead"
+    )
+    what.add_argument(
         "--live", dest="what", action="store_const", const="live", help="compare updates in memory with a copy instead (45 GB)"
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="with --live (default: the GPU where there is one)")

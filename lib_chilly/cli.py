@@ -120,6 +120,10 @@ def _bench(options: argparse.Namespace) -> None:
         from bench.live import run_live
 
         run_live(options.dir, options.rounds, options.device, options.only, options.json)
+    elif options.what == "webui":
+        from bench.webui import run_webui
+
+        run_webui(options.rounds, options.json)
     elif options.what == "memory":
         run_memory(options.dir, options.rounds, options.json)
     else:

@@ -77,7 +77,7 @@ def _option(module: Any, axis: Axis, cost: float) -> Any:
     """An axis as the script has them. It is of the script's own class: of another one the script could not draw its page."""
 
     def confirm(p: Any, values: Sequence[Any]) -> None:
-        add_axis(p, [axis.coordinate(value) for value in values])
+        add_axis(p, [axis.coordinate(value) for value in values], cost)
 
     def apply(p: Any, value: Any, values: Sequence[Any]) -> None:
         from .webui_grid import add_to_cell
@@ -230,12 +230,12 @@ AXES = (
     Axis("model B", str, _model("B"), _models),
     Axis("model C", str, _model("C"), _models),
     Axis("seed of random weights", int, _seed),
+    Axis("alpha", float, _number("alpha")),
+    Axis("beta", float, _number("beta")),
     Axis("preset", str, _preset, _presets),
     Axis("block weights", str, _weights, split=_split_weights),
     Axis("parameter", str, _setting, split=_split_settings),
     Axis("parameter, a second", str, _setting, split=_split_settings),
     Axis("parameter, a third", str, _setting, split=_split_settings),
-    Axis("alpha", float, _number("alpha")),
-    Axis("beta", float, _number("beta")),
 )
-"""In the order in which changes cost: a preset changes every block, a single number may change one."""
+"""In the order of the webui's loops, the outermost first: what changes every block stands before what may change one alone."""

@@ -136,11 +136,12 @@ def unload() -> None:
 
 
 def _answer_an_old_choice() -> None:
-    """Settings may name a merge of an earlier session, which was in memory alone."""
-    from modules import shared
+    """Settings may name a merge of an earlier session, which was in memory alone. One of this session is in use still when the
+    webui runs the scripts anew without its page."""
+    from modules import sd_models, shared
 
     said = shared.opts.data.get(CHOSEN)
-    if is_ours(said):
+    if is_ours(said) and said not in sd_models.checkpoint_aliases:
         from .webui_models import use_data_folder
 
         use_data_folder()

@@ -56,7 +56,6 @@ class _Frame:
     vae: int | None
     kinds: Mapping[tuple[str, frozenset[int]], Sequence[str]]
     taking: frozenset[int]
-    writes_bytes: int
     warnings: Sequence[str]
     notes: Sequence[str]
 
@@ -167,7 +166,6 @@ def _frame_of(recipe: Recipe, library: ModelLibrary) -> _Frame:
         vae=vae,
         kinds=kinds,
         taking=_taking(maker, kinds),
-        writes_bytes=plan.writes_bytes,
         warnings=[sentence for sentence in plan.warnings if sentence not in said],
         notes=[sentence for sentence in plan.notes if sentence not in said],
     )
@@ -185,12 +183,7 @@ def _comes_to(draft: Draft, recipe: Recipe, step: str, frame: _Frame, library: M
     reads = sum(maker.sources[number].tensors[key].size_bytes for row, keys in rows for key in keys for number in row.exact)
     return ComesTo(
         fold=_fold(draft, recipe, step, [row for row, _ in rows], maker),
-        plan={
-            "reads_bytes": reads,
-            "writes_bytes": frame.writes_bytes,
-            "reproducible": True,
-            "sources": len(frame.sources),
-        },
+        plan={"reads_bytes": reads},
         warnings=[*warnings_of(recipe, library, maker), *frame.warnings],
         notes=[*recipe.notes, *maker.notes(), *frame.notes],
     )

@@ -83,7 +83,6 @@ def view_of(text: str, step: str | None, parameter: str | None, library: ModelLi
         "words": shortened(words, shown, draft) if shown else "",
         "plan": found.plan,
         "save": {option: value for option, (value, _) in draft.save[2].items()} if draft.save else {},
-        "canonical": draft.recipe.canonical() if draft.recipe else None,
     }
 
 

@@ -29,7 +29,7 @@ _PATIENCE_SECONDS = 1.5
 _PAUSE_SECONDS = 0.005
 """Between two headers that nobody waits for: others have their turn."""
 _SMALL_BYTES = 200_000_000
-_LARGE_PICTURES = {"sdxl", "sd3", "flux"}
+_LARGE_PICTURES = {"sdxl", "sdxl-refiner", "sd3", "flux"}
 
 
 class ModelFacts:

@@ -42,7 +42,6 @@ def step_card(
         "share": _share(reading, written, draft, architecture),
         "whole": reading.method == "add_difference",
         "used": name in used,
-        "is_delta": draft.checker.sums.get(name) == 0,
     }
 
 

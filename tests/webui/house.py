@@ -13,8 +13,10 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gradios import gradio_python
@@ -123,20 +125,30 @@ class Webui(House):
         checkout: of the webui.
         python: an interpreter with its packages.
         flags: for its command line.
+        build: makes its models in a folder; left out, those of the tests.
+        scripts: of further extensions, by their names.
     """
 
     FLAGS = ("--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--api")
     FLAGS += ("--do-not-download-clip", "--disable-console-progressbars")
 
-    def __init__(self, checkout: Path, python: str, folder: Path, *flags: str):
+    def __init__(
+        self,
+        checkout: Path,
+        python: str,
+        folder: Path,
+        *flags: str,
+        build: Callable[[Path], None] | None = None,
+        scripts: Mapping[str, str] = MappingProxyType({}),
+    ):
         self.models, self.log, self.data = folder / "models", folder / "webui.log", folder / "data"
         self.models.mkdir(parents=True)
-        members = (replace(member, name=PAIR[member.name]) for member in MEMBERS if member.name in PAIR)
-        list(build_family(self.models, tuple(members)))
-        self._add_models(self.data / "models" / "VAE")
-        scripts = self.data / "extensions/probe/scripts"
-        scripts.mkdir(parents=True)
-        (scripts / "probe.py").write_text((HERE / "probe.py").read_text("utf-8").replace("@TESTS@", str(HERE)), "utf-8")
+        (build or self._build)(self.models)
+        probe = (HERE / "probe.py").read_text("utf-8").replace("@TESTS@", str(HERE))
+        for name, text in {**scripts, "probe": probe}.items():
+            script = self.data / "extensions" / name / "scripts" / f"{name}.py"
+            script.parent.mkdir(parents=True)
+            script.write_text(text, "utf-8")
         (self.data / "extensions" / "chillymerge").symlink_to(ROOT)
         (self.data / "config.json").write_text(json.dumps({"live_previews_enable": False}))
         (self.data / "styles.csv").write_text('name,prompt,negative_prompt\noil,"oil painting of {prompt}",""\n')
@@ -157,6 +169,11 @@ class Webui(House):
                 stderr=subprocess.STDOUT,
             )
         self._wait()
+
+    def _build(self, models: Path) -> None:
+        members = (replace(member, name=PAIR[member.name]) for member in MEMBERS if member.name in PAIR)
+        list(build_family(models, tuple(members)))
+        self._add_models(self.data / "models" / "VAE")
 
     def _ask_inside(self, asked: dict) -> dict:
         return self.post("probe/inside", **asked)
@@ -213,7 +230,7 @@ class Webui(House):
         return f"{self.url}/{path}"
 
     def _ask(self, request: urllib.request.Request) -> dict:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=200) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=600) as answer:
             return json.loads(answer.read())
 
 

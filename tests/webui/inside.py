@@ -28,12 +28,15 @@ from lib_chilly.host import webui_axes, webui_entry, webui_kept, webui_merged, w
 from lib_chilly.host.base import GenParams, Progress
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
+from lib_chilly.ui.picture_cache import PictureCache
+from lib_chilly.ui.previews import Pictures
 
 PROMPT = "(a red circle:1.6) on blue"
 SMALL = {"prompt": PROMPT, "seed": 1, "steps": 3, "cfg": 4.0, "width": 64, "height": 64, "sampler": "Euler"}
 MIX = "M = weighted_sum(A, B, alpha=0.3)"
 CKPT = shared.cmd_opts.ckpt
-CHANGED = ("sd_vae", "sd_checkpoint_cache", "sd_checkpoints_limit")
+CHANGED = ("sd_vae", "sd_checkpoint_cache", "sd_checkpoints_limit", "fp8_storage")
+LIVE = ("live_previews_enable", "show_progress_every_n_steps", "show_progress_type")
 
 
 def host():
@@ -55,7 +58,7 @@ def fresh(name="A", **options):
         host().weights.drop()
         host().weights.release()
         shared.cmd_opts.ckpt = CKPT
-        for option in CHANGED:
+        for option in (name for name in CHANGED if name in shared.opts.data_labels):
             shared.opts.data[option] = options.get(option, shared.opts.data_labels[option].default)
         sd_vae.refresh_vae_list()
         sd_models.list_models()
@@ -222,7 +225,7 @@ def forget_merge():
     with call_queue.queue_lock:
         for info in webui_merged.held():
             webui_merged.forget(info)
-        host().weights._info = None
+        host().weights._last = None
     return state()
 
 
@@ -345,6 +348,19 @@ def remove(name):
     host().refresh_checkpoints()
 
 
+@contextlib.contextmanager
+def _hashing():
+    """The files that the webui reads for their hashes meanwhile."""
+    read, originals = [], {each: getattr(hashes, each, None) for each in ("calculate_sha256", "calculate_sha256_real")}
+    for each in originals:
+        setattr(hashes, each, lambda path: read.append(path) or "0" * 64)
+    try:
+        yield read
+    finally:
+        for each, original in originals.items():
+            setattr(hashes, each, original)
+
+
 def save(name, recipe=MIX):
     """Save as the page does; what the webui knows of the file then."""
     from lib_chilly.engine import merge
@@ -359,16 +375,10 @@ def save(name, recipe=MIX):
 
 def calculated(name):
     """The hash of a model as the webui has it, and which files it reads for that."""
-    read, originals = [], {each: getattr(hashes, each, None) for each in ("calculate_sha256", "calculate_sha256_real")}
-    for each in originals:
-        setattr(hashes, each, lambda path: read.append(path) or "0" * 64)
-    try:
+    with _hashing() as read:
         info = next(info for info in sd_models.checkpoints_list.values() if info.name == f"{name}.safetensors")
         info.calculate_shorthash()
-        return {"sha256": info.sha256, "read": read}
-    finally:
-        for each, original in originals.items():
-            setattr(hashes, each, original)
+    return {"sha256": info.sha256, "read": read}
 
 
 def cut(name, other):
@@ -459,11 +469,42 @@ def page_picture(text=MIX):
     return {**picture, "digest": _digest(Image.open(io.BytesIO(png)))}
 
 
+def page_lives(text=MIX, method="Approx cheap", enabled=True):
+    """A picture of the page that takes its time: what it looked like meanwhile, and its digest."""
+    kept = {name: shared.opts.data.get(name) for name in LIVE}
+    option(live_previews_enable=enabled, show_progress_every_n_steps=1, show_progress_type=method)
+    script_callbacks.on_cfg_denoiser(_slow)
+    try:
+        job = ask("preview", text=text, params={**SMALL, "steps": 25}, pictures=[{"id": "merged", "of": "merged"}])["job"]
+        live, lives, pictures = 0, [], []
+        while job["state"] in ("waiting", "working"):
+            time.sleep(0.05)
+            (job,) = ask("poll", jobs=[{"job": job["job"], "seen": len(pictures), "live": live}])["jobs"]
+            pictures += job["pictures"]
+            if job["live"]:
+                live = job["live"]["number"]
+                lives.append([job["live"]["id"], live, job["live"]["image"]])
+    finally:
+        script_callbacks.remove_callbacks_for_function(_slow)
+        option(**kept)
+    return {"lives": lives, "infotext": pictures[0]["infotext"], "image": pictures[0]["image"], "problem": job["problem"]}
+
+
+def forget_pictures():
+    """So that the page's are made again."""
+    webui_entry.room().one(Pictures, lambda: None).cache = PictureCache()
+
+
+def _slow(params):
+    time.sleep(0.1)
+
+
 def page_save(name, text=MIX):
     """A save and a load through the page's questions: their reports."""
-    saved = follow(ask("save", text=text, name=name)["job"])
-    loaded = follow(ask("load", name=name)["job"])
-    return {"saved": saved["report"], "load": loaded["report"] or loaded["problem"], **state()}
+    with _hashing() as reads:
+        saved = follow(ask("save", text=text, name=name)["job"])
+        loaded = follow(ask("load", name=name)["job"])
+    return {"read": reads, "saved": saved["report"], "load": loaded["report"] or loaded["problem"], **state()}
 
 
 def page_use(text=MIX):
@@ -647,10 +688,11 @@ def serve(**flags):
 
 
 def call(name, args, given):
-    """The answer of a function, or what went wrong, both as JSON can say them."""
+    """What a function of this module answers, or of one beside it where that is named too; or what went wrong."""
     import traceback
 
+    module, _, function = name.rpartition(".")
     try:
-        return {"answer": globals()[name](*args, **given)}
+        return {"answer": getattr(importlib.import_module(module or __name__), function)(*args, **given)}
     except BaseException:
         return {"failed": traceback.format_exc()}

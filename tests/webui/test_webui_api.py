@@ -169,7 +169,7 @@ def test_history_is_searched_changed_and_forgotten(webui: House):
         assert (status, gone) == (404, {"detail": "this entry is no longer in the history: it was deleted meanwhile."})
 
 
-NAMES = ["../out", "..", "a/b", "a\\b", "/tmp/out", ".hidden", "CON", "a\x00b", " ", "x" * 300, "C:out"]
+NAMES = ["../out", "..", "a/../b", "a//b", "a/", "a\\b", "/tmp/out", ".hidden", "CON", "a\x00b", " ", "x" * 300, "C:out"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -77,6 +77,19 @@ def test_each_merge_is_made_once_whatever_the_order_of_the_axes(webui: House):
     assert [len(pictures) for pictures in found.values()] == [1] * 8 and len(set.union(*found.values())) == 8
 
 
+@pytest.mark.parametrize(
+    ("alphas", "presets", "distinct"),
+    [("0,1", ["GRAD_V", "MID12_50", "FLAT_25"], 4), ("0.9,0.3", ["FLAT_25", "FLAT_75"], 3)],
+    ids=["one beside the other", "others between them"],
+)
+def test_cells_with_the_same_merge_share_it(webui: House, alphas: str, presets: list[str], distinct: int):
+    axes = [ALPHA, alphas], [PRESET, presets]
+    for order in (axes, axes[::-1]):
+        grid = drawn(webui, *order, recipe=MIX)
+        assert grid["built"] == distinct == len(set(grid["pictures"])) == len(set(map(recipe_in, grid["infotexts"])))
+        assert len(grid["held"]) == 1, "nothing is put aside when the grid has ended"
+
+
 def test_axes_of_addresses_set_steps_lanes_and_constants(webui: House):
     text = "ratio = 0.5\nX = weighted_sum(A, B, alpha=ratio)\nM = weighted_sum(X, A)"
     lanes, constants = [PARAMETER, "X.alpha.IN04 = 0-1 [2]"], [f"{PARAMETER}, a second", "ratio = 0.25; M.alpha = GRAD_V"]

@@ -30,7 +30,7 @@ METHODS = {
     "sd_samplers": "visible_sampler_names get_sampler_and_scheduler",
     "sd_vae": "get_filename refresh_vae_list",
     "shared": "opts.set opts.save opts.get_default opts.add_option state.begin state.end state.nextjob state.interrupt state.skip"
-    " state.stop_generating",
+    " state.stop_generating state.set_current_image state.assign_current_image",
 }
 SYMBOLS = [f"{module}.{name}" for module, names in METHODS.items() for name in names.split()]
 """What we call, or what the double is told to be called for."""
@@ -91,6 +91,18 @@ def test_file_that_the_page_saves_is_listed_with_its_hash_and_loaded_on_demand(w
     assert webui.call("plain")["picture"] == merged["picture"]
     webui.call("choose", "A")
     webui.call("remove", "kept")
+
+
+def test_file_that_is_saved_below_the_folder_is_listed_under_its_folder_with_its_hash(webui: House):
+    merged = webui.call("preview")
+    done = webui.call("page_save", "mixes/2026/new")
+    title = f"mixes/2026/new.safetensors [{done['saved']['short_hash']}]"
+    assert done["saved"]["file"] == "mixes/2026/new.safetensors" and done["read"] == []
+    assert done["load"] == {"title": title} and done["chosen"] == done["loaded"] == title
+    assert webui.call("plain")["picture"] == merged["picture"] and title in webui.call("refresh")["listed"]
+    assert "mixes/2026/new" in {model["name"] for model in webui.call("ask", "models", again=True)["models"]}
+    webui.call("choose", "A")
+    webui.call("remove", "mixes/2026/new")
 
 
 def test_merge_that_is_used_unsaved_is_the_current_model(webui: House):

@@ -167,7 +167,7 @@ def _sample(p):
         params = script_callbacks.CFGDenoiserParams(None, None, None, step, p.steps, None, None)
         script_callbacks.cfg_denoiser_callback(params)
         drawn = hashlib.sha256((drawn + unet).encode()).hexdigest()
-        state.sampling_step = step + 1
+        state.sampling_step, state.current_latent = step + 1, drawn
         time.sleep(STEP_SECONDS)
     return drawn
 

@@ -5,6 +5,8 @@ import os
 import sys
 import types
 
+from PIL import Image
+
 from modules import paths_internal
 
 config_filename = os.path.join(paths_internal.data_path, "config.json")
@@ -39,6 +41,7 @@ _DEFAULTS = {
     **{"sd_model_checkpoint": None, "sd_checkpoint_hash": "", "sd_vae": "Automatic", "sd_unet": "Automatic"},
     **{"CLIP_stop_at_last_layers": 1, "sd_checkpoint_cache": 0, "sd_checkpoints_limit": 1, "outdir_txt2img_samples": "out"},
     **{"outdir_txt2img_grids": "out", "fp8_storage": "Disable", "add_model_hash_to_info": True},
+    **{"live_previews_enable": False, "live_preview_refresh_period": 1000, "show_progress_every_n_steps": 10},
 }
 
 
@@ -88,6 +91,8 @@ class State:
         self.skipped = self.interrupted = self.stopping_generation = False
         self.job, self.job_no, self.job_count, self.textinfo = "", 0, 0, None
         self.sampling_step = self.sampling_steps = 0
+        self.current_latent = self.current_image = None
+        self.id_live_preview = self.current_image_sampling_step = 0
 
     def begin(self, job="(unknown)"):
         self.__init__()
@@ -99,6 +104,16 @@ class State:
     def nextjob(self):
         self.job_no += 1
         self.sampling_step = 0
+
+    def set_current_image(self):
+        fresh = self.sampling_step - self.current_image_sampling_step
+        if opts.live_previews_enable and self.current_latent and fresh >= opts.show_progress_every_n_steps != -1:
+            self.assign_current_image(Image.new("RGB", (8, 8), f"#{self.current_latent[:6]}"))
+            self.current_image_sampling_step = self.sampling_step
+
+    def assign_current_image(self, image):
+        self.current_image = image
+        self.id_live_preview += 1
 
     def interrupt(self):
         self.interrupted = True
