@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from house import Forge, ForgeDouble, House
 from test_webui_api import MIX, SMALL, ask, saved
+from test_webui_tab import SYMBOLS
 
 sys.path.append(str(Path(__file__).parents[1] / "browser"))
 from browsing import FLAGS, READY, chromium
@@ -113,18 +114,27 @@ def test_file_that_cannot_be_loaded_is_said_and_the_choice_is_as_before(forge: H
         forge.call("remove", "bad")
 
 
-def test_tab_says_in_a_line_what_is_missing_and_has_no_button_for_it(page: Any):
-    assert page.locator(".chilly-no-pictures").inner_text().startswith(WHY[0].upper() + WHY[1:])
+def test_double_of_a_forge_has_the_signatures_of_the_real_one(forge_double: ForgeDouble, real_forge: Forge):
+    wanted = [*SYMBOLS, "sd_models.forge_model_reload"]
+    assert forge_double.call("signatures", *wanted) == real_forge.call("signatures", *wanted)
+
+
+def test_tab_says_in_a_line_what_is_missing_and_has_no_button_for_it(page: Any, real_forge: Forge):
+    said = page.locator(".chilly-no-pictures:visible")
+    assert said.all_text_contents() == [real_forge.call("ask", "start")["no_pictures"]]
     page.evaluate("text => chilly.look(text, {step: null})", MIX)
     page.get_by_role("button", name="Add step").wait_for()
+    assert said.count() == 1
+    page.click("#chilly_history_button")
     buttons = " ".join(page.locator("#chilly_page button").all_inner_texts())
     assert not [name for name in ("Use it unsaved", "Send to", "Make pictures", "Run again") if name in buttons]
 
 
 def test_save_in_the_tab_stands_in_the_dropdown_above_and_in_the_history(page: Any, real_forge: Forge):
     page.evaluate("text => chilly.look(text, {step: null})", MIX.replace("M =", "pressed ="))
-    page.wait_for_function("chilly.view?.result === 'pressed'")
-    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_function("() => document.querySelector('#chilly_save_name').value === 'pressed'")
+    page.wait_for_function("() => !document.querySelector('#chilly_save_button').disabled")
+    page.click("#chilly_save_button")
     try:
         page.wait_for_selector(".chilly-saved .chilly-chip-ok")
         assert "pressed.safetensors" in choices_of(page)
@@ -149,11 +159,11 @@ def choices_of(page: Any) -> list[str]:
 
 
 def test_dropdown_above_shows_the_chosen_model_when_it_is_told_to(page: Any, real_forge: Forge):
-    for name in ("noVae.safetensors", "A.safetensors"):
-        real_forge.post("sdapi/v1/options", sd_model_checkpoint=name)
-        page.evaluate("document.getElementById('chilly_show_chosen').click()")
-        page.wait_for_function("name => document.querySelector('.model_selection input').value === name", arg=name)
-        assert real_forge.call("chosen")["chosen"] == name
+    name = "noVae.safetensors"
+    real_forge.post("sdapi/v1/options", sd_model_checkpoint=name)
+    page.evaluate("chilly.emit('loaded', {title: 'of no meaning here'})")
+    page.wait_for_function("name => document.querySelector('.model_selection input').value === name", arg=name)
+    assert real_forge.call("chosen")["chosen"] == name
 
 
 def test_page_that_is_loaded_anew_has_one_tab_that_answers(page: Any, real_forge: Forge):
@@ -165,6 +175,6 @@ def test_page_that_is_loaded_anew_has_one_tab_that_answers(page: Any, real_forge
         time.sleep(0.5)
     open_tab(page, real_forge.url)
     assert page.get_by_role("tab", name="ChillyMerge").count() == 1
-    assert page.locator(".chilly-no-pictures").count() == 1
+    assert page.locator(".chilly-no-pictures:visible").count() == 1
     assert real_forge.call("exchange")["tells"]["txt2img"] == 1
     assert ask(real_forge.url, "GET", "methods")[0] == 200
