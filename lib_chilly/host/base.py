@@ -205,6 +205,10 @@ class Host(ABC):
             MergeError: it cannot be made, in one sentence; Interrupted where `progress` was cancelled.
         """
 
+    def picture_state(self) -> str:
+        """The same while a plan and its parameters give the same picture: what of the program's own settings it depends on."""
+        return ""
+
     @abstractmethod
     def estimate(self, plan: Plan, params: GenParams) -> tuple[float, str]:
         """How many seconds a preview will take, and a sentence that says so honestly."""

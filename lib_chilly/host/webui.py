@@ -24,6 +24,7 @@ from .webui_models import WebuiModels, checkpoint_folder, hash_of, register_file
 from .webui_pace import Pace
 from .webui_pictures import check_settings, frozen_by, make, notes_on, processing_for, schedulers, styles
 from .webui_queue import followed, queued
+from .webui_settings import picture_state
 from .webui_tensors import check_can_be_shown
 from .webui_weights import MERGE_SHARE, WebuiWeights, has_own_vae
 
@@ -102,6 +103,9 @@ class WebuiHost(Host):
     def exclusive(self) -> Iterator[None]:
         with call_queue.queue_lock:
             yield
+
+    def picture_state(self) -> str:
+        return picture_state()
 
     def estimate(self, plan: Plan, params: GenParams) -> tuple[float, str]:
         check_params(params)
