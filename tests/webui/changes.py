@@ -20,3 +20,10 @@ def write_style(name, prompt):
     """Another text in a style, as the webui's editor of styles leaves it."""
     known = shared.prompt_styles.styles
     known[name] = known[name]._replace(prompt=prompt)
+
+
+def keep_picture(text=inside.MIX, **params):
+    """A picture that is kept in the history through the page's questions: its row there, or the problem."""
+    params = {**inside.SMALL, **params}
+    job = inside.follow(inside.ask("preview", text=text, params=params, pictures=[{"id": "merged", "of": "merged"}])["job"])
+    return inside.ask("keep", text=text, step="M", params=params, image={"job": job["job"], "id": "merged"})

@@ -29,3 +29,9 @@ def test_picture_after_a_style_was_written_anew_has_its_new_text(webui: House):
 
 def test_picture_that_was_made_before_is_there_at_once_where_nothing_was_changed(webui: House):
     assert webui.call("page_picture")["seconds"] == webui.call("page_picture")["seconds"]
+
+
+def test_picture_with_a_schedule_and_a_style_is_kept_in_the_history(webui: House):
+    row = webui.call("changes.keep_picture", sampler="DPM++ 2M", scheduler="Karras", styles=["oil"])
+    assert (row["params"]["scheduler"], row["params"]["styles"]) == ("Karras", ["oil"])
+    webui.call("ask", "history_change", id=row["id"], delete=True)
