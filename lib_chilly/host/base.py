@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MergeError
-from ..models import ModelLibrary
-from ..plan import Plan
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from ..models import ModelLibrary
+    from ..plan import Plan
 
 DEFAULT_SAMPLER = "Euler a"
 MOST_PIXELS_ON_A_SIDE = 2048

@@ -1,4 +1,5 @@
-"""The double as a process: starts as the webui does, then answers one call a line. Arguments: the extension's folder."""
+"""The double as a process: starts as the webui does, then answers one call a line. Arguments: the extension's folder; with
+`page` behind it the webui's page is built, and what of ours was imported for that is all that is answered."""
 
 from __future__ import annotations
 
@@ -21,6 +22,18 @@ def run_entry(extension: Path) -> float:
     return time.perf_counter() - started
 
 
+def build_page() -> None:
+    """Ask the extension for all that belongs to the page, as the webui does before anybody sees it."""
+    from fastapi import FastAPI
+    from modules import script_callbacks
+
+    script_callbacks.ui_settings_callback()
+    script_callbacks.before_ui_callback()
+    tabs = script_callbacks.ui_tabs_callback()
+    assert [title for _, title, _ in tabs] == ["ChillyMerge"]
+    script_callbacks.app_started_callback(object(), FastAPI())
+
+
 def main() -> None:
     out, sys.stdout = sys.stdout, sys.stderr
     sys.path.insert(0, str(HERE))
@@ -30,10 +43,16 @@ def main() -> None:
     torch.set_num_threads(1)
     sd_models.list_models()
     seconds = run_entry(Path(sys.argv[1]))
+    if sys.argv[2:] == ["page"]:
+        build_page()
     ours = sorted(name for name in sys.modules if name.startswith(("lib_chilly", "lark", "gradio")))
+    said = json.dumps({"answer": {"seconds": seconds, "imported": ours}})
+    if sys.argv[2:]:
+        print(said, file=out)
+        return
     sd_vae.refresh_vae_list()
     threading.Thread(target=lambda: shared.sd_model, daemon=True).start()
-    print(json.dumps({"answer": {"seconds": seconds, "imported": ours}}), file=out, flush=True)
+    print(said, file=out, flush=True)
     sys.path.insert(0, str(HERE.parent))
     import inside
 
