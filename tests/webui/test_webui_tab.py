@@ -19,6 +19,7 @@ METHODS = {
     "call_queue": "queue_lock.acquire queue_lock.release",
     "devices": "torch_gc",
     "errors": "report display",
+    "modelloader": "load_models",
     "hashes": "sha256 sha256_from_cache",
     "patches": "patch undo original",
     "processing": "process_images",
