@@ -34,6 +34,7 @@ from .webui_pictures import (
     without_recipe,
 )
 from .webui_queue import followed, queued
+from .webui_settings import picture_state
 from .webui_tensors import check_can_be_shown
 from .webui_weights import MERGE_SHARE, WebuiWeights, has_own_vae
 
@@ -116,6 +117,9 @@ class WebuiHost(Host):
     def exclusive(self) -> Iterator[None]:
         with call_queue.queue_lock:
             yield
+
+    def picture_state(self) -> str:
+        return picture_state()
 
     def estimate(self, plan: Plan, params: GenParams) -> tuple[float, str]:
         check_params(params)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +16,11 @@ from ..hashes import use_folder
 from ..models import ModelLibrary, without_suffix
 from .base import CheckpointRef
 from .webui_lazy import choose_again, listed_name, load_chosen
-from .webui_merged import CHOSEN, MergedInfo
+from .webui_merged import CHOSEN, MergedInfo, when_listed
 from .webui_pictures import frozen_by
 
+_PATIENCE_SECONDS = 2.0
+"""Folders are not looked at more often than that for a name that is not there."""
 _NO_MODEL = (".vae.safetensors", ".vae.ckpt", ".vae.pt")
 
 
@@ -45,10 +48,18 @@ def vae_folders() -> tuple[Path, ...]:
 
 
 class _Library(ModelLibrary):
-    """The folders, and the file that the webui was started with, wherever it lies."""
+    """The folders, and the file that the webui was started with, wherever it lies. What is not there is looked for again."""
+
+    _looked = 0.0
+
+    def find(self, name: str) -> Path:
+        if not self.knows(name) and time.monotonic() - self._looked > _PATIENCE_SECONDS:
+            vars(self).pop("files", None)
+        return super().find(name)
 
     @cached_property
     def files(self) -> tuple[tuple[str, Path], ...]:
+        self._looked = time.monotonic()
         found = ModelLibrary(self.folders).files
         named = Path(getattr(shared.cmd_opts, "ckpt", None) or ".").absolute()
         if not named.is_file() or _real(named) in {_real(path) for _, path in found}:
@@ -62,6 +73,7 @@ class WebuiModels:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._library: ModelLibrary | None = None
+        when_listed(self.forget)
 
     def library(self) -> ModelLibrary:
         with self._lock:
@@ -69,11 +81,15 @@ class WebuiModels:
                 self._library = _Library(model_folders() + vae_folders())
             return self._library
 
+    def forget(self) -> None:
+        """Look at the folders again when they are asked for."""
+        with self._lock:
+            self._library = None
+
     def refresh(self) -> None:
         """Look at the folders again. The webui makes its own list anew only where files have come or gone, and nothing is at
         work: while it does, no model can be found by its title."""
-        with self._lock:
-            self._library = None
+        self.forget()
         listed = {_real(info.filename) for info in _infos()}
         is_new = any(_is_webuis(path) and _real(path) not in listed for _, path in self._models())
         if not is_new and all(path.exists() for path in listed):

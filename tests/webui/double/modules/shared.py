@@ -1,5 +1,6 @@
 """Settings, flags and state."""
 
+import collections
 import json
 import os
 import sys
@@ -26,9 +27,8 @@ cmd_opts = types.SimpleNamespace(
     nowebui=False,
 )
 device = "cpu"
-prompt_styles = types.SimpleNamespace(
-    styles={"oil": types.SimpleNamespace(prompt="oil painting of {prompt}", negative_prompt="")}
-)
+PromptStyle = collections.namedtuple("PromptStyle", "name prompt negative_prompt path", defaults=(None,))
+prompt_styles = types.SimpleNamespace(styles={"oil": PromptStyle("oil", "oil painting of {prompt}", "")})
 sd_unet = sd_vae = None
 
 
