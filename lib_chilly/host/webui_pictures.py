@@ -174,9 +174,14 @@ def _settings_restored(p: Any) -> Iterator[None]:
     }
     p.override_settings_restore_afterwards = False
     remember_choice(before.get(CHOSEN))
+    model = sd_models.model_data.sd_model
+    loaded = model and model.sd_checkpoint_info.title
     try:
         yield
     except BaseException:
+        # Where it cannot load the merge, the webui loads what was loaded before, another merge perhaps, and chooses that too.
+        if loaded and data.get(CHOSEN) == loaded:
+            data[CHOSEN] = own[CHOSEN]
         _restore(before, own)
         heal()
         raise

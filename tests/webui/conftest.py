@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import Double, Forge, ForgeDouble, House, Webui, webui_python
-
-NO_WEBUI = "boots the webui: set CHILLY_WEBUI to a checkout of it, CHILLY_WEBUI_PYTHON to a Python with its packages"
+from house import NO_WEBUI, Double, Forge, ForgeDouble, House, Webui, webui_python
 
 NO_FORGE = "boots a Forge: set CHILLY_FORGE and CHILLY_FORGE_PYTHON as CHILLY_WEBUI and CHILLY_WEBUI_PYTHON are for the webui"
 

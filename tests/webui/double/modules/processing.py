@@ -78,7 +78,21 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
 
 
 class Processed:
-    def __init__(self, p, images_list, seed=-1, info="", all_seeds=None, index_of_first_image=0, infotexts=None, comments=""):
+    def __init__(
+        self,
+        p,
+        images_list,
+        seed=-1,
+        info="",
+        subseed=None,
+        all_prompts=None,
+        all_negative_prompts=None,
+        all_seeds=None,
+        all_subseeds=None,
+        index_of_first_image=0,
+        infotexts=None,
+        comments="",
+    ):
         self.images, self.seed, self.info, self.infotexts = images_list, seed, info, infotexts or [info]
         self.all_seeds, self.index_of_first_image = all_seeds or [seed], index_of_first_image
         self.comments = "".join(f"{comment}\n" for comment in p.comments)
@@ -130,7 +144,8 @@ def _process(p):
             images.append(_picture(p, drawn, vae, seed))
             infotexts.append(_infotext(p, seed))
         state.nextjob()
-    made = Processed(p, images, p.all_seeds[0], infotexts[0] if infotexts else "", p.all_seeds, 0, infotexts)
+    first = infotexts[0] if infotexts else ""
+    made = Processed(p, images, p.all_seeds[0], first, all_seeds=p.all_seeds, infotexts=infotexts)
     if p.scripts is not None:
         p.scripts.postprocess(p, made)
     return made
@@ -157,7 +172,9 @@ def _sample(p):
     state, drawn = shared.state, _encoded(p)
     state.sampling_steps, state.sampling_step = p.steps, 0
     unet = shared.sd_model.digest(*_UNET)
-    switch = int(p.steps * p.refiner_switch_at) if p.refiner_checkpoint else None
+    refiner = sd_models.get_closet_checkpoint_match(p.refiner_checkpoint) if p.refiner_checkpoint else None
+    is_other = refiner not in (None, shared.sd_model.sd_checkpoint_info)
+    switch = int(p.steps * p.refiner_switch_at) if is_other else None
     for step in range(p.steps):
         if state.interrupted or state.skipped:
             break

@@ -33,9 +33,23 @@ sd_unet = sd_vae = None
 
 
 class OptionInfo:
-    def __init__(self, default=None, label="", component=None, component_args=None, onchange=None, section=None):
+    def __init__(
+        self,
+        default=None,
+        label="",
+        component=None,
+        component_args=None,
+        onchange=None,
+        section=None,
+        refresh=None,
+        comment_before="",
+        comment_after="",
+        infotext=None,
+        restrict_api=False,
+        category_id=None,
+    ):
         self.default, self.onchange, self.section = default, onchange, section or ("sd", "Stable Diffusion")
-        self.do_not_save = self.restrict_api = False
+        self.do_not_save, self.restrict_api = False, restrict_api
 
 
 _DEFAULTS = {

@@ -43,7 +43,9 @@ class AxisOption:
 
 
 class AxisOptionImg2Img(AxisOption):
-    is_img2img = True
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.is_img2img = True
 
 
 axis_options = [
