@@ -23,7 +23,7 @@
     chilly.on("saved", () => (byId("refresh_sd_model_checkpoint") || byId("forge_refresh_checkpoint"))?.click());
     chilly.on("loaded", ({ title }) => {
       const own = byId("chilly_show_chosen"); // where the webui's way may choose another model of a like name
-      if (own) own.click();
+      if (own) setTimeout(() => own.click(), 100); // gradio hears no click while it ends the event before
       else if (byId("change_checkpoint")) window.selectCheckpoint?.(title);
     });
   };

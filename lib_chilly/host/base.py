@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MergeError
-from ..models import ModelLibrary
-from ..plan import Plan
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from ..models import ModelLibrary
+    from ..plan import Plan
 
 DEFAULT_SAMPLER = "Euler a"
 MOST_PIXELS_ON_A_SIDE = 2048
@@ -211,6 +212,10 @@ class Host(ABC):
         Raises:
             MergeError: it cannot be made, in one sentence; Interrupted where `progress` was cancelled.
         """
+
+    def picture_state(self) -> str:
+        """The same while a plan and its parameters give the same picture: what of the program's own settings it depends on."""
+        return ""
 
     @abstractmethod
     def estimate(self, plan: Plan, params: GenParams) -> tuple[float, str]:

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
-from modules import call_queue, sd_models, shared
+from modules import sd_models, shared
 
 from .webui_merged import CHOSEN
+from .webui_pictures import heal
+from .webui_queue import wait_for_first_model
 
 
 def load_chosen() -> None:
-    """Load the chosen model now; nothing where choosing it has loaded it. Waits for the webui's queue."""
+    """Load the chosen model now. The caller is in the queue."""
     if not _is_lazy():
+        wait_for_first_model()
+        sd_models.reload_model_weights()
         return
     from modules_forge import main_entry, main_thread
 
-    with call_queue.queue_lock:
-        main_entry.refresh_model_loading_parameters()
-        main_thread.run_and_wait_result(sd_models.forge_model_reload)
+    main_entry.refresh_model_loading_parameters()
+    main_thread.run_and_wait_result(sd_models.forge_model_reload)
 
 
 def choose_again(name: str | None) -> None:
-    """Choose what was chosen before a load that failed; it is loaded now, or by the next picture that needs it."""
-    shared.opts.set(CHOSEN, name)
+    """Choose what was chosen before a load that failed; the next picture loads it. The caller is in the queue."""
+    shared.opts.data[CHOSEN] = name
     if not _is_lazy():
+        heal()
         return
     from modules_forge import main_entry
 
-    with call_queue.queue_lock:
-        sd_models.model_data.forge_hash = ""  # of what was loaded, and is no longer
-        main_entry.refresh_model_loading_parameters()
+    sd_models.model_data.forge_hash = ""  # of what was loaded, and is no longer
+    main_entry.refresh_model_loading_parameters()
 
 
 def listed_name(info: Any) -> str:

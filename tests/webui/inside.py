@@ -271,7 +271,7 @@ def forget_merge():
     with call_queue.queue_lock:
         for info in webui_merged.held():
             webui_merged.forget(info)
-        host().weights._info = None
+        host().weights._last = None
     return state()
 
 
@@ -377,7 +377,8 @@ def choose(name):
 
 
 def start_with(title):
-    """What is chosen after a start with settings that name `title`."""
+    """What is chosen after a start with settings that name `title`; nothing is in memory then."""
+    forget_merge()
     shared.opts.data["sd_model_checkpoint"] = title
     sd_models.list_models()
     webui_entry.register()

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 COMPONENTS = ("model.", "first_stage_model.", "cond_stage_model.")
 TESTS = "@TESTS@"
+_imported = []
 
 
 def weights():
@@ -54,8 +55,14 @@ def of_tests(name: str):
     return importlib.import_module(name)
 
 
+def imported():
+    """What of ours was imported when the webui had started, and nobody had used anything of it."""
+    return {"imported": _imported}
+
+
 def add_routes(_, app):
-    for function in (weights, metadata, merge):
+    _imported.extend(sorted(name for name in sys.modules if name.startswith(("lib_chilly", "lark"))))
+    for function in (weights, metadata, merge, imported):
         app.add_api_route(f"/probe/{function.__name__}", function, methods=["GET"])
     app.add_api_route("/probe/inside", inside, methods=["POST"])
 

@@ -19,6 +19,30 @@ from browsing import FLAGS, READY, chromium
 
 pytestmark = pytest.mark.timeout(600)
 
+METHODS = {
+    "cache": "cache",
+    "call_queue": "queue_lock.acquire queue_lock.release",
+    "devices": "torch_gc",
+    "errors": "report display",
+    "modelloader": "load_models",
+    "hashes": "sha256 sha256_from_cache",
+    "patches": "patch undo original",
+    "processing": "process_images",
+    "script_callbacks": "on_app_started on_before_ui on_ui_settings on_ui_tabs on_script_unloaded on_infotext_pasted"
+    " on_after_component on_cfg_denoiser on_model_loaded remove_callbacks_for_function script_unloaded_callback"
+    " cfg_denoiser_callback",
+    "sd_hijack": "model_hijack.hijack model_hijack.undo_hijack",
+    "sd_models": "CheckpointInfo CheckpointInfo.register CheckpointInfo.calculate_shorthash list_models checkpoint_tiles"
+    " load_model get_closet_checkpoint_match select_checkpoint get_checkpoint_state_dict get_state_dict_from_checkpoint"
+    " read_state_dict read_metadata_from_safetensors load_model_weights reload_model_weights reuse_model_from_already_loaded"
+    " unload_model_weights send_model_to_device model_data.set_sd_model model_data.get_sd_model",
+    "sd_samplers": "visible_sampler_names get_sampler_and_scheduler",
+    "sd_vae": "get_filename refresh_vae_list",
+    "shared": "opts.set opts.save opts.get_default opts.add_option state.begin state.end state.nextjob state.interrupt state.skip"
+    " state.stop_generating state.set_current_image state.assign_current_image",
+}
+SYMBOLS = [f"{module}.{name}" for module, names in METHODS.items() for name in names.split()]
+"""What we call on a Forge too, or what the double is told to be called for."""
 WHY = "this webui loads models in a way of its own"
 
 
@@ -114,18 +138,27 @@ def test_file_that_cannot_be_loaded_is_said_and_the_choice_is_as_before(forge: H
         forge.call("remove", "bad")
 
 
-def test_tab_says_in_a_line_what_is_missing_and_has_no_button_for_it(page: Any):
-    assert page.locator(".chilly-no-pictures").inner_text().startswith(WHY[0].upper() + WHY[1:])
+def test_double_of_a_forge_has_the_signatures_of_the_real_one(forge_double: ForgeDouble, real_forge: Forge):
+    wanted = [*SYMBOLS, "sd_models.forge_model_reload"]
+    assert forge_double.call("signatures", *wanted) == real_forge.call("signatures", *wanted)
+
+
+def test_tab_says_in_a_line_what_is_missing_and_has_no_button_for_it(page: Any, real_forge: Forge):
+    said = page.locator(".chilly-no-pictures:visible")
+    assert said.all_text_contents() == [real_forge.call("ask", "start")["no_pictures"]]
     page.evaluate("text => chilly.look(text, {step: null})", MIX)
     page.get_by_role("button", name="Add step").wait_for()
+    assert said.count() == 1
+    page.click("#chilly_history_button")
     buttons = " ".join(page.locator("#chilly_page button").all_inner_texts())
     assert not [name for name in ("Use it unsaved", "Send to", "Make pictures", "Run again") if name in buttons]
 
 
 def test_save_in_the_tab_stands_in_the_dropdown_above_and_in_the_history(page: Any, real_forge: Forge):
     page.evaluate("text => chilly.look(text, {step: null})", MIX.replace("M =", "pressed ="))
-    page.wait_for_function("chilly.view?.result === 'pressed'")
-    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_function("() => document.querySelector('#chilly_save_name').value === 'pressed'")
+    page.wait_for_function("() => !document.querySelector('#chilly_save_button').disabled")
+    page.click("#chilly_save_button")
     try:
         page.wait_for_selector(".chilly-saved .chilly-chip-ok")
         assert "pressed.safetensors" in choices_of(page)
@@ -150,11 +183,11 @@ def choices_of(page: Any) -> list[str]:
 
 
 def test_dropdown_above_shows_the_chosen_model_when_it_is_told_to(page: Any, real_forge: Forge):
-    for name in ("noVae.safetensors", "A.safetensors"):
-        real_forge.post("sdapi/v1/options", sd_model_checkpoint=name)
-        page.evaluate("document.getElementById('chilly_show_chosen').click()")
-        page.wait_for_function("name => document.querySelector('.model_selection input').value === name", arg=name)
-        assert real_forge.call("chosen")["chosen"] == name
+    name = "noVae.safetensors"
+    real_forge.post("sdapi/v1/options", sd_model_checkpoint=name)
+    page.evaluate("chilly.emit('loaded', {title: 'of no meaning here'})")
+    page.wait_for_function("name => document.querySelector('.model_selection input').value === name", arg=name)
+    assert real_forge.call("chosen")["chosen"] == name
 
 
 def test_page_that_is_loaded_anew_has_one_tab_that_answers(page: Any, real_forge: Forge):
@@ -166,6 +199,6 @@ def test_page_that_is_loaded_anew_has_one_tab_that_answers(page: Any, real_forge
         time.sleep(0.5)
     open_tab(page, real_forge.url)
     assert page.get_by_role("tab", name="ChillyMerge").count() == 1
-    assert page.locator(".chilly-no-pictures").count() == 1
+    assert page.locator(".chilly-no-pictures:visible").count() == 1
     assert real_forge.call("exchange")["tells"]["txt2img"] == 1
     assert ask(real_forge.url, "GET", "methods")[0] == 200

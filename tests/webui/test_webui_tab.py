@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 
 import pytest
-from house import ROOT, Double, House
+from gradios import gradio_python
+from house import HERE, ROOT, Double, House, Webui
 from samples import MIX
 
 pytestmark = pytest.mark.timeout(600)
@@ -18,6 +21,31 @@ def test_tab_is_there_and_its_button_asks_the_page_s_service(double: Double):
     names = ["arrived", "go", "reply", "send_img2img", "send_txt2img", "sent_image", "sent_text"]
     assert sorted(tab["kept"]) == [f"chilly_{name}" for name in names]
     assert {"A", "B"} <= {model["name"] for model in tab["reply"]["reply"]["models"]}
+
+
+LIGHT = {"lib_chilly", "lib_chilly.errors", "lib_chilly.host", "lib_chilly.ui", "lib_chilly.ui.tab"}
+
+
+def heavy(imported: list[str]) -> list[str]:
+    """What of ours is more than a webui needs that shows its page, and has told nobody anything of ours yet."""
+    ours = [name for name in imported if name not in LIGHT and not name.startswith("gradio")]
+    of_hosts = ("lib_chilly.host.webui_", "lib_chilly.host.api_routes", "lib_chilly.host.api_forms", "lib_chilly.host.base")
+    return [name for name in ours if not name.startswith(of_hosts)]
+
+
+def test_page_that_is_built_and_not_opened_imports_nothing_of_the_engine_in_the_double(double: Double):
+    command = [gradio_python("3.41.2"), str(HERE / "double" / "run.py"), str(ROOT), "page"]
+    env = {**os.environ, "CHILLY_DOUBLE": str(double.models.parent)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=True)
+    imported = json.loads(done.stdout)["answer"]["imported"]
+    assert "lib_chilly.ui.tab" in imported and "lib_chilly.host.api_routes" in imported
+    assert heavy(imported) == []
+
+
+def test_page_that_is_built_and_not_opened_imports_nothing_of_the_engine(real: Webui):
+    imported = real.get("probe/imported")["imported"]
+    assert "lib_chilly.ui.tab" in imported and "lib_chilly.host.api_routes" in imported
+    assert heavy(imported) == []
 
 
 def test_page_begins_with_the_webui_s_models_and_samplers(webui: House):

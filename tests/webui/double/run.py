@@ -1,5 +1,5 @@
-"""The double as a process: starts as the webui does, then answers one call a line. Arguments: the extension's folder, and `forge`
-where it is to be like one."""
+"""The double as a process: starts as the webui does, then answers one call a line. Arguments: the extension's folder; behind it
+`forge` to be like one, or `page` to build the page and answer no more than what of ours was imported for that."""
 
 from __future__ import annotations
 
@@ -20,6 +20,18 @@ def run_entry(extension: Path) -> None:
     scripts.load_scripts([own, (str(extension / "scripts" / "chillymerge.py"), str(extension))])
 
 
+def build_page() -> None:
+    """Ask the extension for all that belongs to the page, as the webui does before anybody sees it."""
+    from fastapi import FastAPI
+    from modules import script_callbacks
+
+    script_callbacks.ui_settings_callback()
+    script_callbacks.before_ui_callback()
+    tabs = script_callbacks.ui_tabs_callback()
+    assert [title for _, title, _ in tabs] == ["ChillyMerge"]
+    script_callbacks.app_started_callback(object(), FastAPI())
+
+
 def main() -> None:
     out, sys.stdout = sys.stdout, sys.stderr
     sys.path.insert(0, str(HERE))
@@ -32,13 +44,19 @@ def main() -> None:
         importlib.import_module("as_forge")
     sd_models.list_models()
     run_entry(Path(sys.argv[1]))
+    if sys.argv[2:] == ["page"]:
+        build_page()
     ours = sorted(name for name in sys.modules if name.startswith(("lib_chilly", "lark", "gradio")))
+    said = json.dumps({"answer": {"imported": ours}})
+    if sys.argv[2:] == ["page"]:
+        print(said, file=out)
+        return
     sd_vae.refresh_vae_list()
     sys.path.insert(0, str(HERE.parent))
     if not is_forge:
         importlib.import_module("first_model").hold()
         threading.Thread(target=lambda: shared.sd_model, daemon=True).start()
-    print(json.dumps({"answer": {"imported": ours}}), file=out, flush=True)
+    print(said, file=out, flush=True)
     import inside
 
     for line in sys.stdin:

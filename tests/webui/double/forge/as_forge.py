@@ -1,6 +1,8 @@
 """Makes the double a Forge: choosing a model loads none, functions that extensions know are there and do nothing, and names in
 the dropdown have no hash. Imported before any extension."""
 
+import functools
+
 from modules import sd_hijack, sd_models, shared
 
 
@@ -38,16 +40,33 @@ def forge_model_reload():
     return model, True
 
 
-def nothing(*args, **kwargs):
-    pass
+def checkpoint_tiles(use_short=False):
+    return [info.short_title if use_short else info.name for info in sd_models.checkpoints_list.values()]
 
 
-for name in ("load_model", "load_model_weights", "reload_model_weights", "reuse_model_from_already_loaded"):
-    setattr(sd_models, name, nothing)
-sd_models.get_state_dict_from_checkpoint = sd_models.read_state_dict = nothing
-sd_models.checkpoint_tiles = lambda use_short=False: [
-    info.short_title if use_short else info.name for info in sd_models.checkpoints_list.values()
-]
-sd_models.model_data, sd_models.forge_model_reload = SdModelData(), forge_model_reload
-sd_hijack.model_hijack = object()
+class Hijack:
+    def hijack(self, m):
+        pass
+
+    def undo_hijack(self, m):
+        pass
+
+
+def does_nothing(function):
+    """What a function of the webui's is here: its signature."""
+    return functools.wraps(function)(lambda *args, **kwargs: None)
+
+
+for name in (
+    "load_model",
+    "load_model_weights",
+    "reload_model_weights",
+    "reuse_model_from_already_loaded",
+    "send_model_to_device",
+):
+    setattr(sd_models, name, does_nothing(getattr(sd_models, name)))
+for name in ("get_state_dict_from_checkpoint", "read_state_dict"):
+    setattr(sd_models, name, does_nothing(getattr(sd_models, name)))
+sd_models.checkpoint_tiles, sd_models.forge_model_reload = checkpoint_tiles, forge_model_reload
+sd_models.model_data, sd_hijack.model_hijack = SdModelData(), Hijack()
 shared.opts.data_labels["sd_model_checkpoint"].onchange = None

@@ -1,5 +1,6 @@
 """Pictures: what the loaded model's tensors, the prompt and the parameters come to, as coloured noise."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -110,25 +111,25 @@ class Processed:
 def process_images(p):
     if p.scripts is not None:
         p.scripts.before_process(p)
-    data = shared.opts.data
-    before = {name: data[name] for name in p.override_settings if name in data}
-    try:
+    kept = {name: shared.opts.data[name] for name in p.override_settings.keys() & shared.opts.data.keys()}
+    with contextlib.ExitStack() as afterwards:
+        if p.override_settings_restore_afterwards:
+            afterwards.callback(_set_all, kept, _REACTIONS_AFTER)
         if p.override_settings.get("sd_model_checkpoint") not in sd_models.checkpoint_aliases:
             p.override_settings.pop("sd_model_checkpoint", None)
             sd_models.reload_model_weights()
-        for name, value in p.override_settings.items():
-            shared.opts.set(name, value, is_api=True, run_callbacks=False)
-            if name == "sd_model_checkpoint":
-                sd_models.reload_model_weights()
-            if name == "sd_vae":
-                sd_vae.reload_vae_weights()
+        _set_all(p.override_settings, _REACTIONS)
         return _process(p)
-    finally:
-        if p.override_settings_restore_afterwards:
-            for name, value in before.items():
-                setattr(shared.opts, name, value)
-                if name == "sd_vae":
-                    sd_vae.reload_vae_weights()
+
+
+def _set_all(settings, reactions):
+    for name, value in settings.items():
+        shared.opts.set(name, value, run_callbacks=False)
+        reactions.get(name, lambda: None)()
+
+
+_REACTIONS_AFTER = {"sd_vae": lambda: sd_vae.reload_vae_weights()}
+_REACTIONS = {"sd_model_checkpoint": lambda: sd_models.reload_model_weights(), **_REACTIONS_AFTER}
 
 
 def _process(p):

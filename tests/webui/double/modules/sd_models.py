@@ -17,7 +17,7 @@ from listing import (  # noqa: F401  the webui has all of them here
 from loaded import Model
 from safetensors.torch import load_file
 
-from modules import script_callbacks, sd_hijack, sd_unet, sd_vae, shared
+from modules import modelloader, script_callbacks, sd_hijack, sd_unet, sd_vae, shared
 
 checkpoints_loaded = collections.OrderedDict()
 
@@ -29,11 +29,11 @@ def list_models():
         info = CheckpointInfo(shared.cmd_opts.ckpt)
         info.register()
         shared.opts.data["sd_model_checkpoint"] = info.title
-    for folder in dict.fromkeys(filter(None, (shared.cmd_opts.ckpt_dir, model_path))):
-        for parent, _, names in sorted(os.walk(folder, followlinks=True)):
-            for name in sorted(names):
-                if name.endswith((".safetensors", ".ckpt")) and not name.endswith((".vae.safetensors", ".vae.ckpt")):
-                    CheckpointInfo(os.path.join(parent, name)).register()
+    suffixes, others = [".ckpt", ".safetensors"], [".vae.ckpt", ".vae.safetensors"]
+    for path in modelloader.load_models(
+        model_path, command_path=shared.cmd_opts.ckpt_dir, ext_filter=suffixes, ext_blacklist=others
+    ):
+        CheckpointInfo(path).register()
 
 
 def get_state_dict_from_checkpoint(pl_sd):

@@ -1,0 +1,71 @@
+"""What a user changes around us inside a webui, and what we make of it then. Called like inside.py's functions."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import inside
+from modules import call_queue, sd_models, shared
+
+from lib_chilly.host import webui_models
+
+
+def page_picture_of(text=inside.MIX, **params):
+    """A picture through the page's questions with parameters of one's own: as `inside.page_picture` has it."""
+    before = inside.SMALL
+    inside.SMALL = {**before, **params}
+    try:
+        return inside.page_picture(text)
+    finally:
+        inside.SMALL = before
+
+
+def write_style(name, prompt):
+    """Another text in a style, as the webui's editor of styles leaves it."""
+    known = shared.prompt_styles.styles
+    known[name] = known[name]._replace(prompt=prompt)
+
+
+def keep_picture(text=inside.MIX, **params):
+    """A picture that is kept in the history through the page's questions: its row there, or the problem."""
+    params = {**inside.SMALL, **params}
+    job = inside.follow(inside.ask("preview", text=text, params=params, pictures=[{"id": "merged", "of": "merged"}])["job"])
+    return inside.ask("keep", text=text, step="M", params=params, image={"job": job["job"], "id": "merged"})
+
+
+def copy_quietly(name, other):
+    """A model put into the folder while nobody looks."""
+    source = Path(inside.title_file(name))
+    shutil.copy(source, source.with_name(f"{other}.safetensors"))
+    if source.with_suffix(".yaml").exists():
+        shutil.copy(source.with_suffix(".yaml"), source.with_name(f"{other}.yaml"))
+
+
+def list_anew(is_busy, register=None):
+    """The webui's refresh: the names that are listed then, and those whose entries were not touched.
+
+    Args:
+        is_busy: whether something is at work in the queue meanwhile.
+        register: a file that we have listed before.
+    """
+    if register:
+        webui_models.register_file(Path(inside.title_file("A")).with_name(f"{register}.safetensors"), "0" * 64)
+    before = dict(sd_models.checkpoints_list)
+    if is_busy:
+        with call_queue.queue_lock:
+            sd_models.list_models()
+    else:
+        sd_models.list_models()
+    listed = sd_models.checkpoints_list
+    untouched = [info for title, info in listed.items() if before.get(title) is info]
+    return {"listed": _names(listed.values()), "untouched": _names(untouched), "queue": inside.state()["queue"]}
+
+
+def _names(infos):
+    return sorted(info.model_name for info in infos)
+
+
+def look_again_after(seconds):
+    """How long an unknown name is not looked for again."""
+    webui_models._PATIENCE_SECONDS = seconds
