@@ -22,7 +22,7 @@ from .webui_merged import CHOSEN, MergedInfo
 from .webui_pictures import changes_models, heal, notes_on
 from .webui_queue import wait_for_first_model
 
-_MERGE = "chilly_merge"
+_MERGE, _OTHER = "chilly_merge", "chilly_other"
 
 
 def take_merge(p: Any) -> None:
@@ -48,14 +48,20 @@ def take_merge(p: Any) -> None:
     setattr(p, _MERGE, taken.info)
 
 
+def check_batch(p: Any) -> None:
+    """Remember if what was drawn now is not of the merge. Later it could not be told any more: other scripts may draw over the
+    pictures with models of their own."""
+    info: MergedInfo | None = getattr(p, _MERGE, None)
+    if info is not None and not changes_models(p) and sd_models.model_data.sd_model.sd_model_checkpoint != info.filename:
+        setattr(p, _OTHER, True)
+
+
 def check_picture(p: Any, processed: Any) -> None:
     """Take back what was made if it is not of the merge, and say what in it is not the merge's."""
     info: MergedInfo | None = getattr(p, _MERGE, None)
     if info is None:
         return
-    resident = sd_models.model_data.sd_model
-    is_other = not changes_models(p) and resident.sd_model_checkpoint != info.filename
-    if p.sd_model_hash != info.shorthash or is_other:
+    if p.sd_model_hash != info.shorthash or hasattr(p, _OTHER):
         said = "another model was loaded while the picture was made, so it may not be that of the merge. Try again."
         remember_failure(p, said)
         processed.images.clear()

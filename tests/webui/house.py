@@ -21,7 +21,7 @@ from typing import Any
 from gradios import gradio_python
 from safetensors.torch import load_file, save_file
 
-from lib_chilly.family import MEMBERS, build_family
+from lib_chilly.family import MEMBERS, build_family, copy_lora
 from lib_chilly.synth import synthesise
 
 ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent
@@ -112,6 +112,7 @@ class Webui(House):
         flags: for its command line.
         build: makes its models in a folder; left out, those of the tests.
         scripts: of further extensions, by their names.
+        given: for `boot`.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Webui(House):
         *flags: str,
         build: Callable[[Path], None] | None = None,
         scripts: Mapping[str, str] = MappingProxyType({}),
+        **given: Any,
     ):
         self.models, self.log, self.data = folder / "models", folder / "webui.log", folder / "data"
         self.models.mkdir(parents=True)
@@ -134,43 +136,74 @@ class Webui(House):
         (self.data / "extensions" / "chillymerge").symlink_to(ROOT)
         (self.data / "config.json").write_text(json.dumps({"live_previews_enable": False}))
         (self.data / "styles.csv").write_text('name,prompt,negative_prompt\noil,"oil painting of {prompt}",""\n')
-        self.port = _free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        own = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--api"]
+        self._command, self._checkout = [python, "launch.py"], checkout
+        self.boot(*flags, **given)
+
+    def boot(self, *flags: str, is_ours_there: bool = True, is_half: bool = False, **settings: object) -> None:
+        """Start it, where it was closed also again.
+
+        Args:
+            is_ours_there: whether our extension is enabled.
+            is_half: whether it computes in half precision, which it can do on a processor without autocast alone.
+            settings: that its config.json has then.
+        """
+        config = self.data / "config.json"
+        disabled = [] if is_ours_there else ["chillymerge"]
+        config.write_text(json.dumps({**json.loads(config.read_text()), **settings, "disabled_extensions": disabled}))
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        own = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--api"]
         own += ["--no-download-sd-model", "--do-not-download-clip", "--disable-console-progressbars"]
-        own += ["--server-name", "127.0.0.1", "--port", str(self.port)]
+        own += ["--server-name", "127.0.0.1", "--port", str(port), *(["--precision", "half"] if is_half else ["--no-half"])]
         own += ["--ckpt-dir", str(self.models), "--data-dir", str(self.data)]
         alone = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "COMMANDLINE_ARGS": ""}
         alone["OMP_NUM_THREADS"] = "1"  # models as small as these are slower with threads that wait for each other
         env = {name: value for name, value in os.environ.items() if name not in ("CHILLY_HOME", "PYTHONPATH")}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [python, "launch.py", *own, *flags],
-                cwd=checkout,
+                [*self._command, *own, *flags],
+                cwd=self._checkout,
                 env={**env, **alone},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
         self._wait()
+        if is_ours_there:
+            self.first = self.call("preview")  # the first model is being loaded still
 
     def _build(self, models: Path) -> None:
         members = (replace(member, name=PAIR[member.name]) for member in MEMBERS if member.name in PAIR)
         list(build_family(models, tuple(members)))
         self._add_models(self.data / "models" / "VAE")
+        (self.data / "models" / "Lora").mkdir()
+        copy_lora(self.data / "models" / "Lora")
 
     def _ask_inside(self, asked: dict) -> dict:
         return self.post("probe/inside", **asked)
 
-    def _wait(self) -> None:
-        """Until it has made its first picture, asked for at once. Before, a request would end it: it still adds middleware."""
+    def reload(self) -> None:
+        """Its button "Reload UI": the page and all scripts anew, the models and what was imported as they are."""
+        starts = self._starts()
+        self.call("restart")
+        self._wait(starts)
+
+    def _starts(self) -> int:
+        return self.log.read_text("utf-8", "replace").count("Startup time")
+
+    def _listens(self) -> bool:
+        """Without a page it says that it has started a moment before."""
+        with socket.socket() as visitor:
+            return visitor.connect_ex(("127.0.0.1", int(self.url.rpartition(":")[2]))) == 0
+
+    def _wait(self, starts: int = 0) -> None:
+        """Until it may be asked. Before, a request would end it: it still adds middleware."""
         deadline = time.monotonic() + SECONDS_TO_BOOT
-        while "Startup time" not in self.log.read_text("utf-8", "replace"):
+        while self._starts() == starts or not self._listens():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.close()
                 raise AssertionError(f"the webui did not start:\n{self.log.read_text('utf-8', 'replace')[-4000:]}")
             time.sleep(0.3)
-        self.first = self.call("preview")  # the first model is being loaded still
 
     def close(self) -> None:
         self.process.kill()
