@@ -98,8 +98,8 @@ class _Booted:
     def __init__(self, checkout: Path, folder: Path, *flags: str, **given: Mapping[str, str] | Callable[[Path], None]):
         tests = ROOT / "tests"
         sys.path[:0] = [str(path) for path in (tests, tests / "webui") if str(path) not in sys.path]
-        house = importlib.import_module("house")
-        self._webui = house.Webui(checkout, house.webui_python(), folder, *flags, **given)
+        webuis = importlib.import_module("webuis")
+        self._webui = webuis.Webui(checkout, webuis.webui_python(), folder, *flags, **given)
 
     def __enter__(self) -> Any:
         return self._webui

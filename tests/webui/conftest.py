@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import NO_WEBUI, Double, Forge, ForgeDouble, House, Webui, webui_python
-
-NO_FORGE = "boots a Forge: set CHILLY_FORGE and CHILLY_FORGE_PYTHON as CHILLY_WEBUI and CHILLY_WEBUI_PYTHON are for the webui"
+from house import Double, ForgeDouble, House
+from webuis import NO_FORGE, NO_WEBUI, Forge, Webui, webui_python
 
 
 @pytest.fixture(scope="session")

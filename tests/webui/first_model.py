@@ -5,7 +5,7 @@ Imported inside the webui. The loader is held at the end of its work, until some
 
 import threading
 
-from modules import script_callbacks, sd_hijack, sd_models
+from modules import script_callbacks, sd_hijack, sd_models, shared
 
 _MOST_SECONDS = 600
 _may_end = threading.Event()
@@ -29,7 +29,8 @@ class _Lock:
 def hold():
     """Called before the webui begins to load it, and once more whenever its page is loaded anew, which holds nothing; nor does a
     Forge, which loads none at its start."""
-    if _may_end.is_set() or hasattr(sd_models, "forge_model_reload"):
+    loads_none = shared.cmd_opts.skip_load_model_at_start or hasattr(sd_models, "forge_model_reload")
+    if _may_end.is_set() or loads_none:
         return
     hooks = sd_hijack.model_hijack
     sd_models.model_data.lock = _Lock()

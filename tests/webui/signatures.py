@@ -74,7 +74,7 @@ def facts() -> dict[str, Any]:
 
 def main() -> None:
     sys.path[:0] = [str(ROOT), str(HERE.parent)]
-    from house import Webui, webui_python
+    from webuis import Webui, webui_python
 
     with tempfile.TemporaryDirectory() as folder:
         house = Webui(Path(os.environ["CHILLY_WEBUI"]), webui_python(), Path(folder))

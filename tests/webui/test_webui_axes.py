@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from house import Double, House, Webui, pixels
+from house import Double, House
 from samples import MIX, of_users
+from webuis import Webui, pixels
 
 pytestmark = pytest.mark.timeout(900)
 

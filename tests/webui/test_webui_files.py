@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from house import Webui
 from PIL import Image
 from reference import read_file
+from webuis import Webui
 
 from lib_chilly.checkpoint import open_checkpoint
 from lib_chilly.engine import merge

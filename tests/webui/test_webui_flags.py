@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from asking import ask, ended
-from house import NO_WEBUI, Webui, webui_python
 from samples import MIX, SMALL
+from webuis import NO_WEBUI, Webui, webui_python
 
 pytestmark = pytest.mark.timeout(600)
 

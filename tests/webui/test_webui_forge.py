@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from asking import ask, saved
-from house import Forge, ForgeDouble, House
+from house import ForgeDouble, House
 from samples import MIX, SMALL
+from webuis import Forge
 
 sys.path.append(str(Path(__file__).parents[1] / "browser"))
 from browsing import FLAGS, READY, chromium

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 
 import pytest
-from house import Double, Webui
+from house import Double
 from signatures import SOURCES, _used, facts, names, used
+from webuis import Webui
 
 pytestmark = pytest.mark.timeout(600)
 
