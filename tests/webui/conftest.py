@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from browsing import FLAGS, chromium
 from house import Double, ForgeDouble, House
 from webuis import NO_FORGE, NO_WEBUI, Forge, Webui, webui_python
 
@@ -45,6 +47,16 @@ def double(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Double]:
     house = Double(tmp_path_factory.mktemp("double"))
     yield house
     house.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    executable = chromium()
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=executable, headless=True, args=list(FLAGS))
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(params=["double", "real"])
