@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 from modules import sd_models, shared
@@ -15,12 +16,18 @@ def load_chosen() -> None:
     """Load the chosen model now. The caller is in the queue."""
     if not _is_lazy():
         wait_for_first_model()
-        sd_models.reload_model_weights()
-        return
-    from modules_forge import main_entry, main_thread
+        load = sd_models.reload_model_weights
+    else:
+        from modules_forge import main_entry
 
-    main_entry.refresh_model_loading_parameters()
-    main_thread.run_and_wait_result(sd_models.forge_model_reload)
+        main_entry.refresh_model_loading_parameters()
+        load = sd_models.forge_model_reload
+    if find_spec("modules_forge") is None:
+        load()
+        return
+    from modules_forge import main_thread
+
+    main_thread.run_and_wait_result(load)  # one thread loads all models there
 
 
 def choose_again(name: str | None) -> None:

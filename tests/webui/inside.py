@@ -266,7 +266,7 @@ def chosen():
     loaded = getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None)
     return {
         "listed": {name: info.sha256 for name, info in zip(names, infos, strict=True)},
-        "chosen": shared.opts.data["sd_model_checkpoint"],
+        "chosen": shared.opts.data.get("sd_model_checkpoint"),
         "loaded": loaded and loaded.name,
         "patched": sorted(name for _, name in patches.originals["chillymerge"]),
     }
@@ -651,7 +651,7 @@ def axes():
     """The labels of all axes after a page that is drawn anew, and after our script was run once more."""
     webui_axes.register()
     webui_axes.add_axes()
-    script = next(each for each in _runner().selectable_scripts if each.title() == "X/Y/Z plot")
+    script = next(each for each in _runner().selectable_scripts if each.title().lower() == "x/y/z plot")
     module = next(data.module for data in scripts.scripts_data if data.script_class is type(script))
     return [option.label for option in module.axis_options]
 
