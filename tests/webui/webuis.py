@@ -41,8 +41,7 @@ class Webui(House):
         given: for `boot`.
     """
 
-    FLAGS = ("--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--api")
-    FLAGS += ("--no-download-sd-model", "--do-not-download-clip", "--disable-console-progressbars")
+    FLAGS = ("--do-not-download-clip",)
 
     def __init__(
         self,
@@ -79,7 +78,9 @@ class Webui(House):
         config = self.data / "config.json"
         disabled = [] if is_ours_there else ["chillymerge"]
         config.write_text(json.dumps({**json.loads(config.read_text()), **settings, "disabled_extensions": disabled}))
-        own = [*self.FLAGS, *(["--precision", "half"] if is_half else ["--no-half"]), "--server-name", "127.0.0.1"]
+        own = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--api", *self.FLAGS]
+        own += ["--no-download-sd-model", "--disable-console-progressbars", "--server-name", "127.0.0.1"]
+        own += ["--precision", "half"] if is_half else ["--no-half"]
         own += ["--ckpt-dir", str(self.models), "--data-dir", str(self.data), *flags]
         for _ in range(BOOTS):
             if self._starts_with(own):
@@ -177,7 +178,7 @@ class Webui(House):
 class Forge(Webui):
     """A Forge, which makes no pictures of merges, nor of models as small as these. Its scripts lie outside of its data."""
 
-    FLAGS = (*Webui.FLAGS, "--always-cpu", "--gradio-allowed-path", ".")
+    FLAGS = ("--always-cpu", "--gradio-allowed-path", ".")
 
     def _begin(self) -> None:
         """Nothing is asked for: it loads no model before a picture."""
