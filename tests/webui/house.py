@@ -149,8 +149,7 @@ class Webui(House):
         scripts: of further extensions, by their names.
     """
 
-    FLAGS = ("--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--api")
-    FLAGS += ("--do-not-download-clip", "--disable-console-progressbars")
+    FLAGS = ("--do-not-download-clip",)
 
     def __init__(
         self,
@@ -172,8 +171,9 @@ class Webui(House):
         (self.data / "extensions" / "chillymerge").symlink_to(ROOT)
         (self.data / "config.json").write_text(json.dumps({"live_previews_enable": False}))
         (self.data / "styles.csv").write_text('name,prompt,negative_prompt\noil,"oil painting of {prompt}",""\n')
-        own = [*self.FLAGS, "--no-download-sd-model", "--ckpt-dir", str(self.models), "--data-dir", str(self.data)]
-        own += ["--server-name", "127.0.0.1", *flags]
+        own = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--api", *self.FLAGS]
+        own += ["--no-download-sd-model", "--disable-console-progressbars", "--server-name", "127.0.0.1"]
+        own += ["--ckpt-dir", str(self.models), "--data-dir", str(self.data), *flags]
         alone = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "COMMANDLINE_ARGS": ""}
         alone["OMP_NUM_THREADS"] = "1"  # models as small as these are slower with threads that wait for each other
         env = {name: value for name, value in os.environ.items() if name not in ("CHILLY_HOME", "PYTHONPATH")}
@@ -250,7 +250,7 @@ class Webui(House):
 class Forge(Webui):
     """A Forge, which makes no pictures of merges, nor of models as small as these. Its scripts lie outside of its data."""
 
-    FLAGS = (*Webui.FLAGS, "--always-cpu", "--gradio-allowed-path", ".")
+    FLAGS = ("--always-cpu", "--gradio-allowed-path", ".")
 
     def _begin(self) -> None:
         """Nothing is asked for: it loads no model before a picture."""

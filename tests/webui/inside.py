@@ -298,7 +298,7 @@ def chosen():
     loaded = getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None)
     return {
         "listed": {name: info.sha256 for name, info in zip(names, infos, strict=True)},
-        "chosen": shared.opts.data["sd_model_checkpoint"],
+        "chosen": shared.opts.data.get("sd_model_checkpoint"),
         "loaded": loaded and loaded.name,
         "patched": sorted(name for _, name in patches.originals["chillymerge"]),
     }
@@ -703,7 +703,7 @@ def axes():
 
 def _grids():
     """The module of the webui's script."""
-    script = next(each for each in _runner().selectable_scripts if each.title() == "X/Y/Z plot")
+    script = next(each for each in _runner().selectable_scripts if each.title().lower() == "x/y/z plot")
     return next(data.module for data in scripts.scripts_data if data.script_class is type(script))
 
 
