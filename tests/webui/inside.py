@@ -339,7 +339,15 @@ def reload_page():
     sd_models.list_models()
     webui_entry.register()
     webui_entry.register()
-    return {"left": left, "patched": sorted(name for _, name in patches.originals["chillymerge"]), **state()}
+    return {"left": left, "patched": patched(), **state()}
+
+
+def restart():
+    shared.state.request_restart()
+
+
+def patched():
+    return sorted(name for _, name in patches.originals["chillymerge"])
 
 
 def keep(recipe=MIX):
