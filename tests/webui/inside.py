@@ -44,6 +44,7 @@ from lib_chilly.host.base import GenParams, Progress
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.ui.picture_cache import PictureCache
+from lib_chilly.ui.plans import Plans
 from lib_chilly.ui.previews import Pictures
 from lib_chilly.ui.work import SAVES, Work
 
@@ -527,7 +528,7 @@ def page_lives(text=MIX, method="Approx cheap", enabled=True):
     """A picture of the page that takes its time: what it looked like meanwhile, and its digest."""
     kept = {name: shared.opts.data.get(name) for name in LIVE}
     option(live_previews_enable=enabled, show_progress_every_n_steps=1, show_progress_type=method)
-    script_callbacks.on_cfg_denoiser(_slow)
+    slow(True)
     try:
         job = ask("preview", text=text, params={**SMALL, "steps": 25}, pictures=[{"id": "merged", "of": "merged"}])["job"]
         live, lives, pictures = 0, [], []
@@ -539,17 +540,25 @@ def page_lives(text=MIX, method="Approx cheap", enabled=True):
                 live = job["live"]["number"]
                 lives.append([job["live"]["id"], live, job["live"]["image"]])
     finally:
-        script_callbacks.remove_callbacks_for_function(_slow)
+        slow(False)
         option(**kept)
     return {"lives": lives, "infotext": pictures[0]["infotext"], "image": pictures[0]["image"], "problem": job["problem"]}
 
 
 def forget_pictures():
     """So that the page's are made again."""
-    webui_entry.room().one(Pictures, lambda: None).cache = PictureCache()
+    room = webui_entry.room()
+    room.one(Pictures, lambda: Pictures(room.host, room.one(Plans))).cache = PictureCache()
 
 
-def _slow(params):
+def slow(is_so):
+    """Whether each step of a picture takes its time."""
+    script_callbacks.remove_callbacks_for_function(_sleep)
+    if is_so:
+        script_callbacks.on_cfg_denoiser(_sleep)
+
+
+def _sleep(params):
     time.sleep(0.1)
 
 
