@@ -68,3 +68,10 @@ def test_model_that_nobody_has_listed_is_looked_for_once_more(webui: House):
     assert webui.call("preview_error", "X = unseen") == ""
     webui.call("changes.look_again_after", 2)
     webui.call("remove", "unseen")
+
+
+def test_picture_that_waits_for_the_webui_can_be_stopped_and_leaves_the_queue_free(webui: House):
+    done = webui.call("changes.stop_while_the_webui_is_at_work", "S = weighted_sum(A, B, alpha=0.6125)")
+    assert (done["waiting"], done["stopped"]) == ("waiting for the webui, which is at work", "stopped")
+    assert done["queue"] and done["held"] == []
+    assert "picture" in webui.call("preview")
