@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import inside
-from modules import call_queue, sd_models, shared
+from modules import call_queue, scripts, sd_models, shared
 
 from lib_chilly.host import webui_models
 
@@ -95,3 +95,11 @@ def _look_until(job, is_so):
         time.sleep(0.02)
         (job,) = inside.ask("poll", jobs=[{"job": job["job"], "seen": 0}])["jobs"]
     return job
+
+
+def axis_label(name, value):
+    """What the script writes beside a cell."""
+    script = next(each for each in inside._runner().selectable_scripts if each.title() == "X/Y/Z plot")
+    module = next(data.module for data in scripts.scripts_data if data.script_class is type(script))
+    option = next(each for each in module.axis_options if each.label == f"[ChillyMerge] {name}")
+    return option.format_value(None, option, value)
