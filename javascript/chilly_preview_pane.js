@@ -8,6 +8,8 @@
 
   ((chilly.parts ??= {}).preview = (root) => {
     const el = chilly.el;
+    const none = chilly.start?.no_pictures; // then nothing is asked for either
+    if (none) return root.append(el("p", { class: "chilly-note chilly-no-pictures" }, none));
     const fields = el("div", {}, prompt(), row(), more());
     root.append(
       el("div", { class: "chilly-h" }, el("h2", {}, "Preview"), follow()),

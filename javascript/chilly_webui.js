@@ -20,8 +20,12 @@
 
   /** The dropdown above all tabs shows a file that was saved now, and the model that was loaded. */
   const dropdown = () => {
-    chilly.on("saved", () => byId("refresh_sd_model_checkpoint")?.click());
-    chilly.on("loaded", ({ title }) => byId("change_checkpoint") && window.selectCheckpoint?.(title));
+    chilly.on("saved", () => (byId("refresh_sd_model_checkpoint") || byId("forge_refresh_checkpoint"))?.click());
+    chilly.on("loaded", ({ title }) => {
+      const own = byId("chilly_show_chosen"); // where the webui's way may choose another model of a like name
+      if (own) setTimeout(() => own.click(), 100); // gradio hears no click while it ends the event before
+      else if (byId("change_checkpoint")) window.selectCheckpoint?.(title);
+    });
   };
 
   /** A merge may be used without a file; it is gone when another model is chosen or the webui ends. */
@@ -93,9 +97,9 @@
     byId(`chilly_send_${tab}`).click();
   };
 
-  const exchange = () => {
+  const exchange = ({ no_pictures: none }) => {
     if (!byId("chilly_sent_text")) return;
-    for (const tab of ["txt2img", "img2img"]) {
+    for (const tab of none ? [] : ["txt2img", "img2img"]) {
       const button = chilly.el("button", { class: "chilly-btn chilly-btn-s", type: "button", onclick: () => send(tab) }, `Send to ${tab}`);
       byId("chilly_page").querySelector(".chilly-acts").append(button);
     }
@@ -114,9 +118,11 @@
 
   chilly.on("ready", (start) => {
     if (start.host !== "webui") return;
-    shortcuts();
-    unsaved();
+    if (!start.no_pictures) {
+      shortcuts();
+      unsaved();
+    }
     dropdown();
-    exchange();
+    exchange(start);
   });
 })();

@@ -42,7 +42,7 @@ class PlanForm(Form):
 
 
 class MergeForm(PlanForm):
-    name: Text = Field(None, description="of the file, without suffix; left out, one is made from the recipe")
+    name: Text = Field(None, description="of the file, such as `new` or `mixes/new`; left out, one is made from the recipe")
 
 
 class Parameters(Form):

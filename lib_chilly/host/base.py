@@ -99,12 +99,14 @@ class Progress:
         share: 0 to 1.
         cancelled: set it to stop at the next step.
         on_change: called after each step, from the working thread.
+        show: takes what the picture looks like by now, where somebody wants to see it; called now and then, from any thread.
     """
 
     text: str = ""
     share: float = 0.0
     cancelled: bool = False
     on_change: Callable[[Progress], None] = field(default=lambda progress: None, repr=False)
+    show: Callable[[Image], None] | None = field(default=None, repr=False)
 
     def at(self, share: float, text: str | None = None) -> None:
         """Say how far it is, and what is being done now."""
@@ -121,6 +123,11 @@ class Host(ABC):
 
     kind: str
     """"standalone", or "webui"."""
+
+    @property
+    def no_pictures(self) -> str:
+        """Why no pictures of merges can be made here, in a sentence; empty where they can."""
+        return ""
 
     @property
     def can_load(self) -> bool:

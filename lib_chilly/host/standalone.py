@@ -22,7 +22,6 @@ from ..live import LiveWeights
 from ..models import ModelLibrary, default_folders, without_suffix
 from ..plan import Plan
 from ..report import default_threads
-from ..tally import Tally
 from ..workers import single_threaded_torch
 from .base import CheckpointRef, GenParams, GenResult, Host, Progress
 from .configs import configs_of
@@ -30,7 +29,7 @@ from .parts import Parts, load_modules, shapes_of
 from .sampling import check_params, decode, encode, sample
 from .schedulers import SAMPLERS, make_scheduler
 from .settings import keep_setting, read_setting
-from .shown import is_in_file
+from .shown import is_in_file, overflow_notes
 from .timing import Clock, in_words, is_small
 
 _MERGE_SHARE = 0.3
@@ -53,7 +52,6 @@ class StandaloneHost(Host):
         self._output = output
         self._library = ModelLibrary(self.folders)
         self._lock = threading.Lock()
-        self._torch_threads = torch.get_num_threads()
         self._weights = LiveWeights(threads or default_threads())
         self._parts: Parts | None = None
         self._clock = Clock()
@@ -131,9 +129,8 @@ class StandaloneHost(Host):
 
         with self.exclusive():
             started = time.perf_counter()
-            parts, tally, blocks = self._merged(plan, progress)
+            parts, blocks = self._merged(plan, progress)
             merged = time.perf_counter()
-            torch.set_num_threads(self._torch_threads)  # a thread that begins while another one saves has 1
             alone = single_threaded_torch() if is_small(shapes, params) else contextlib.nullcontext()
             with torch.inference_mode(), alone:
                 conditioning = encode(parts, params)
@@ -142,7 +139,7 @@ class StandaloneHost(Host):
                 self._clock.learn(shapes, params, (time.perf_counter() - sampling) / params.steps)
                 image = decode(parts, latents)
         progress.at(1.0, "done")
-        notes, seconds = tuple(_notes(conditioning.lost, tally)), time.perf_counter() - started
+        notes, seconds = tuple(_notes(conditioning.lost, sum(self._weights.overflow.values()))), time.perf_counter() - started
         return GenResult(image, _infotext(params), params.seed, notes, merged - started, seconds, blocks)
 
     def release(self) -> None:
@@ -150,7 +147,7 @@ class StandaloneHost(Host):
             self._weights.close()
             self._parts = None
 
-    def _merged(self, plan: Plan, progress: Progress) -> tuple[Parts, Tally, int]:
+    def _merged(self, plan: Plan, progress: Progress) -> tuple[Parts, int]:
         """The modules with the plan's result in them, and how many blocks were merged for it."""
         done, total, blocks = 0, 1, 0
 
@@ -173,7 +170,7 @@ class StandaloneHost(Host):
             else:
                 parts = Parts(plan.architecture, tensors)
         self._parts = parts
-        return parts, change.tally, blocks
+        return parts, blocks
 
     # ---- settings ----
 
@@ -200,8 +197,7 @@ def _infotext(params: GenParams) -> str:
     return "\n".join([*lines, ", ".join(f"{name}: {value}" for name, value in facts.items())])
 
 
-def _notes(lost: int, tally: Tally) -> Iterator[str]:
+def _notes(lost: int, overflow: int) -> Iterator[str]:
     if lost:
         yield f"the prompt is {counted(lost, 'token')} too long; its end was left out."
-    if tally.overflow:
-        yield f"{counted(sum(tally.overflow.values()), 'value')} were too large for the output's dtype."
+    yield from overflow_notes(overflow)

@@ -11,18 +11,28 @@ from typing import Any
 from modules import call_queue, devices, sd_samplers
 
 from ..errors import MergeError
-from ..header import counted
 from ..models import ModelLibrary
 from ..plan import Plan
-from ..tally import Tally
 from .base import CheckpointRef, GenParams, GenResult, Host, Progress
 from .sampling import check_params
 from .settings import keep_setting, read_setting
+from .shown import overflow_notes
 from .webui_features import why_no_pictures
 from .webui_merged import CHOSEN
 from .webui_models import WebuiModels, checkpoint_folder, hash_of, register_file, use_data_folder, use_file
 from .webui_pace import Pace
-from .webui_pictures import check_settings, frozen_by, make, notes_on, processing_for, schedulers, styles
+from .webui_pictures import (
+    add_recipe,
+    check_settings,
+    frozen_by,
+    make,
+    notes_on,
+    overrides,
+    processing_for,
+    schedulers,
+    styles,
+    without_recipe,
+)
 from .webui_queue import followed, queued
 from .webui_settings import picture_state
 from .webui_tensors import check_can_be_shown
@@ -37,6 +47,10 @@ class WebuiHost(Host):
     """
 
     kind = "webui"
+
+    @property
+    def no_pictures(self) -> str:
+        return why_no_pictures()
 
     @property
     def can_load(self) -> bool:
@@ -111,7 +125,7 @@ class WebuiHost(Host):
         check_params(params)
         if why := why_no_pictures():
             raise MergeError(why)
-        check_settings([CHOSEN])
+        check_settings([CHOSEN, *overrides(params)])
         check_can_be_shown(plan, has_own_vae())
         return self._pace.estimate(plan, params)
 
@@ -125,14 +139,15 @@ class WebuiHost(Host):
             merged = time.perf_counter()
             progress.at(MERGE_SHARE, "loading the merge")
             request = processing_for(params)
+            add_recipe(request, plan)
             with followed(progress, MERGE_SHARE):
                 processed = make(request, taken.info)
-            notes = (*_notes(taken.tally), *notes_on(processed))
+            notes = (*overflow_notes(taken.overflow), *notes_on(processed))
         seconds = time.perf_counter() - started
         self._pace.learn(plan, params, seconds)
         progress.at(1.0, "done")
         place = processed.index_of_first_image
-        infotext = processed.infotexts[place]
+        infotext = without_recipe(processed.infotexts[place], plan)
         image, seed = processed.images[place], int(processed.all_seeds[0])
         return GenResult(image, infotext, seed, notes, merged - started, seconds, taken.blocks)
 
@@ -164,8 +179,3 @@ class WebuiHost(Host):
 
     def set_option(self, name: str, value: Any) -> None:
         keep_setting(name, value)
-
-
-def _notes(tally: Tally) -> Iterator[str]:
-    if tally.overflow:
-        yield f"{counted(sum(tally.overflow.values()), 'value')} were too large for the output's dtype."

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _NEIGHBOURS = ("pnginfo_generation_info", "extras_tab")
 """Of our button in the tab PNG Info."""
+_LAZY_REFRESH = "forge_refresh_checkpoint"
+"""The button beside the dropdown of a webui that loads the chosen model only when it needs it."""
 _lock = threading.Lock()
 _service: Service | None = None
 
@@ -75,10 +77,15 @@ def tabs() -> list[tuple[Any, str, str]]:
 
 def made(component: Any, **given: Any) -> None:
     """The webui has made a component of its page; there are thousands."""
-    if given.get("elem_id") in _NEIGHBOURS:
+    name = given.get("elem_id")
+    if name in _NEIGHBOURS:
         from .webui_paste import after_component
 
         after_component(component, **given)
+    elif name == _LAZY_REFRESH:
+        from .webui_lazy import add_button
+
+        add_button()
 
 
 def pasted(infotext: str, params: dict[str, Any]) -> None:
@@ -117,11 +124,12 @@ def unload() -> None:
 
 
 def _answer_an_old_choice() -> None:
-    """Settings may name a merge of an earlier session, which was in memory alone."""
-    from modules import shared
+    """Settings may name a merge of an earlier session, which was in memory alone. One of this session is in use still when the
+    webui runs the scripts anew without its page."""
+    from modules import sd_models, shared
 
     said = shared.opts.data.get(CHOSEN)
-    if is_ours(said):
+    if is_ours(said) and said not in sd_models.checkpoint_aliases:
         from .webui_models import use_data_folder
 
         use_data_folder()

@@ -9,13 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from modules import cache, call_queue, paths_internal, sd_models, shared
+from modules import cache, call_queue, errors, paths_internal, sd_models, shared
 
 from ..errors import MergeError
 from ..hashes import use_folder
 from ..models import ModelLibrary, without_suffix
 from .base import CheckpointRef
+from .webui_lazy import choose_again, listed_name, load_chosen
 from .webui_merged import CHOSEN, MergedInfo, when_listed
+from .webui_pictures import frozen_by
 
 _PATIENCE_SECONDS = 2.0
 """Folders are not looked at more often than that for a name that is not there."""
@@ -142,14 +144,20 @@ def use_file(path: Path) -> str:
     info = info_of_file(path)
     if info is None:
         raise MergeError(f"the webui does not list '{path.name}'. Refresh its list of models.")
-    try:
-        shared.opts.set(CHOSEN, info.title)  # waits for the queue, and loads
+    if flag := frozen_by(CHOSEN):
+        raise MergeError(f"the webui was started with {flag}, so another model cannot be chosen.")
+    with call_queue.queue_lock:  # in one turn: what a picture of a merge chooses for a while must not be saved
+        before, name = shared.opts.data.get(CHOSEN), listed_name(info)
+        shared.opts.data[CHOSEN] = name
+        try:
+            load_chosen()
+        except Exception:
+            errors.report(f"ChillyMerge: {path.name} could not be loaded", exc_info=True)
+        loaded = getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None)
+        if loaded is None or loaded.filename != info.filename:
+            choose_again(before)
+            raise MergeError(f"the webui could not load '{path.name}'. Its console says why.")
         shared.opts.save(shared.config_filename)
-    except AssertionError:
-        raise MergeError("the webui was started so that its settings cannot be changed (--freeze-settings).") from None
-    resident = sd_models.model_data.sd_model
-    if resident is None or resident.sd_model_checkpoint != info.filename:
-        raise MergeError(f"the webui could not load '{path.name}'. Its console says why.")
     return str(info.title)
 
 

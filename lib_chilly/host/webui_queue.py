@@ -4,8 +4,8 @@ everything else."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from modules import call_queue, sd_models, shared
 
@@ -14,6 +14,8 @@ from .base import Progress
 
 STOPPED = "stopped. There is no picture; the models are as they were."
 _LOOK_SECONDS = 0.1
+_LIVE_SECONDS = 0.5
+"""Between two looks at the picture in the making, at least."""
 
 
 class _Place:
@@ -99,7 +101,7 @@ def is_interrupted() -> bool:
 
 @contextmanager
 def followed(progress: Progress, start: float) -> Iterator[None]:
-    """While the webui samples: hand its steps on to `progress`, and a stop of the page to it.
+    """While the webui samples: hand its steps and its live preview on to `progress`, and a stop of the page to it.
 
     Args:
         start: the share at which sampling begins.
@@ -107,23 +109,52 @@ def followed(progress: Progress, start: float) -> Iterator[None]:
     Raises:
         Interrupted: the page has stopped it meanwhile.
     """
-    done = threading.Event()
 
     def follow() -> None:
-        while not done.wait(_LOOK_SECONDS):
-            state = shared.state
-            if progress.is_cancelled() and not state.interrupted:
-                state.interrupt()
-            if state.sampling_steps and state.sampling_step:
-                share = start + (1 - start) * state.sampling_step / (state.sampling_steps + 1)
-                progress.at(share, f"step {state.sampling_step} of {state.sampling_steps}")
+        state = shared.state
+        if progress.is_cancelled() and not state.interrupted:
+            state.interrupt()
+        if state.sampling_steps and state.sampling_step:
+            share = start + (1 - start) * state.sampling_step / (state.sampling_steps + 1)
+            progress.at(share, f"step {state.sampling_step} of {state.sampling_steps}")
 
-    follower = threading.Thread(target=follow, name="chilly-follow", daemon=True)
-    follower.start()
+    # Two threads: to decode a live preview may take longer than a stop should wait.
+    with _repeating(_LOOK_SECONDS, follow), _shown(progress):
+        yield
+    if progress.is_cancelled():
+        raise Interrupted(STOPPED)
+
+
+def _shown(progress: Progress) -> AbstractContextManager[None]:
+    """The webui's live preview for `progress`, as often as the webui's settings say; nothing where they, or nobody, want one."""
+    show, state, options = progress.show, shared.state, shared.opts
+    if show is None or not getattr(options, "live_previews_enable", False):
+        return nullcontext()
+    last = state.id_live_preview
+
+    def look() -> None:
+        nonlocal last
+        state.set_current_image()  # which the webui does too where its own tabs ask; no more often than its settings allow
+        if state.id_live_preview != last:
+            last = state.id_live_preview
+            show(state.current_image)
+
+    return _repeating(max(_LIVE_SECONDS, options.live_preview_refresh_period / 1000), look)
+
+
+@contextmanager
+def _repeating(seconds: float, do: Callable[[], None]) -> Iterator[None]:
+    """Meanwhile do something again and again, in a thread of its own."""
+    done = threading.Event()
+
+    def repeat() -> None:
+        while not done.wait(seconds):
+            do()
+
+    thread = threading.Thread(target=repeat, name="chilly-follow", daemon=True)
+    thread.start()
     try:
         yield
     finally:
         done.set()
-        follower.join()
-    if progress.is_cancelled():
-        raise Interrupted(STOPPED)
+        thread.join()

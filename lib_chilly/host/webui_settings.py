@@ -6,13 +6,17 @@ import hashlib
 
 from modules import shared
 
+from .webui_features import why_no_pictures
+
 SECTION = ("chillymerge", "ChillyMerge")
 SAVES_PICTURES = "chillymerge_save_pictures"
 _WHOSE_MODEL = ("sd_model_checkpoint", "sd_checkpoint_hash")
 
 
 def add_settings() -> None:
-    """Our section on the webui's page of settings."""
+    """Our section on the webui's page of settings; there is none where no pictures are made."""
+    if why_no_pictures():
+        return
     label = "Save the pictures of merges where txt2img saves its own"
     shared.opts.add_option(SAVES_PICTURES, shared.OptionInfo(False, label, section=SECTION))
 

@@ -1,13 +1,14 @@
 """What stands in the field of an axis -> its values, and what a value says as a node of a recipe.
 
 Values stand apart by semicolons or lines, and by commas where that cannot mean the numbers of one list. Numbers may be ranges as
-the webui has them: `1-5`, `1-5 (+2)`, `0-1 [5]`.
+the webui has them: `1-5`, `1-5 (+2)`, `0-1 [5]`; where steps do not meet the end, the last one lies beyond it there too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
@@ -174,9 +175,12 @@ def _exact(text: str) -> Fraction:
 
 
 def _steps(first: Fraction, last: Fraction, step: Fraction, text: str) -> Iterator[Fraction]:
-    if step == 0 or (last - first) * step < 0:
+    """As many as the webui's axes of numbers have: it goes on until it is a step beyond the end, in floats."""
+    start, end, width = map(float, (first, last, step))
+    count = math.ceil((end + width - start) / width) if width else 0
+    if count < 1:
         raise RecipeError(f"the range '{shortened(text)}' has no values: it goes from {first} to {last} in steps of {step}.")
-    for index in range(min(MOST_VALUES, int((last - first) / step)) + 1):
+    for index in range(min(MOST_VALUES + 1, count)):
         yield first + index * step
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from ..host.base import RECIPE, GenParams, Host
@@ -107,6 +108,7 @@ def _making(maker: Pictures, merge: Plan, params: GenParams, todo: list[Wanted])
             yield
         for number, wanted in enumerate(todo):
             job.progress.share, job.part = 0.0, number
+            job.progress.show = partial(job.show, wanted.id) if wanted.kind == "of" else None
             kept = maker.make(maker.plans.of(wanted.recipe), params, job)
             job.add(_described(wanted, kept, base if wanted.kind == "block" else None))
             yield

@@ -2,13 +2,12 @@
 
 import importlib
 import sys
-from pathlib import Path
 
 from modules import call_queue, extras, script_callbacks, sd_models, shared
 from safetensors.torch import load_file
 
 COMPONENTS = ("model.", "first_stage_model.", "cond_stage_model.")
-TESTS = Path("@TESTS@")
+TESTS = "@TESTS@"
 _imported = []
 
 
@@ -46,9 +45,14 @@ def merge(primary: str, secondary: str, multiplier: float, name: str):
 
 def inside(asked: dict):
     """A function of inside.py."""
-    if str(TESTS) not in sys.path:
-        sys.path.append(str(TESTS))
-    return importlib.import_module("inside").call(asked["name"], asked["args"], asked["given"])
+    return of_tests("inside").call(asked["name"], asked["args"], asked["given"])
+
+
+def of_tests(name: str):
+    """A module of the tests; the webui takes back what a script does to the path while it is loaded."""
+    if TESTS not in sys.path:
+        sys.path.append(TESTS)
+    return importlib.import_module(name)
 
 
 def imported():
@@ -63,4 +67,5 @@ def add_routes(_, app):
     app.add_api_route("/probe/inside", inside, methods=["POST"])
 
 
+of_tests("first_model").hold()
 script_callbacks.on_app_started(add_routes)

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import NO_WEBUI
-from house import Webui, webui_python
-from test_webui_api import MIX, SMALL, ask, ended
+from asking import ask, ended
+from house import NO_WEBUI, Webui, webui_python
+from samples import MIX, SMALL
 
 pytestmark = pytest.mark.timeout(600)
 

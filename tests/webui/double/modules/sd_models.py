@@ -3,7 +3,6 @@
 import collections
 import os
 import threading
-import time
 
 from listing import (  # noqa: F401  the webui has all of them here
     CheckpointInfo,
@@ -20,8 +19,6 @@ from safetensors.torch import load_file
 
 from modules import modelloader, script_callbacks, sd_hijack, sd_unet, sd_vae, shared
 
-FIRST_SECONDS = 1.0
-"""That the first model takes to be loaded, while the page is there already."""
 checkpoints_loaded = collections.OrderedDict()
 
 
@@ -153,8 +150,6 @@ def load_model(checkpoint_info=None, already_loaded_state_dict=None):
         send_model_to_trash(model_data.sd_model)
         model_data.sd_model = None
     state_dict = already_loaded_state_dict or get_checkpoint_state_dict(info, timer)
-    if not model_data.was_loaded_at_least_once:
-        time.sleep(FIRST_SECONDS)
     model = Model(find_config(state_dict, info), {key: tensor.shape for key, tensor in state_dict.items()})
     load_model_weights(model, info, dict(state_dict), timer)
     state_dict.clear()  # it is emptied while it is loaded
