@@ -103,3 +103,16 @@ def axis_label(name, value):
     module = next(data.module for data in scripts.scripts_data if data.script_class is type(script))
     option = next(each for each in module.axis_options if each.label == f"[ChillyMerge] {name}")
     return option.format_value(None, option, value)
+
+
+def save_while_the_webui_is_at_work(name, text, stop=False):
+    """A save whose file is written while something holds the queue: what its job says then, and its report in the end."""
+    with call_queue.queue_lock:
+        job = inside.ask("save", text=text, name=name)["job"]
+        seen = _look_until(job, lambda now: "waiting for" in now["text"] or now["state"] in ("done", "failed"))
+        if stop:
+            inside.ask("stop", job=job["job"])
+            seen = _look_until(job, lambda now: now["state"] in ("done", "stopped", "failed"))
+    done = inside.follow(job)
+    inside.remove(name)
+    return {"seen": [seen["state"], seen["text"]], "report": done["report"], "problem": done["problem"]}
