@@ -22,6 +22,7 @@ METHODS = {
     "script_callbacks": "on_app_started on_before_ui on_ui_settings on_ui_tabs on_script_unloaded on_infotext_pasted"
     " on_after_component on_cfg_denoiser on_model_loaded remove_callbacks_for_function script_unloaded_callback"
     " cfg_denoiser_callback",
+    "scripts": "PostprocessImageArgs Script.before_process Script.postprocess_batch Script.postprocess_image Script.postprocess",
     "sd_hijack": "model_hijack.hijack model_hijack.undo_hijack",
     "sd_models": "CheckpointInfo CheckpointInfo.register CheckpointInfo.calculate_shorthash list_models checkpoint_tiles"
     " load_model get_closet_checkpoint_match select_checkpoint get_checkpoint_state_dict get_state_dict_from_checkpoint"
