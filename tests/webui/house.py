@@ -181,7 +181,7 @@ class Webui(House):
 
         Args:
             is_ours_there: whether our extension is enabled.
-            is_half: whether it computes in half precision, which it can do on a processor without autocast alone.
+            is_half: whether it computes in half precision, without autocast, which needs a graphics card.
             settings: that its config.json has then.
         """
         config = self.data / "config.json"
