@@ -49,6 +49,15 @@ def test_names_of_recipes_stand_apart_by_commas_and_texts_by_semicolons():
     ]
 
 
+def test_names_of_recipes_may_hold_what_texts_of_recipes_hold():
+    assert split_recipes('"mix (v2)",other') == ["mix (v2)", "other"]
+    assert split_recipes('"a = b, c", "d"; M = mean("x, y", B)') == ["a = b, c", "d", 'M = mean("x, y", B)']
+    known = ["mix (v2)", "a; b", 'say "no"', "other", "open ("]
+    # As the webui's own button writes them.
+    assert split_recipes('mix (v2),a; b,"say ""no""",open (,other', known) == ["mix (v2)", "a; b", 'say "no"', "open (", "other"]
+    assert split_recipes(f"mix (v2), other; {MIX}", known) == ["mix (v2)", "other", MIX]
+
+
 SETTINGS = {
     "M.alpha = 0-1 [3]": ["M.alpha = 0", "M.alpha = 0.5", "M.alpha = 1"],
     "M.alpha.IN04 = 0.1, 0.2; ratio=1-5 (+2), 9": [

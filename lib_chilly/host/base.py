@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SAMPLER = "Euler a"
 MOST_PIXELS_ON_A_SIDE = 2048
+COMPARING = "comparing the file with the last picture"
 RECIPE = "ChillyMerge recipe"
 """Name of the value below a picture that holds its recipe, as a JSON text."""
 
@@ -178,14 +179,15 @@ class Host(ABC):
         """
         raise MergeError("no model can be loaded here.")
 
-    def is_as_shown(self, plan: Plan, path: Path, sha256: str) -> bool | None:
-        """Whether a file that was written now holds what the last picture was made of, bit for bit.
+    def is_as_shown(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
+        """Whether a file that was written now holds what the last picture was made of, bit for bit. Waits for who is at work with
+        that.
 
         Args:
             plan, sha256: of the file.
 
         Returns:
-            None where that picture was of another merge, or somebody is at work with it.
+            None where that picture was of another merge, or `progress` was cancelled before its turn.
         """
         return None
 

@@ -23,7 +23,7 @@ from ..models import ModelLibrary, default_folders, without_suffix
 from ..plan import Plan
 from ..report import default_threads
 from ..workers import single_threaded_torch
-from .base import CheckpointRef, GenParams, GenResult, Host, Progress
+from .base import COMPARING, CheckpointRef, GenParams, GenResult, Host, Progress
 from .configs import configs_of
 from .parts import Parts, load_modules, shapes_of
 from .sampling import check_params, decode, encode, sample
@@ -32,6 +32,7 @@ from .settings import keep_setting, read_setting
 from .shown import is_in_file, overflow_notes
 from .timing import Clock, in_words, is_small
 
+_LOOK_SECONDS = 0.1
 _MERGE_SHARE = 0.3
 """Of a progress bar."""
 
@@ -89,9 +90,13 @@ class StandaloneHost(Host):
         self._hashes[path.resolve()] = sha256
         self.refresh_checkpoints()
 
-    def is_as_shown(self, plan: Plan, path: Path, sha256: str) -> bool | None:
-        if not path.is_file() or not self._lock.acquire(False):
+    def is_as_shown(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
+        if not path.is_file() or not self._weights.may_be_of(plan):
             return None
+        progress.at(progress.share, COMPARING)
+        while not self._lock.acquire(timeout=_LOOK_SECONDS):
+            if progress.is_cancelled():
+                return None
         try:
             return is_in_file(self._weights, plan, path, sha256)
         finally:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from modules import call_queue, devices, sd_samplers
 
-from ..errors import MergeError
+from ..errors import Interrupted, MergeError
 from ..models import ModelLibrary
 from ..plan import Plan
-from .base import CheckpointRef, GenParams, GenResult, Host, Progress
+from .base import COMPARING, CheckpointRef, GenParams, GenResult, Host, Progress
 from .sampling import check_params
 from .settings import keep_setting, read_setting
 from .shown import overflow_notes
@@ -33,7 +33,7 @@ from .webui_pictures import (
     styles,
     without_recipe,
 )
-from .webui_queue import followed, queued
+from .webui_queue import followed, queued, turn
 from .webui_settings import picture_state
 from .webui_tensors import check_can_be_shown
 from .webui_weights import MERGE_SHARE, WebuiWeights, has_own_vae
@@ -94,13 +94,13 @@ class WebuiHost(Host):
     def load(self, path: Path) -> str:
         return use_file(path)
 
-    def is_as_shown(self, plan: Plan, path: Path, sha256: str) -> bool | None:
-        if not path.is_file() or not call_queue.queue_lock.acquire(False):
+    def is_as_shown(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
+        if not path.is_file() or not self.weights.may_be_of(plan):
             return None
-        try:
+        with suppress(Interrupted), turn(progress):
+            progress.at(progress.share, COMPARING)
             return self.weights.is_in_file(plan, path, sha256)
-        finally:
-            call_queue.queue_lock.release()
+        return None
 
     # ---- pictures ----
 

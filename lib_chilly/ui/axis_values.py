@@ -6,9 +6,11 @@ the webui has them: `1-5`, `1-5 (+2)`, `0-1 [5]`; where steps do not meet the en
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
 
 from ..errors import RecipeError
@@ -38,11 +40,18 @@ def split_values(text: str) -> list[str]:
     return _counted(found)
 
 
-def split_recipes(text: str) -> list[str]:
-    """The values of an axis of recipes: names apart by commas, texts by semicolons."""
-    parts = _parts(text, ";")
-    found = [[part] if any(sign in part for sign in "=(") else _parts(part, ",\n") for part in parts]
-    return _counted([_unquoted(each) for several in found for each in several])
+def split_recipes(text: str, known: Collection[str] = ()) -> list[str]:
+    """The values of an axis of recipes: names apart by commas, texts by semicolons.
+
+    Args:
+        known: names, which may hold what else is a sign that something is a text.
+    """
+
+    def values(part: str) -> list[str]:
+        is_text = any(sign in _STRING.sub("", part) for sign in "=(")
+        return _listed(part, known) or ([part] if is_text else [_unquoted(each) for each in _parts(part, ",\n")])
+
+    return _counted(_listed(text, known) or [value for part in _parts(text, ";") for value in values(part)])
 
 
 def split_settings(text: str) -> list[str]:
@@ -137,6 +146,14 @@ def _parts(text: str, separators: str) -> list[str]:
             start = place + 1
         place += 1
     return [part.strip() for part in (*found, text[start:]) if part.strip()]
+
+
+def _listed(text: str, known: Collection[str]) -> list[str]:
+    """Names as the webui writes the list of all; none where not every one is known."""
+    names = list[str]()
+    with contextlib.suppress(csv.Error):
+        names = [name.strip() for row in csv.reader(text.splitlines(), skipinitialspace=True) for name in row]
+    return names if all(name in known for name in names) else []
 
 
 def _unquoted(value: str) -> str:

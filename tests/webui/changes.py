@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import inside
-from modules import call_queue, sd_models, shared
+from modules import call_queue, scripts, sd_models, shared
 
 from lib_chilly.host import webui_models
+
+_PATIENCE_SECONDS = 5
 
 
 def page_picture_of(text=inside.MIX, **params):
@@ -69,3 +72,47 @@ def _names(infos):
 def look_again_after(seconds):
     """How long an unknown name is not looked for again."""
     webui_models._PATIENCE_SECONDS = seconds
+
+
+def stop_while_the_webui_is_at_work(text=inside.MIX):
+    """A picture that is stopped while it waits for the queue: what its job says then, and whether the queue is free later."""
+    wanted = {"text": text, "params": inside.SMALL, "pictures": [{"id": "merged", "of": "merged"}]}
+    with call_queue.queue_lock:
+        job = inside.ask("preview", **wanted)["job"]
+        waiting = _look_until(job, lambda now: "waiting for" in now["text"])
+        inside.ask("stop", job=job["job"])
+        stopped = _look_until(job, lambda now: now["state"] == "stopped")
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while not inside.state()["queue"] and time.monotonic() < until:
+        time.sleep(0.02)
+    return {"waiting": waiting["text"], "stopped": stopped["state"], **inside.state()}
+
+
+def _look_until(job, is_so):
+    """A job as soon as it is so, else as it is in the end."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while not is_so(job) and time.monotonic() < until:
+        time.sleep(0.02)
+        (job,) = inside.ask("poll", jobs=[{"job": job["job"], "seen": 0}])["jobs"]
+    return job
+
+
+def axis_label(name, value):
+    """What the script writes beside a cell."""
+    script = next(each for each in inside._runner().selectable_scripts if each.title() == "X/Y/Z plot")
+    module = next(data.module for data in scripts.scripts_data if data.script_class is type(script))
+    option = next(each for each in module.axis_options if each.label == f"[ChillyMerge] {name}")
+    return option.format_value(None, option, value)
+
+
+def save_while_the_webui_is_at_work(name, text, stop=False):
+    """A save whose file is written while something holds the queue: what its job says then, and its report in the end."""
+    with call_queue.queue_lock:
+        job = inside.ask("save", text=text, name=name)["job"]
+        seen = _look_until(job, lambda now: "waiting for" in now["text"] or now["state"] in ("done", "failed"))
+        if stop:
+            inside.ask("stop", job=job["job"])
+            seen = _look_until(job, lambda now: now["state"] in ("done", "stopped", "failed"))
+    done = inside.follow(job)
+    inside.remove(name)
+    return {"seen": [seen["state"], seen["text"]], "report": done["report"], "problem": done["problem"]}

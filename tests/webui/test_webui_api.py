@@ -63,6 +63,16 @@ def test_merge_writes_what_the_command_line_writes_and_the_webui_lists_it_with_i
         webui.call("remove", "by api")
 
 
+def test_merge_of_the_last_picture_says_that_its_file_holds_the_very_numbers_and_another_one_does_not(webui: House):
+    webui.call("preview", MIX)
+    try:
+        assert saved(webui.url, MIX, "shown")["as_shown"] is True
+        assert "as_shown" not in saved(webui.url, "N = weighted_sum(A, B, alpha=0.7)", "not shown")
+    finally:
+        webui.call("remove", "shown")
+        webui.call("remove", "not shown")
+
+
 def test_merge_without_a_name_gets_one_from_its_recipe(webui: House):
     status, job = ask(webui.url, "POST", "merge", {"recipe": "halves = 0.5 * A + 0.5 * B"})
     assert status == 202

@@ -57,6 +57,14 @@ def test_axes_are_there_once_however_often_they_are_registered(webui: House):
     assert len(labels) == len(set(labels)) > 10 and {ALPHA, PRESET, PARAMETER, MODEL_B} <= set(labels)
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0.12345678, "0.12345678"), (1234567.0, "1234567"), (0.1 + 0.2, "0.3"), (-1.0, "-1"), (1e-8, "0.00000001")],
+)
+def test_number_beside_a_cell_is_the_one_that_is_merged(double: Double, value: float, said: str):
+    assert double.call("changes.axis_label", "alpha", value) == f"alpha: {said}"
+
+
 def test_cell_of_alpha_and_preset_is_the_picture_of_its_recipe_by_itself(webui: House):
     before, plain = webui.call("state"), webui.call("plain")
     grid = drawn(webui, [ALPHA, "0.25,1"], [PRESET, ["GRAD_V", "MID12_50"]], recipe=MIX)

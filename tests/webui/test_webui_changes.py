@@ -7,6 +7,8 @@ from house import House
 
 pytestmark = pytest.mark.timeout(600)
 
+MIX = "M = weighted_sum(A, B, alpha=0.3)"
+
 
 def test_picture_after_a_setting_of_the_webui_s_was_changed_is_made_anew(webui: House):
     first = webui.call("page_picture")
@@ -68,3 +70,29 @@ def test_model_that_nobody_has_listed_is_looked_for_once_more(webui: House):
     assert webui.call("preview_error", "X = unseen") == ""
     webui.call("changes.look_again_after", 2)
     webui.call("remove", "unseen")
+
+
+def test_picture_that_waits_for_the_webui_can_be_stopped_and_leaves_the_queue_free(webui: House):
+    done = webui.call("changes.stop_while_the_webui_is_at_work", "S = weighted_sum(A, B, alpha=0.6125)")
+    assert (done["waiting"], done["stopped"]) == ("waiting for the webui, which is at work", "stopped")
+    assert done["queue"] and done["held"] == []
+    assert "picture" in webui.call("preview")
+
+
+def test_file_that_is_saved_while_the_webui_is_at_work_is_compared_with_its_picture_afterwards(webui: House):
+    webui.call("preview", MIX)
+    saved = webui.call("changes.save_while_the_webui_is_at_work", "while busy", MIX)
+    assert saved["seen"] == ["working", "waiting for the webui, which is at work"]
+    assert saved["report"]["as_shown"] is True
+
+
+def test_stop_while_a_saved_file_waits_to_be_compared_leaves_the_file_saved_and_not_compared(webui: House):
+    webui.call("preview", MIX)
+    saved = webui.call("changes.save_while_the_webui_is_at_work", "not compared", MIX, stop=True)
+    assert saved["seen"][0] == "done" and saved["report"]["checked"] and saved["report"]["as_shown"] is None
+
+
+def test_file_that_no_picture_is_of_does_not_wait_for_the_webui(webui: House):
+    webui.call("preview", MIX)
+    saved = webui.call("changes.save_while_the_webui_is_at_work", "other", "N = weighted_sum(A, B, alpha=0.7)")
+    assert saved["seen"][0] == "done" and saved["report"]["as_shown"] is None

@@ -72,7 +72,7 @@ class Webui(House):
 
         Args:
             is_ours_there: whether our extension is enabled.
-            is_half: whether it computes in half precision, which it can do on a processor without autocast alone.
+            is_half: whether it computes in half precision, without autocast, which needs a graphics card.
             settings: that its config.json has then.
         """
         config = self.data / "config.json"
@@ -80,16 +80,18 @@ class Webui(House):
         config.write_text(json.dumps({**json.loads(config.read_text()), **settings, "disabled_extensions": disabled}))
         own = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--api", *self.FLAGS]
         own += ["--no-download-sd-model", "--disable-console-progressbars", "--server-name", "127.0.0.1"]
+        own += ["--ckpt-dir", str(self.models), "--data-dir", str(self.data)]
         own += ["--precision", "half"] if is_half else ["--no-half"]
-        own += ["--ckpt-dir", str(self.models), "--data-dir", str(self.data), *flags]
         for _ in range(BOOTS):
-            if self._starts_with(own):
-                break
-        else:
-            raise AssertionError(f"the webui did not start:\n{self.said()[-4000:]}")
-        if is_ours_there:
-            with self._closed_where_it_fails():
-                self._begin()
+            if self._boots([*self._command, *own, *flags], is_ours_there):
+                return
+        raise AssertionError(f"the webui did not start:\n{self.said()[-4000:]}")
+
+    def reload(self) -> None:
+        """Its button "Reload UI": the page and all scripts anew, the models and what was imported as they are."""
+        starts = self.starts()
+        self.call("restart")
+        assert self._has_started(starts), self.said()[-4000:]
 
     def _build(self, models: Path) -> None:
         members = (replace(member, name=PAIR[member.name]) for member in MEMBERS if member.name in PAIR)
@@ -101,40 +103,38 @@ class Webui(House):
     def _ask_inside(self, asked: dict) -> dict:
         return self.post("probe/inside", **asked)
 
-    def _starts_with(self, flags: list[str]) -> bool:
-        """Whether it starts; not where another process has taken its port meanwhile."""
-        port = _free_port()
-        self.url = f"http://127.0.0.1:{port}"
+    def _boots(self, command: list[str], is_ours_there: bool) -> bool:
+        """Whether it started, and has done `_begin`; not where another process has taken the port meanwhile."""
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         alone = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "COMMANDLINE_ARGS": ""}
         alone["OMP_NUM_THREADS"] = "1"  # models as small as these are slower with threads that wait for each other
         env = {name: value for name, value in os.environ.items() if name not in ("CHILLY_HOME", "PYTHONPATH")}
         given = {"cwd": self._checkout, "env": {**env, **alone}, "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen([*self._command, *flags, "--port", str(port)], **given, stdout=log)
+            self.process = subprocess.Popen([*command, "--port", str(self.port)], **given, stdout=log)
         with self._closed_where_it_fails():
-            return self._waits()
+            if not self._has_started():
+                return False
+            if is_ours_there:
+                self._begin()
+        return True
 
-    def reload(self) -> None:
-        """Its button "Reload UI": the page and all scripts anew, the models and what was imported as they are."""
-        starts = self.starts()
-        self.call("restart")
-        assert self._waits(starts)
-
-    def _waits(self, starts: int = 0) -> bool:
-        """Until it may be asked: before, a request would end it, as it still adds middleware. False where its port is taken."""
+    def _has_started(self, starts: int = 0) -> bool:
+        """Wait until it may be asked, after so many starts before; whether it ever may. Before, a request would end it: it still
+        adds middleware."""
         deadline = time.monotonic() + SECONDS_TO_BOOT
         while self.starts() == starts or not self._listens():
-            has_ended = self.process.poll() is not None
-            if has_ended and any(words in self.said() for words in PORT_IS_TAKEN):
+            if self.process.poll() is not None and any(words in self.said() for words in PORT_IS_TAKEN):
                 return False
-            assert not has_ended and time.monotonic() < deadline, f"the webui did not start:\n{self.said()[-4000:]}"
+            assert self.process.poll() is None and time.monotonic() < deadline, f"no start:\n{self.said()[-4000:]}"
             time.sleep(0.3)
         return True
 
     def _listens(self) -> bool:
         """Without a page it says that it has started a moment before."""
         with socket.socket() as visitor:
-            return visitor.connect_ex(("127.0.0.1", int(self.url.rpartition(":")[2]))) == 0
+            return visitor.connect_ex(("127.0.0.1", self.port)) == 0
 
     def starts(self) -> int:
         """How often it has drawn its page."""
