@@ -21,7 +21,7 @@ VAE = "first_stage_model."
 
 
 class House:
-    """A webui in which functions of inside.py can be called.
+    """A webui in which functions of inside/ can be called.
 
     Attributes:
         models: where its checkpoints lie: A, B, and A without its VAE as `noVae`; `other.safetensors` is a VAE unlike both.
@@ -36,7 +36,7 @@ class House:
     process: subprocess.Popen
 
     def call(self, function: str, /, *args: object, **given: object) -> Any:
-        """What a function of inside.py answers."""
+        """What a function of inside/ answers."""
         reply = self._ask_inside({"name": function, "args": args, "given": given})
         assert "answer" in reply, reply["failed"]
         return reply["answer"]

@@ -53,7 +53,7 @@ def loaded():
 
 
 def inside(asked: dict):
-    """A function of inside.py."""
+    """A function of inside/."""
     return of_tests("inside").call(asked["name"], asked["args"], asked["given"])
 
 

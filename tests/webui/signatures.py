@@ -17,8 +17,8 @@ from typing import Any
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 FACTS = HERE / "signatures.json"
-SOURCES = (*sorted((ROOT / "lib_chilly" / "host").glob("webui*.py")), *sorted(HERE.glob("inside*.py")))
-"""What runs inside the webui. `inside/` of the suite is looked at too, as the double must be right where it is asked."""
+SOURCES = (*sorted((ROOT / "lib_chilly" / "host").glob("webui*.py")), *sorted((HERE / "inside").glob("*.py")))
+"""What runs inside the webui; what the suite does there too, as the double must be right where it is asked."""
 BEHIND = {
     "errors": "display",
     "infotext_utils": "ParamBinding PasteField create_buttons parse_generation_parameters registered_param_bindings",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from house import House, Webui
+from house import House
+from webuis import Webui
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -255,8 +255,9 @@ def test_grid_of_img2img_is_of_the_merges(webui: House):
     assert recipe_in(grid["infotexts"][2]).splitlines()[0] == MIX
     webui.call("save", "from")
     try:
-        assert webui.call("plain", from_picture=True, seed=2)["picture"] == grid["pictures"][2]
-        assert webui.call("plain", seed=2)["picture"] not in grid["pictures"]
+        of_file = drawn(webui, ["Seed", "1,2"], from_picture=True)
+        assert of_file["pictures"] == [grid["pictures"][0], grid["pictures"][2]]
+        assert webui.call("plain")["picture"] not in grid["pictures"]
     finally:
         webui.call("choose", "A")
         webui.call("remove", "from")

@@ -21,10 +21,10 @@ def test_picture_after_a_setting_of_the_webui_s_was_changed_is_made_anew(webui: 
 
 
 def test_picture_after_a_style_was_written_anew_has_its_new_text(webui: House):
-    assert webui.call("changes.page_picture_of", styles=["oil"])["infotext"].startswith("oil painting of ")
+    assert webui.call("page_picture", styles=["oil"])["infotext"].startswith("oil painting of ")
     webui.call("changes.write_style", "oil", "etching of {prompt}")
     try:
-        assert webui.call("changes.page_picture_of", styles=["oil"])["infotext"].startswith("etching of ")
+        assert webui.call("page_picture", styles=["oil"])["infotext"].startswith("etching of ")
     finally:
         webui.call("changes.write_style", "oil", "oil painting of {prompt}")
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from house import Webui
-from test_webui_previews import of_users
-from test_webui_requests import ALPHAS, MIX
+from samples import ALPHAS, MIX, of_users
+from webuis import Webui
 
 pytestmark = pytest.mark.timeout(600)
 

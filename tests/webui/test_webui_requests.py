@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from house import House
-from samples import MIX, OTHER, of_users
+from samples import ALPHAS, MIX, OTHER, of_users
 from webuis import Webui
 
 pytestmark = pytest.mark.timeout(600)
@@ -12,7 +12,6 @@ pytestmark = pytest.mark.timeout(600)
 HIRES = {"enable_hr": True, "hr_scale": 1.5, "denoising_strength": 0.7}
 LORA = "polka dots (a red circle:1.6) <lora:polka-dots:1>"
 BATCHES = {"n_iter": 2, "batch_size": 2}
-ALPHAS = ["[ChillyMerge] alpha", "0.3, 0.7"]
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def test_every_picture_of_a_request_is_that_of_the_saved_file(webui: House, save
     assert webui.call("plain")["picture"] == plain["picture"]  # with it the hash that the webui shows is A's again
     assert of_users(webui.call("state")) == of_users(before)
     webui.call("choose", "saved")
-    assert webui.call("requests_inside.plain", **fields)["pictures"] == merged["pictures"]
+    assert webui.call("plain", **fields)["pictures"] == merged["pictures"]
     assert len(set(merged["pictures"])) == fields.get("n_iter", 1) * fields.get("batch_size", 1)
 
 
@@ -57,8 +56,8 @@ def test_lora_in_the_prompt_acts_on_the_merge_and_leaves_nothing_behind(real: We
     alone = real.call("preview", prompt=LORA.partition("<")[0].strip())["picture"]
     assert len({*both, alone}) == 3
     real.call("save", "saved")
-    assert real.call("requests_inside.plain", prompt=LORA, **fields)["pictures"] == dotted
-    assert real.call("requests_inside.plain", prompt=LORA)["pictures"] == both[1:]
+    assert real.call("plain", prompt=LORA, **fields)["pictures"] == dotted
+    assert real.call("plain", prompt=LORA)["pictures"] == both[1:]
     real.call("choose", "A")
     real.call("remove", "saved")
     assert real.call("plain")["picture"] == plain["picture"]
@@ -67,21 +66,21 @@ def test_lora_in_the_prompt_acts_on_the_merge_and_leaves_nothing_behind(real: We
 @pytest.mark.parametrize("checkpoint", [None, "B"])
 def test_script_that_draws_over_pictures_of_a_kept_merge_gets_and_leaves_the_merge(webui: House, checkpoint: str | None):
     pictures = webui.call("pictures", **BATCHES)["pictures"]
-    over = webui.call("requests_inside.detail", **({"override_settings": {"sd_model_checkpoint": "B"}} if checkpoint else {}))
+    over = webui.call("requests.detail", **({"override_settings": {"sd_model_checkpoint": "B"}} if checkpoint else {}))
     kept = webui.call("keep")
     if not checkpoint:
-        over = webui.call("requests_inside.detail")
-    made = webui.call("requests_inside.detailed", checkpoint, **BATCHES)
+        over = webui.call("requests.detail")
+    made = webui.call("requests.detailed", checkpoint, **BATCHES)
     assert made["before"] == pictures and made["after"] == [over] * 4
     assert made["chosen"] == kept["title"]
-    assert webui.call("requests_inside.detailed", checkpoint)["before"] == pictures[:1]
+    assert webui.call("requests.detailed", checkpoint)["before"] == pictures[:1]
 
 
 def test_script_that_draws_over_cells_with_another_model_does_not_cost_the_cells(webui: House):
-    over = webui.call("requests_inside.detail", override_settings={"sd_model_checkpoint": "B"})
+    over = webui.call("requests.detail", override_settings={"sd_model_checkpoint": "B"})
     alone = [webui.call("pictures", recipe, **BATCHES)["pictures"] for recipe in (MIX, OTHER)]
     plain, before = webui.call("plain"), webui.call("state")
-    grid = webui.call("requests_inside.detailed_grid", "B", ALPHAS, **BATCHES)
+    grid = webui.call("requests.detailed_grid", "B", ALPHAS, **BATCHES)
     assert grid["before"] == [*alone[0], *alone[1]] and grid["pictures"][:2] == [over, over]
     assert webui.call("plain")["picture"] == plain["picture"] and of_users(webui.call("state")) == of_users(before)
 

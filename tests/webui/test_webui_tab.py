@@ -9,8 +9,9 @@ import sys
 
 import pytest
 from gradios import gradio_python
-from house import HERE, ROOT, Double, House, Webui
+from house import HERE, ROOT, Double, House
 from samples import MIX
+from webuis import Webui
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -133,6 +133,9 @@ class State:
     def interrupt(self):
         self.interrupted = True
 
+    def request_restart(self):
+        self.interrupt()
+
     def skip(self):
         self.skipped = True
 

@@ -1,24 +1,19 @@
-"""Requests with more in them than one picture: hires, batches, LoRA, and a script that makes pictures of its own amid them.
-Called like inside.py's."""
+"""Requests with more in them than one picture: hires, batches, LoRA, and a script that makes pictures of its own amid them."""
 
 from __future__ import annotations
 
 import contextlib
 
-import inside
 from modules import call_queue, processing, scripts, shared
+from samples import MIX, SMALL
 
+from inside.grids import grid, runner_of
+from inside.pictures import digest
+from inside.state import state
 from lib_chilly.host import webui_pictures
 from lib_chilly.host.base import GenParams
 
-DETAIL = {**inside.SMALL, "prompt": "a face"}
-
-
-def plain(**fields):
-    """The pictures of a request without us."""
-    with call_queue.queue_lock:
-        p = _request(inside.SMALL, **fields)
-        return {"pictures": _made(p), **inside.state()}
+DETAIL = {**SMALL, "prompt": "a face"}
 
 
 class Detailer(scripts.Script):
@@ -39,7 +34,7 @@ class Detailer(scripts.Script):
         return scripts.AlwaysVisible
 
     def postprocess_image(self, p, pp, *args):
-        self.seen.append(inside._digest(pp.image))
+        self.seen.append(digest(pp.image))
         own = {"override_settings": {"sd_model_checkpoint": self.checkpoint}} if self.checkpoint else {}
         with contextlib.closing(_request(DETAIL, **own)) as detail:
             pp.image = processing.process_images(detail).images[0]
@@ -48,7 +43,7 @@ class Detailer(scripts.Script):
 @contextlib.contextmanager
 def _detailed(checkpoint):
     """With such a script among those of txt2img."""
-    runner, script = inside._runner(), Detailer(checkpoint)
+    runner, script = runner_of(), Detailer(checkpoint)
     known = getattr(runner, "callback_map", {})
     known.clear()
     runner.alwayson_scripts.append(script)
@@ -62,15 +57,15 @@ def _detailed(checkpoint):
 def detailed(checkpoint=None, **fields):
     """Pictures with the current model, drawn over: before and after."""
     with call_queue.queue_lock, _detailed(checkpoint) as (runner, script):
-        p = _request(inside.SMALL, **fields)
+        p = _request(SMALL, **fields)
         p.is_api, p.scripts, p.script_args = True, runner, [getattr(control, "value", None) for control in runner.inputs]
-        return {"after": _made(p), "before": script.seen, **inside.state()}
+        return {"after": _made(p), "before": script.seen, **state()}
 
 
 def detailed_grid(checkpoint, x, **fields):
     """A grid whose cells are drawn over."""
     with _detailed(checkpoint) as (_, script):
-        return {**inside.grid(x=x, recipe=inside.MIX, **fields), "before": script.seen}
+        return {**grid(x=x, recipe=MIX, **fields), "before": script.seen}
 
 
 def detail(**fields):
@@ -93,4 +88,4 @@ def _made(p):
             processed = processing.process_images(p)
     finally:
         shared.state.end()
-    return [inside._digest(image) for image in processed.images[processed.index_of_first_image :]]
+    return [digest(image) for image in processed.images[processed.index_of_first_image :]]

@@ -1,4 +1,4 @@
-"""What goes amiss inside a webui, beside inside.py: loads that fail, settings that name nothing, samplers that raise."""
+"""What goes amiss inside a webui: loads that fail, settings that name nothing, samplers that raise."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import contextlib
 import json
 from pathlib import Path
 
-import inside
 from modules import processing, script_callbacks, sd_models, shared
 from safetensors.torch import load_file, save_file
 
+from inside.grids import grid
+from inside.models import copy_model
+from inside.pictures import preview
+from inside.state import host, option, plan, state, title_file
 from lib_chilly.errors import MergeError
 from lib_chilly.host import webui_entry
 
@@ -35,35 +38,35 @@ def keep_that_fails(recipe, named):
     """A merge that is to be used unsaved, and cannot be loaded."""
     with _load_fails(named):
         try:
-            inside.host().keep(inside.plan(recipe))
+            host().keep(plan(recipe))
         except MergeError as error:
-            return {"error": str(error), **inside.state()}
+            return {"error": str(error), **state()}
 
 
 def load_file_that_fails(name):
     """A file that is to be the webui's model, and cannot be loaded."""
     with _load_fails(name):
         try:
-            inside.host().load(Path(inside.title_file(name)))
+            host().load(Path(title_file(name)))
         except MergeError as error:
-            return {"error": str(error), **inside.state()}
+            return {"error": str(error), **state()}
 
 
 def load_file_of(name):
     """A file that is to be the webui's model: its title, and what the settings on the disk name."""
-    title = inside.host().load(Path(inside.title_file(name)))
+    title = host().load(Path(title_file(name)))
     saved = json.loads(Path(shared.config_filename).read_text())["sd_model_checkpoint"]
-    return {"title": title, "saved": saved, **inside.state()}
+    return {"title": title, "saved": saved, **state()}
 
 
 def run_scripts_anew():
     """What the webui does when its scripts' bodies are loaded again, and its page is not."""
     webui_entry.register()
-    return inside.state()
+    return state()
 
 
 def sampling_fails(axis, bad, **given):
-    """A grid in whose cell number `bad` the sampler raises; see inside.grid."""
+    """A grid in whose cell number `bad` the sampler raises; see grid."""
     kind, count = processing.StableDiffusionProcessingTxt2Img, 0
     original = kind.sample
 
@@ -78,7 +81,7 @@ def sampling_fails(axis, bad, **given):
     written = []
     with _words_written(written):
         try:
-            return {**inside.grid(axis, **given), "written": written}
+            return {**grid(axis, **given), "written": written}
         finally:
             kind.sample = original
 
@@ -87,7 +90,7 @@ def words_of_grid(*axes, **given):
     """A grid, and the words in its black cells."""
     written = []
     with _words_written(written):
-        return {**inside.grid(*axes, **given), "written": written}
+        return {**grid(*axes, **given), "written": written}
 
 
 @contextlib.contextmanager
@@ -109,13 +112,13 @@ def _words_written(written):
 
 def large_values(name, other):
     """A copy of a model with one value, of a word that no prompt has, which doubled is too large for float16."""
-    inside.copy_model(name, other)
-    path = Path(inside.title_file(name)).with_name(f"{other}.safetensors")
+    copy_model(name, other)
+    path = Path(title_file(name)).with_name(f"{other}.safetensors")
     tensors = load_file(path)
     key = next(key for key in tensors if key.endswith("token_embedding.weight"))
     tensors[key][-3, 0] = 60000.0
     save_file(tensors, path)
-    inside.host().refresh_checkpoints()
+    host().refresh_checkpoints()
 
 
 def saved_infotexts(recipe):
@@ -125,11 +128,11 @@ def saved_infotexts(recipe):
     def saved(params):
         texts.append(params.pnginfo.get("parameters", ""))
 
-    inside.option(chillymerge_save_pictures=True)
+    option(chillymerge_save_pictures=True)
     script_callbacks.on_before_image_saved(saved)
     try:
-        made = inside.preview(recipe)
+        made = preview(recipe)
     finally:
         script_callbacks.remove_callbacks_for_function(saved)
-        inside.option(chillymerge_save_pictures=False)
+        option(chillymerge_save_pictures=False)
     return {"texts": texts, **made}
