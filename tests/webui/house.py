@@ -154,13 +154,8 @@ class Webui(House):
         self.url = f"http://127.0.0.1:{port}"
         own = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--api"]
         own += ["--no-download-sd-model", "--do-not-download-clip", "--disable-console-progressbars"]
-        own += [
-            "--server-name",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            *(["--precision", "half"] if is_half else ["--no-half"]),
-        ]
+        own += ["--server-name", "127.0.0.1", "--port", str(port)]
+        own += ["--precision", "half"] if is_half else ["--no-half"]
         own += ["--ckpt-dir", str(self.models), "--data-dir", str(self.data)]
         alone = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "COMMANDLINE_ARGS": ""}
         alone["OMP_NUM_THREADS"] = "1"  # models as small as these are slower with threads that wait for each other
