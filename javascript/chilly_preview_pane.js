@@ -43,6 +43,12 @@
     if (JSON.stringify(chilly.params[name]) !== JSON.stringify(value)) chilly.setParams({ [name]: value });
   }
 
+  /** Takes in what is being typed, which is else taken in when its field is left or the typing rests. */
+  preview.commit = () => {
+    const control = chilly.host().querySelector("#chilly_page [data-param]:focus");
+    if (control) setParam(control.dataset.param, control);
+  };
+
   const number = (low, high, step = 1) =>
     chilly.el("input", { type: "number", min: String(low), max: String(high), step: String(step), inputmode: step < 1 ? "decimal" : "numeric" });
   const choice = (values) => chilly.el("select", {}, ...values.map((value) => chilly.el("option", { value }, value)));

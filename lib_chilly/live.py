@@ -114,6 +114,10 @@ class LiveWeights:
         self._changed, self._removed, self._is_whole = set(), set(), True
         return change
 
+    def may_be_of(self, plan: Plan) -> bool:
+        """Whether these are the tensors of a plan's result, or are becoming others just now; any thread may ask."""
+        return bool(self._origins) and (not self._is_whole or self._origins == origins(plan))
+
     def file_sha256(self, plan: Plan, header: bytes) -> str | None:
         """sha256 in hex of the file that would hold these tensors behind `header`; None where they are not those of `plan`."""
         if not self._is_whole or self._origins != origins(plan):

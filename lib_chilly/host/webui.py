@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from modules import call_queue, devices, sd_samplers
 
-from ..errors import MergeError
+from ..errors import Interrupted, MergeError
 from ..models import ModelLibrary
 from ..plan import Plan
-from .base import CheckpointRef, GenParams, GenResult, Host, Progress
+from .base import COMPARING, CheckpointRef, GenParams, GenResult, Host, Progress
 from .sampling import check_params
 from .settings import keep_setting, read_setting
 from .shown import overflow_notes
 from .webui_features import why_no_pictures
 from .webui_merged import CHOSEN
-from .webui_models import WebuiModels, checkpoint_folder, hash_of, register_file, use_data_folder, use_file
+from .webui_models import WebuiModels, checkpoint_folder, register_file, use_data_folder, use_file
 from .webui_pace import Pace
 from .webui_pictures import (
     add_recipe,
@@ -33,7 +33,8 @@ from .webui_pictures import (
     styles,
     without_recipe,
 )
-from .webui_queue import followed, queued
+from .webui_queue import followed, queued, turn
+from .webui_settings import picture_state
 from .webui_tensors import check_can_be_shown
 from .webui_weights import MERGE_SHARE, WebuiWeights, has_own_vae
 
@@ -69,16 +70,6 @@ class WebuiHost(Host):
     def refresh_checkpoints(self) -> None:
         self._models.refresh()
 
-    def find_checkpoint(self, text: str) -> CheckpointRef | None:
-        try:
-            path = self.library().find(text).resolve()
-        except MergeError:
-            return None
-        return next((reference for reference in self.checkpoints() if reference.path.resolve() == path), None)
-
-    def checkpoint_sha256(self, checkpoint: CheckpointRef) -> str | None:
-        return hash_of(checkpoint)
-
     def library(self) -> ModelLibrary:
         return self._models.library()
 
@@ -93,13 +84,13 @@ class WebuiHost(Host):
     def load(self, path: Path) -> str:
         return use_file(path)
 
-    def is_as_shown(self, plan: Plan, path: Path, sha256: str) -> bool | None:
-        if not path.is_file() or not call_queue.queue_lock.acquire(False):
+    def is_as_shown(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
+        if not path.is_file() or not self.weights.may_be_of(plan):
             return None
-        try:
+        with suppress(Interrupted), turn(progress):
+            progress.at(progress.share, COMPARING)
             return self.weights.is_in_file(plan, path, sha256)
-        finally:
-            call_queue.queue_lock.release()
+        return None
 
     # ---- pictures ----
 
@@ -116,6 +107,9 @@ class WebuiHost(Host):
     def exclusive(self) -> Iterator[None]:
         with call_queue.queue_lock:
             yield
+
+    def picture_state(self) -> str:
+        return picture_state()
 
     def estimate(self, plan: Plan, params: GenParams) -> tuple[float, str]:
         check_params(params)
@@ -154,11 +148,6 @@ class WebuiHost(Host):
         check_settings([CHOSEN])
         with queued(progress or Progress(), "ChillyMerge keeps a merge"):
             return self.weights.keep(plan, progress).title
-
-    def release(self) -> None:
-        with self.exclusive():
-            self.weights.drop()
-            self.weights.release()
 
     def close(self) -> None:
         """The end: let go of the memory, unless somebody is at work with it still."""

@@ -85,7 +85,7 @@ def _option(module: Any, axis: Axis, cost: float) -> Any:
         add_to_cell(p, axis.coordinate(value))
 
     def label(p: Any, option: Any, value: Any) -> str:
-        said = f"{round(value, 8):g}" if isinstance(value, float) else " ".join(str(value).split())
+        said = _spelled(value) if isinstance(value, float) else " ".join(str(value).split())
         short = said if len(said) <= _LONGEST_LABEL else f"{said[: _LONGEST_LABEL - 3]}..."
         return short if axis.name.startswith("parameter") else f"{axis.name}: {short}"
 
@@ -115,6 +115,13 @@ def _number(address: str) -> Callable[[float], Coordinate]:
         return Coordinate(VALUE, exact_number(value), address)
 
     return coordinate
+
+
+def _spelled(value: float) -> str:
+    from ..expression import spell_number
+    from ..ui.axis_values import exact_number
+
+    return spell_number(exact_number(value))
 
 
 def _seed(value: int) -> Coordinate:
@@ -208,7 +215,7 @@ def _presets() -> list[str]:
 def _split_recipes(text: str) -> list[str]:
     from ..ui.axis_values import split_recipes
 
-    return split_recipes(text)
+    return split_recipes(text, _recipes())
 
 
 def _split_weights(text: str) -> list[str]:

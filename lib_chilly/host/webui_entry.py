@@ -15,6 +15,7 @@ from .webui_api import add_api
 from .webui_features import why_no_pictures
 from .webui_kept import is_ours, put_choice_back
 from .webui_merged import CHOSEN, install, uninstall
+from .webui_settings import SECTION, add_settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from ..ui.questions import Room
     from ..ui.service import Service
 
-_TITLE, _ELEMENT = "ChillyMerge", "chillymerge"
 _NEIGHBOURS = ("pnginfo_generation_info", "extras_tab")
 """Of our button in the tab PNG Info."""
 _LAZY_REFRESH = "forge_refresh_checkpoint"
@@ -37,7 +37,7 @@ def register() -> None:
         install()
     _answer_an_old_choice()
     for add, callback in (
-        (script_callbacks.on_ui_settings, settings),
+        (script_callbacks.on_ui_settings, add_settings),
         (script_callbacks.on_ui_tabs, tabs),
         (script_callbacks.on_app_started, started),
         (script_callbacks.on_after_component, made),
@@ -66,25 +66,13 @@ def room() -> Room:
     return service().room
 
 
-def settings() -> None:
-    """Our section on the webui's page of settings; the page itself asks for the rest where it is needed."""
-    from modules import shared
-
-    from .webui_pictures import SAVES_PICTURES
-
-    if why_no_pictures():
-        return
-    label = "Save the pictures of merges where txt2img saves its own"
-    info = shared.OptionInfo(False, label, section=(_ELEMENT, _TITLE))
-    shared.opts.add_option(SAVES_PICTURES, info)
-
-
 def tabs() -> list[tuple[Any, str, str]]:
     """The tab, as the webui takes it."""
     from ..ui.tab import build_webui_tab
     from .webui_paste import add_exchange
 
-    return [(build_webui_tab(ask, add_exchange), _TITLE, _ELEMENT)]
+    element, title = SECTION
+    return [(build_webui_tab(ask, add_exchange), title, element)]
 
 
 def made(component: Any, **given: Any) -> None:

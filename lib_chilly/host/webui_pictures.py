@@ -17,10 +17,9 @@ from .base import RECIPE, GenParams
 from .webui_kept import remember_choice
 from .webui_merged import CHOSEN, MARK, MergedInfo
 from .webui_queue import STOPPED, is_interrupted
+from .webui_settings import SAVES_PICTURES
 
 _LONGEST_ERROR = 300
-SAVES_PICTURES = "chillymerge_save_pictures"
-"""A setting of ours on the webui's page of settings."""
 OTHER_MODEL = "another model was loaded while the picture was made, so it may not be that of the merge. Try again."
 _HASH, _CLIP = "sd_checkpoint_hash", "CLIP_stop_at_last_layers"
 
@@ -175,9 +174,14 @@ def _settings_restored(p: Any) -> Iterator[None]:
     }
     p.override_settings_restore_afterwards = False
     remember_choice(before.get(CHOSEN))
+    model = sd_models.model_data.sd_model
+    loaded = model and model.sd_checkpoint_info.title
     try:
         yield
     except BaseException:
+        # Where it cannot load the merge, the webui loads what was loaded before, another merge perhaps, and chooses that too.
+        if loaded and data.get(CHOSEN) == loaded:
+            data[CHOSEN] = own[CHOSEN]
         _restore(before, own)
         heal()
         raise

@@ -151,6 +151,11 @@ class WebuiWeights:
             sd_models.reload_model_weights()
         heal()
 
+    def may_be_of(self, plan: Plan) -> bool:
+        """Whether a merge here may be that of a plan; the one thing that may be asked outside of the queue."""
+        kept = self._kept
+        return self._weights.may_be_of(plan) or (kept is not None and kept.weights.may_be_of(plan))
+
     def is_in_file(self, plan: Plan, path: Path, sha256: str) -> bool | None:
         """Whether a file holds one of the merges here; see Host.is_as_shown."""
         found = is_in_file(self._weights, plan, path, sha256)

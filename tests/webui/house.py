@@ -4,6 +4,7 @@ the tiny family."""
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,12 +23,15 @@ from typing import Any
 from gradios import gradio_python
 from safetensors.torch import load_file, save_file
 
-from lib_chilly.family import MEMBERS, build_family
+from lib_chilly.family import MEMBERS, build_family, copy_lora
 from lib_chilly.synth import synthesise
 
 ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent
 SECONDS_TO_BOOT = 240
+BOOTS = 3
 VAE = "first_stage_model."
+NO_WEBUI = "boots the webui: set CHILLY_WEBUI to a checkout of it, CHILLY_WEBUI_PYTHON to a Python with its packages"
+PORT_IS_TAKEN = ("Cannot find empty port", "address already in use")
 PAIR = {"v1-5-pruned-emaonly": "A", "chilloutmix": "B"}
 """Members of the tiny family, and what they are called in the tests."""
 
@@ -37,19 +41,41 @@ class House:
 
     Attributes:
         models: where its checkpoints lie: A, B, and A without its VAE as `noVae`; `other.safetensors` is a VAE unlike both.
-        first: a picture of a merge that was asked for while the first model was being loaded.
+        first: a picture of a merge that was asked for while the first model was being loaded, and whether it was.
         url: of its server.
     """
 
     models: Path
+    log: Path
     first: dict
     url: str
+    process: subprocess.Popen
 
     def call(self, function: str, /, *args: object, **given: object) -> Any:
         """What a function of inside.py answers."""
         reply = self._ask_inside({"name": function, "args": args, "given": given})
         assert "answer" in reply, reply["failed"]
         return reply["answer"]
+
+    def said(self) -> str:
+        """What stands in its log."""
+        return self.log.read_text("utf-8", "replace")
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def _begin(self) -> None:
+        """What is done as soon as it has started."""
+        self.first = self.call("first")
+
+    @contextlib.contextmanager
+    def _closed_where_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def _ask_inside(self, asked: dict) -> dict:
         raise NotImplementedError
@@ -87,12 +113,10 @@ class Double(House):
         with (folder / "double.log").open("wb") as log:
             self.process = subprocess.Popen(command, **pipes, stderr=log, env={**env, "CHILLY_DOUBLE": str(folder)}, cwd=folder)
         self.log = folder / "double.log"
-        self.start = self._read()["answer"]
-        self._begin()
-        self.url = f"http://127.0.0.1:{self.call('serve')}"
-
-    def _begin(self) -> None:
-        self.first = self.call("preview")
+        with self._closed_where_it_fails():
+            self.start = self._read()["answer"]
+            self._begin()
+            self.url = f"http://127.0.0.1:{self.call('serve')}"
 
     def _ask_inside(self, asked: dict) -> dict:
         self.process.stdin.write(json.dumps(asked) + "\n")
@@ -101,12 +125,8 @@ class Double(House):
 
     def _read(self) -> dict:
         line = self.process.stdout.readline()
-        assert line, f"the double has ended:\n{self.log.read_text('utf-8', 'replace')[-4000:]}"
+        assert line, f"the double has ended:\n{self.said()[-4000:]}"
         return json.loads(line)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 class ForgeDouble(Double):
@@ -127,6 +147,7 @@ class Webui(House):
         flags: for its command line.
         build: makes its models in a folder; left out, those of the tests.
         scripts: of further extensions, by their names.
+        given: for `boot`.
     """
 
     FLAGS = ("--do-not-download-clip",)
@@ -139,6 +160,7 @@ class Webui(House):
         *flags: str,
         build: Callable[[Path], None] | None = None,
         scripts: Mapping[str, str] = MappingProxyType({}),
+        **given: Any,
     ):
         self.models, self.log, self.data = folder / "models", folder / "webui.log", folder / "data"
         self.models.mkdir(parents=True)
@@ -151,54 +173,81 @@ class Webui(House):
         (self.data / "extensions" / "chillymerge").symlink_to(ROOT)
         (self.data / "config.json").write_text(json.dumps({"live_previews_enable": False}))
         (self.data / "styles.csv").write_text('name,prompt,negative_prompt\noil,"oil painting of {prompt}",""\n')
-        self.port = _free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        own = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--api", *self.FLAGS]
-        own += ["--no-download-sd-model", "--disable-console-progressbars"]
-        own += ["--server-name", "127.0.0.1", "--port", str(self.port)]
+        self._command, self._checkout = [python, "launch.py"], checkout
+        self.boot(*flags, **given)
+
+    def boot(self, *flags: str, is_ours_there: bool = True, is_half: bool = False, **settings: object) -> None:
+        """Start it, where it was closed also again.
+
+        Args:
+            is_ours_there: whether our extension is enabled.
+            is_half: whether it computes in half precision, without autocast, which needs a graphics card.
+            settings: that its config.json has then.
+        """
+        config = self.data / "config.json"
+        disabled = [] if is_ours_there else ["chillymerge"]
+        config.write_text(json.dumps({**json.loads(config.read_text()), **settings, "disabled_extensions": disabled}))
+        own = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--api", *self.FLAGS]
+        own += ["--no-download-sd-model", "--disable-console-progressbars", "--server-name", "127.0.0.1"]
         own += ["--ckpt-dir", str(self.models), "--data-dir", str(self.data)]
-        alone = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "COMMANDLINE_ARGS": ""}
-        alone["OMP_NUM_THREADS"] = "1"  # models as small as these are slower with threads that wait for each other
-        env = {name: value for name, value in os.environ.items() if name not in ("CHILLY_HOME", "PYTHONPATH")}
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [python, "launch.py", *own, *flags],
-                cwd=checkout,
-                env={**env, **alone},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        self._wait()
+        own += ["--precision", "half"] if is_half else ["--no-half"]
+        for _ in range(BOOTS):
+            if self._boots([*self._command, *own, *flags], is_ours_there):
+                return
+        raise AssertionError(f"the webui did not start:\n{self.said()[-4000:]}")
+
+    def reload(self) -> None:
+        """Its button "Reload UI": the page and all scripts anew, the models and what was imported as they are."""
+        starts = self.starts()
+        self.call("restart")
+        assert self._has_started(starts), self.said()[-4000:]
 
     def _build(self, models: Path) -> None:
         members = (replace(member, name=PAIR[member.name]) for member in MEMBERS if member.name in PAIR)
         list(build_family(models, tuple(members)))
         self._add_models(self.data / "models" / "VAE")
+        (self.data / "models" / "Lora").mkdir()
+        copy_lora(self.data / "models" / "Lora")
 
     def _ask_inside(self, asked: dict) -> dict:
         return self.post("probe/inside", **asked)
 
-    def _wait(self) -> None:
-        """Until it has started, and done `_begin`. Before, a request would end it: it still adds middleware."""
-        deadline = time.monotonic() + SECONDS_TO_BOOT
-        while not self.starts():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.close()
-                raise AssertionError(f"the webui did not start:\n{self.log.read_text('utf-8', 'replace')[-4000:]}")
-            time.sleep(0.3)
-        self._begin()
+    def _boots(self, command: list[str], is_ours_there: bool) -> bool:
+        """Whether it started, and has done `_begin`; not where another process has taken the port meanwhile."""
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        alone = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "COMMANDLINE_ARGS": ""}
+        alone["OMP_NUM_THREADS"] = "1"  # models as small as these are slower with threads that wait for each other
+        env = {name: value for name, value in os.environ.items() if name not in ("CHILLY_HOME", "PYTHONPATH")}
+        given = {"cwd": self._checkout, "env": {**env, **alone}, "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen([*command, "--port", str(self.port)], **given, stdout=log)
+        with self._closed_where_it_fails():
+            if not self._has_started():
+                return False
+            if is_ours_there:
+                self._begin()
+        return True
 
-    def _begin(self) -> None:
-        self.first = self.call("preview")  # the first model is being loaded still
+    def _has_started(self, starts: int = 0) -> bool:
+        """Wait until it may be asked, after so many starts before; whether it ever may. Before, a request would end it: it still
+        adds middleware."""
+        deadline = time.monotonic() + SECONDS_TO_BOOT
+        while self.starts() == starts or not self._listens():
+            if self.process.poll() is not None and any(words in self.said() for words in PORT_IS_TAKEN):
+                return False
+            assert self.process.poll() is None and time.monotonic() < deadline, f"no start:\n{self.said()[-4000:]}"
+            time.sleep(0.3)
+        return True
+
+    def _listens(self) -> bool:
+        """Without a page it says that it has started a moment before."""
+        with socket.socket() as visitor:
+            return visitor.connect_ex(("127.0.0.1", self.port)) == 0
 
     def starts(self) -> int:
         """How often it has drawn its page."""
-        return self.log.read_text("utf-8", "replace").count("Startup time")
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        return self.said().count("Startup time")
 
     def get(self, path: str, **query: object) -> dict:
         return self._ask(urllib.request.Request(f"{self._url(path)}?{urllib.parse.urlencode(query)}"))
@@ -210,7 +259,7 @@ class Webui(House):
     def draw(self) -> tuple[bytes, str]:
         """(the picture's pixels, what its infotext says) with the chosen model."""
         image, infotext = self.paint("a dog", steps=3)
-        return _pixels(image), infotext
+        return pixels(image), infotext
 
     def paint(self, prompt: str, steps: int) -> tuple[bytes, str]:
         """(a PNG, its infotext) with the chosen model."""
@@ -244,7 +293,7 @@ class Forge(Webui):
         """Nothing is asked for: it loads no model before a picture."""
 
 
-def _pixels(png: bytes) -> bytes:
+def pixels(png: bytes) -> bytes:
     """The data of a PNG without its texts, which name the model."""
     data, place = b"", 8
     while place < len(png):

@@ -17,23 +17,37 @@ import os
 import shutil
 import threading
 import time
+import types
 from pathlib import Path
 
+import first_model
 import numpy as np
-from modules import call_queue, hashes, patches, processing, script_callbacks, scripts, sd_hijack, sd_models, sd_vae, shared
+from modules import (
+    call_queue,
+    hashes,
+    patches,
+    processing,
+    script_callbacks,
+    scripts,
+    sd_hijack,
+    sd_models,
+    sd_unet,
+    sd_vae,
+    shared,
+)
 from PIL import Image
+from samples import MIX, SMALL
 
 from lib_chilly.errors import Interrupted, MergeError
-from lib_chilly.host import webui_axes, webui_entry, webui_kept, webui_merged, webui_pictures, webui_queue
+from lib_chilly.host import webui_axes, webui_entry, webui_kept, webui_merged, webui_pictures, webui_queue, webui_request
 from lib_chilly.host.base import GenParams, Progress
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.ui.picture_cache import PictureCache
+from lib_chilly.ui.plans import Plans
 from lib_chilly.ui.previews import Pictures
+from lib_chilly.ui.work import SAVES, Work
 
-PROMPT = "(a red circle:1.6) on blue"
-SMALL = {"prompt": PROMPT, "seed": 1, "steps": 3, "cfg": 4.0, "width": 64, "height": 64, "sampler": "Euler"}
-MIX = "M = weighted_sum(A, B, alpha=0.3)"
 CKPT = shared.cmd_opts.ckpt
 CHANGED = ("sd_vae", "sd_checkpoint_cache", "sd_checkpoints_limit", "fp8_storage")
 LIVE = ("live_previews_enable", "show_progress_every_n_steps", "show_progress_type")
@@ -61,6 +75,7 @@ def fresh(name="A", **options):
         for option in (name for name in CHANGED if name in shared.opts.data_labels):
             shared.opts.data[option] = options.get(option, shared.opts.data_labels[option].default)
         sd_vae.refresh_vae_list()
+        sd_unet.current_unet = None
         sd_models.list_models()
         shared.opts.data["sd_model_checkpoint"] = title_of(name)
         webui_queue.wait_for_first_model()
@@ -123,6 +138,15 @@ def _do_amid(what):
     _amid.what = what
 
 
+_OTHER_UNET = types.SimpleNamespace(option=types.SimpleNamespace(label="fast"), forward=lambda x, *more, **given: x * 0.5)
+
+
+def _refresh(how):
+    """What happens between the merge and the webui's work."""
+    own = patches.original("chillymerge", sd_models, "list_models")
+    {None: lambda: None, "refresh": sd_models.list_models, "refresh by the webui's own function": own}[how]()
+
+
 def _amid_named(name, progress):
     """What happens amid a picture."""
     return {
@@ -134,6 +158,7 @@ def _amid_named(name, progress):
         "skip": lambda: shared.state.skip(),
         "cancel": lambda: setattr(progress, "cancelled", True),
         "out of memory": lambda: None,
+        "another U-Net": lambda: setattr(sd_unet, "current_unet", _OTHER_UNET),
     }[name]
 
 
@@ -167,8 +192,14 @@ def preview(recipe=MIX, amid=None, **params):
     return {"picture": _digest(made.image), "infotext": made.infotext, "notes": made.notes, "blocks": made.blocks, **state()}
 
 
-def pictures(recipe=MIX, amid=None, **fields):
-    """Pictures by a request of one's own: several, with hires or a refiner."""
+def first():
+    """A picture that is asked for while the first model is being loaded."""
+    was_loaded, made = first_model.let_go_amid(preview)
+    return {**made, "was_loaded": was_loaded}
+
+
+def pictures(recipe=MIX, amid=None, before=None, **fields):
+    """Pictures by a request of one's own: several, with hires or a refiner; `before` is a refresh before the webui begins."""
     progress = Progress()
     _do_amid(_amid_named(amid, progress))
     try:
@@ -177,6 +208,7 @@ def pictures(recipe=MIX, amid=None, **fields):
             taken = host().weights.take(plan(recipe), progress)
             for name, value in fields.items():
                 setattr(p, name, taken.info.title if value == "the merge" else value)
+            _refresh(before)
             processed = webui_pictures.make(p, taken.info)
     except MergeError as error:
         return _told(error)
@@ -195,7 +227,8 @@ def plain(**fields):
         with contextlib.closing(p):
             processed = processing.process_images(p)
         shared.state.end()
-    return {"picture": _digest(processed.images[0]), "infotext": processed.infotexts[0], **state()}
+    made = [_digest(image) for image in processed.images]
+    return {"picture": made[0], "pictures": made, "infotext": processed.infotexts[0], **state()}
 
 
 def broken(how, recipe=MIX):
@@ -307,7 +340,15 @@ def reload_page():
     sd_models.list_models()
     webui_entry.register()
     webui_entry.register()
-    return {"left": left, "patched": sorted(name for _, name in patches.originals["chillymerge"]), **state()}
+    return {"left": left, "patched": patched(), **state()}
+
+
+def restart():
+    shared.state.request_restart()
+
+
+def patched():
+    return sorted(name for _, name in patches.originals["chillymerge"])
 
 
 def keep(recipe=MIX):
@@ -331,7 +372,8 @@ def choose(name):
 
 
 def start_with(title):
-    """What is chosen after a start with settings that name `title`."""
+    """What is chosen after a start with settings that name `title`; nothing is in memory then."""
+    forget_merge()
     shared.opts.data["sd_model_checkpoint"] = title
     sd_models.list_models()
     webui_entry.register()
@@ -388,6 +430,20 @@ def cut(name, other):
     host().refresh_checkpoints()
 
 
+_saves_may_go = threading.Event()
+
+
+def hold_saves():
+    """Let whatever is to be saved wait until `let_saves_go`."""
+    _saves_may_go.clear()
+    work = webui_entry.room().one(Work, Work)
+    work.start("/holding", "hold", lambda job: _saves_may_go.wait(100) and None, thread=SAVES)
+
+
+def let_saves_go():
+    _saves_may_go.set()
+
+
 def copy_model(name, other):
     for suffix in (".safetensors", ".yaml"):
         source = Path(title_file(name)).with_suffix(suffix)
@@ -421,24 +477,23 @@ def two_threads(*recipes):
     return [found.get(recipe) for recipe in recipes]
 
 
-def time_register():
-    """Seconds of the processor that registering takes the webui, all imported already."""
-    started = time.thread_time()
-    webui_entry.register()
-    return time.thread_time() - started
-
-
 def signatures(*names):
-    """Name to the parameters of a function or a method."""
-    found = {}
-    for name in names:
-        module, *rest = name.split(".")
-        thing = importlib.import_module(f"modules.{module}")
-        for each in rest:
-            thing = getattr(thing, each)
-        parameters = inspect.signature(thing).parameters.values()
-        found[name] = [[each.name, each.kind.name, each.default is each.empty] for each in parameters]
-    return found
+    """Name to the parameters of a function, a method or a class; None of what is nothing of these, False of what is not there."""
+    return {name: _parameters(*name.split(".")) for name in names}
+
+
+def _parameters(module, *names):
+    thing = _grids() if module == "xyz_grid" else importlib.import_module(f"modules.{module}")
+    for each in names:
+        if not hasattr(thing, each):
+            return False
+        thing = getattr(thing, each)
+    thing = inspect.unwrap(thing) if hasattr(thing, "__wrapped__") else thing
+    is_python = inspect.isfunction(thing) or inspect.ismethod(thing) or inspect.isclass(thing)
+    if not is_python or dataclasses.is_dataclass(thing):
+        return None
+    parameters = inspect.signature(thing).parameters.values()
+    return [[each.name, each.kind.name, each.default is each.empty] for each in parameters]
 
 
 def fields():
@@ -473,7 +528,7 @@ def page_lives(text=MIX, method="Approx cheap", enabled=True):
     """A picture of the page that takes its time: what it looked like meanwhile, and its digest."""
     kept = {name: shared.opts.data.get(name) for name in LIVE}
     option(live_previews_enable=enabled, show_progress_every_n_steps=1, show_progress_type=method)
-    script_callbacks.on_cfg_denoiser(_slow)
+    slow(True)
     try:
         job = ask("preview", text=text, params={**SMALL, "steps": 25}, pictures=[{"id": "merged", "of": "merged"}])["job"]
         live, lives, pictures = 0, [], []
@@ -485,17 +540,25 @@ def page_lives(text=MIX, method="Approx cheap", enabled=True):
                 live = job["live"]["number"]
                 lives.append([job["live"]["id"], live, job["live"]["image"]])
     finally:
-        script_callbacks.remove_callbacks_for_function(_slow)
+        slow(False)
         option(**kept)
     return {"lives": lives, "infotext": pictures[0]["infotext"], "image": pictures[0]["image"], "problem": job["problem"]}
 
 
 def forget_pictures():
     """So that the page's are made again."""
-    webui_entry.room().one(Pictures, lambda: None).cache = PictureCache()
+    room = webui_entry.room()
+    room.one(Pictures, lambda: Pictures(room.host, room.one(Plans))).cache = PictureCache()
 
 
-def _slow(params):
+def slow(is_so):
+    """Whether each step of a picture takes its time."""
+    script_callbacks.remove_callbacks_for_function(_sleep)
+    if is_so:
+        script_callbacks.on_cfg_denoiser(_sleep)
+
+
+def _sleep(params):
     time.sleep(0.1)
 
 
@@ -632,8 +695,9 @@ def grid(x=None, y=None, z=None, recipe="", amid=None, **fields):
         return {"error": failed, **after}
     cells, texts = made.images[made.index_of_first_image :], made.infotexts[made.index_of_first_image :]
     dark = [float((np.asarray(image.convert("RGB")) == 0).mean()) for image in cells]
-    sheet = _digest(made.images[0])
-    return {"pictures": [_digest(image) for image in cells], "sheet": sheet, "infotexts": texts, "dark": dark, **after}
+    failures = getattr(webui_request.grid_of(p), "failures", {})
+    reasons = [failures.get(number) for number in range(len(cells))]
+    return {"pictures": [_digest(image) for image in cells], "infotexts": texts, "dark": dark, "reasons": reasons, **after}
 
 
 def _runner():
@@ -651,9 +715,13 @@ def axes():
     """The labels of all axes after a page that is drawn anew, and after our script was run once more."""
     webui_axes.register()
     webui_axes.add_axes()
+    return [option.label for option in _grids().axis_options]
+
+
+def _grids():
+    """The module of the webui's script."""
     script = next(each for each in _runner().selectable_scripts if each.title().lower() == "x/y/z plot")
-    module = next(data.module for data in scripts.scripts_data if data.script_class is type(script))
-    return [option.label for option in module.axis_options]
+    return next(data.module for data in scripts.scripts_data if data.script_class is type(script))
 
 
 def on_page(text):

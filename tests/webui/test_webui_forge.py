@@ -10,15 +10,39 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import ask, saved
 from house import Forge, ForgeDouble, House
-from test_webui_api import MIX, SMALL, ask, saved
-from test_webui_tab import SYMBOLS
+from samples import MIX, SMALL
 
 sys.path.append(str(Path(__file__).parents[1] / "browser"))
 from browsing import FLAGS, READY, chromium
 
 pytestmark = pytest.mark.timeout(600)
 
+METHODS = {
+    "cache": "cache",
+    "call_queue": "queue_lock.acquire queue_lock.release",
+    "devices": "torch_gc",
+    "errors": "report display",
+    "modelloader": "load_models",
+    "hashes": "sha256 sha256_from_cache",
+    "patches": "patch undo original",
+    "processing": "process_images",
+    "script_callbacks": "on_app_started on_before_ui on_ui_settings on_ui_tabs on_script_unloaded on_infotext_pasted"
+    " on_after_component on_cfg_denoiser on_model_loaded remove_callbacks_for_function script_unloaded_callback"
+    " cfg_denoiser_callback",
+    "sd_hijack": "model_hijack.hijack model_hijack.undo_hijack",
+    "sd_models": "CheckpointInfo CheckpointInfo.register CheckpointInfo.calculate_shorthash list_models checkpoint_tiles"
+    " load_model get_closet_checkpoint_match select_checkpoint get_checkpoint_state_dict get_state_dict_from_checkpoint"
+    " read_state_dict read_metadata_from_safetensors load_model_weights reload_model_weights reuse_model_from_already_loaded"
+    " unload_model_weights send_model_to_device model_data.set_sd_model model_data.get_sd_model",
+    "sd_samplers": "visible_sampler_names get_sampler_and_scheduler",
+    "sd_vae": "get_filename refresh_vae_list",
+    "shared": "opts.set opts.save opts.get_default opts.add_option state.begin state.end state.nextjob state.interrupt state.skip"
+    " state.stop_generating state.set_current_image state.assign_current_image",
+}
+SYMBOLS = [f"{module}.{name}" for module, names in METHODS.items() for name in names.split()]
+"""What we call on a Forge too, or what the double is told to be called for."""
 WHY = "this webui loads models in a way of its own"
 
 
@@ -68,7 +92,7 @@ def test_pictures_and_use_without_saving_are_refused_with_the_reason(forge: Hous
 
 
 def test_file_is_saved_and_listed_with_its_hash_and_stands_in_the_history(forge: House):
-    done = saved(forge, MIX, "kept")
+    done = saved(forge.url, MIX, "kept")
     try:
         sha256 = hashlib.sha256((forge.models / "kept.safetensors").read_bytes()).hexdigest()
         assert done["sha256"] == sha256
@@ -92,7 +116,7 @@ def test_infotext_that_is_pasted_elsewhere_arrives_in_the_tab(forge: House):
 
 def test_file_is_loaded_on_demand_and_its_dropdown_shows_it(forge_double: ForgeDouble):
     forge_double.call("page")
-    done = saved(forge_double, MIX, "AA")
+    done = saved(forge_double.url, MIX, "AA")
     try:
         loaded = forge_double.call("follow", forge_double.call("ask", "load", name="AA")["job"])
         assert loaded["report"]["title"] == f"AA.safetensors [{done['short_hash']}]"
