@@ -108,7 +108,7 @@ def test_file_is_saved_and_listed_with_its_hash_and_stands_in_the_history(forge:
 def test_infotext_that_is_pasted_elsewhere_arrives_in_the_tab(forge: House):
     if isinstance(forge, ForgeDouble):
         forge.call("page")
-    assert forge.call("exchange")["tells"] == {"txt2img": 1, "img2img": 1, "inpaint": 1, "chillymerge": 1}
+    assert forge.call("exchange")["tells"].items() >= {"txt2img": 1, "img2img": 1, "inpaint": 1, "chillymerge": 1}.items()
     text = f'a dog\nSteps: 3, Sampler: Euler, Seed: 1, Model hash: recipe-12, Model: M, ChillyMerge recipe: "{MIX}"'
     found = forge.call("paste", text)
     assert found["arrived"] == [text] and "Model hash" not in found["params"]
