@@ -59,12 +59,20 @@ class SaidRoute(APIRoute):
 
     admit = staticmethod(_everybody)
     """Called before anything of a request is read but its headers; HTTPException where it may not be made."""
+    veiled = staticmethod(str)
+    """Called with the text of each answer: what may be told of it."""
 
     def __init__(self, *args: Any, **given: Any):
         super().__init__(*args, **{**given, "response_model_exclude_none": True})
 
     def get_route_handler(self) -> Callable[[Request], Any]:
         handle = super().get_route_handler()
+
+        async def told(request: Request) -> Response:
+            answer = await said(request)
+            answer.body = self.veiled(bytes(answer.body).decode()).encode()
+            answer.headers["content-length"] = str(len(answer.body))
+            return answer
 
         async def said(request: Request) -> Response:
             try:
@@ -84,20 +92,22 @@ class SaidRoute(APIRoute):
 
                 return _problem(status_of(error), *problem_of_request(error))
 
-        return said
+        return told
 
 
-def make_router(answers: Callable[[], Answers], guard: Guard | None = None) -> APIRouter:
+def make_router(answers: Callable[[], Answers], guard: Guard | None = None, veiled: Callable[[str], str] = str) -> APIRouter:
     """All routes.
 
     Args:
         answers: called at each request, never before the first.
         guard: wants a password.
+        veiled: the text of an answer to what may be told of it.
     """
     wanted = (401, 409, 422) if guard else (409, 422)
     responses = {status: _response(status) for status in wanted}
     about: dict[str, Any] = {"prefix": PREFIX, "tags": ["ChillyMerge"], "responses": responses}
-    kind = type("GuardedRoute", (SaidRoute,), {"admit": staticmethod(guard.admit)}) if guard else SaidRoute
+    own = {"veiled": staticmethod(veiled), **({"admit": staticmethod(guard.admit)} if guard else {})}
+    kind = type("Route", (SaidRoute,), own)
     router = APIRouter(**about, route_class=kind, dependencies=[Security(guard.scheme)] if guard else [])
     _add_models(router, answers)
     _add_jobs(router, answers)

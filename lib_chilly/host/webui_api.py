@@ -31,7 +31,17 @@ def add_api(app: FastAPI, room: Callable[[], Room]) -> None:
         return Answers(room())
 
     said = getattr(shared.cmd_opts, "api_auth", None)
-    app.include_router(make_router(answers, _Passwords(said) if said else None))
+    app.include_router(make_router(answers, _Passwords(said) if said else None, _veiled))
+
+
+def _veiled(text: str) -> str:
+    """What may be told of an answer: with --hide-ui-dir-config no folders."""
+    if not getattr(shared.cmd_opts, "hide_ui_dir_config", False):
+        return text
+    from .hidden import without_folders
+    from .webui_models import hidden_folders
+
+    return without_folders(text, hidden_folders())
 
 
 class _Passwords:
