@@ -16,6 +16,8 @@
     byId("chilly_page").append(box);
     // It presses "interrupt" only while that is shown, and then waits until it is not.
     chilly.on("pictures", () => (interrupt.style.display = preview.status().action === "stop" ? "block" : "none"));
+    // Keys in a dialog are not for the tab behind it: Escape would stop its pictures, and the dialog would stay.
+    document.body.addEventListener("keydown", (event) => byId("chilly_page").querySelector("dialog[open]") && event.stopPropagation());
   };
 
   /** The dropdown above all tabs shows a file that was saved now, and the model that was loaded. */

@@ -35,13 +35,11 @@ class CheckpointRef:
         title: as the user picks it; recipes take it as a name.
         name: without suffix and hash.
         path: the file, or the diffusers folder.
-        sha256: where the host knows it already; else None.
     """
 
     title: str
     name: str
     path: Path
-    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -144,14 +142,6 @@ class Host(ABC):
         """Look for checkpoints again."""
 
     @abstractmethod
-    def find_checkpoint(self, text: str) -> CheckpointRef | None:
-        """The one that a title or a name means; None where none or several fit."""
-
-    @abstractmethod
-    def checkpoint_sha256(self, checkpoint: CheckpointRef) -> str | None:
-        """Its sha256, hashed where it is not known; None where the host is told not to hash."""
-
-    @abstractmethod
     def library(self) -> ModelLibrary:
         """Where the planner finds models."""
 
@@ -165,7 +155,7 @@ class Host(ABC):
 
     @abstractmethod
     def register_saved(self, path: Path, sha256: str) -> None:
-        """A result was saved: list it, and keep its hash."""
+        """A result was saved: list it, with its hash where the host keeps such."""
 
     def load(self, path: Path) -> str:
         """Make a saved model the current one of the program: its title. Waits until the program has time for it.
@@ -226,10 +216,6 @@ class Host(ABC):
     @abstractmethod
     def estimate(self, plan: Plan, params: GenParams) -> tuple[float, str]:
         """How many seconds a preview will take, and a sentence that says so honestly."""
-
-    @abstractmethod
-    def release(self) -> None:
-        """Free the memory that previews hold, or give the user's own model back."""
 
     def close(self) -> None:  # noqa: B027
         """The program ends, or its page does."""

@@ -13,9 +13,7 @@ from typing import Any
 import torch
 
 from ..architecture import NO_LANE
-from ..checkpoint import open_checkpoint
-from ..errors import Interrupted, RecipeError
-from ..hashes import hash_checkpoints
+from ..errors import Interrupted
 from ..header import counted
 from ..key_job import KeyJob
 from ..live import LiveWeights
@@ -56,7 +54,6 @@ class StandaloneHost(Host):
         self._weights = LiveWeights(threads or default_threads())
         self._parts: Parts | None = None
         self._clock = Clock()
-        self._hashes: dict[Path, str] = {}
 
     # ---- models ----
 
@@ -67,27 +64,12 @@ class StandaloneHost(Host):
         self._library = ModelLibrary(self.folders)
 
     def checkpoints(self) -> Sequence[CheckpointRef]:
-        return [self._reference(name, path) for name, path in sorted(self._library.files)]
-
-    def find_checkpoint(self, text: str) -> CheckpointRef | None:
-        try:
-            path = self._library.find(text)
-        except RecipeError:
-            return None
-        return next(reference for reference in self.checkpoints() if reference.path.resolve() == path.resolve())
-
-    def checkpoint_sha256(self, checkpoint: CheckpointRef) -> str | None:
-        (sha256,) = hash_checkpoints([open_checkpoint(checkpoint.path)], 1, lambda count: None)
-        return sha256
-
-    def _reference(self, name: str, path: Path) -> CheckpointRef:
-        return CheckpointRef(name, without_suffix(name), path, self._hashes.get(path.resolve()))
+        return [CheckpointRef(name, without_suffix(name), path) for name, path in sorted(self._library.files)]
 
     def output_folder(self) -> Path:
         return self._output or self.folders[0]
 
     def register_saved(self, path: Path, sha256: str) -> None:
-        self._hashes[path.resolve()] = sha256
         self.refresh_checkpoints()
 
     def is_as_shown(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
@@ -146,11 +128,6 @@ class StandaloneHost(Host):
         progress.at(1.0, "done")
         notes, seconds = tuple(_notes(conditioning.lost, sum(self._weights.overflow.values()))), time.perf_counter() - started
         return GenResult(image, _infotext(params), params.seed, notes, merged - started, seconds, blocks)
-
-    def release(self) -> None:
-        with self.exclusive():
-            self._weights.close()
-            self._parts = None
 
     def _merged(self, plan: Plan, progress: Progress) -> tuple[Parts, int]:
         """The modules with the plan's result in them, and how many blocks were merged for it."""

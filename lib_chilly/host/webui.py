@@ -19,7 +19,7 @@ from .settings import keep_setting, read_setting
 from .shown import overflow_notes
 from .webui_features import why_no_pictures
 from .webui_merged import CHOSEN
-from .webui_models import WebuiModels, checkpoint_folder, hash_of, hidden_folders, register_file, use_data_folder, use_file
+from .webui_models import WebuiModels, checkpoint_folder, hidden_folders, register_file, use_data_folder, use_file
 from .webui_pace import Pace
 from .webui_pictures import (
     add_recipe,
@@ -69,16 +69,6 @@ class WebuiHost(Host):
 
     def refresh_checkpoints(self) -> None:
         self._models.refresh()
-
-    def find_checkpoint(self, text: str) -> CheckpointRef | None:
-        try:
-            path = self.library().find(text).resolve()
-        except MergeError:
-            return None
-        return next((reference for reference in self.checkpoints() if reference.path.resolve() == path), None)
-
-    def checkpoint_sha256(self, checkpoint: CheckpointRef) -> str | None:
-        return hash_of(checkpoint)
 
     def library(self) -> ModelLibrary:
         return self._models.library()
@@ -161,11 +151,6 @@ class WebuiHost(Host):
         check_settings([CHOSEN])
         with queued(progress or Progress(), "ChillyMerge keeps a merge"):
             return self.weights.keep(plan, progress).title
-
-    def release(self) -> None:
-        with self.exclusive():
-            self.weights.drop()
-            self.weights.release()
 
     def close(self) -> None:
         """The end: let go of the memory, unless somebody is at work with it still."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 from modules import sd_models, shared
@@ -13,14 +14,19 @@ from .webui_queue import wait_for_first_model
 
 def load_chosen() -> None:
     """Load the chosen model now. The caller is in the queue."""
-    if not _is_lazy():
+    if find_spec("modules_forge") is None:
         wait_for_first_model()
         sd_models.reload_model_weights()
         return
-    from modules_forge import main_entry, main_thread
+    from modules_forge import main_thread  # where one thread loads all models
 
-    main_entry.refresh_model_loading_parameters()
-    main_thread.run_and_wait_result(sd_models.forge_model_reload)
+    load = sd_models.reload_model_weights
+    if _is_lazy():
+        from modules_forge import main_entry
+
+        main_entry.refresh_model_loading_parameters()
+        load = sd_models.forge_model_reload
+    main_thread.run_and_wait_result(load)
 
 
 def choose_again(name: str | None) -> None:

@@ -115,13 +115,8 @@ class WebuiModels:
                 call_queue.queue_lock.release()
 
     def references(self) -> list[CheckpointRef]:
-        """Every model, in the order of the names, with its hash where the webui knows it."""
-        known = {_real(info.filename): info for info in _infos()}
-        found = []
-        for name, path in self._models():
-            info = known.get(_real(path))
-            found.append(CheckpointRef(name, without_suffix(name), path, info.sha256 if info else None))
-        return found
+        """Every model, in the order of the names."""
+        return [CheckpointRef(name, without_suffix(name), path) for name, path in self._models()]
 
     def _models(self) -> list[tuple[str, Path]]:
         vaes = {_real(path) for path in vae_folders()}
@@ -173,15 +168,6 @@ def use_file(path: Path) -> str:
             raise MergeError(f"the webui could not load '{path.name}'. Its console says why.")
         shared.opts.save(shared.config_filename)
     return str(info.title)
-
-
-def hash_of(reference: CheckpointRef) -> str | None:
-    """A model's sha256, calculated by the webui and kept by it; None with --no-hashing, and for what it does not list."""
-    info = info_of_file(reference.path)
-    if info is None:
-        return None
-    info.calculate_shorthash()
-    return info.sha256
 
 
 def _infos() -> Sequence[Any]:

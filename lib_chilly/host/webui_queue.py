@@ -87,7 +87,7 @@ def queued(progress: Progress, job: str) -> Iterator[None]:
 
 def wait_for_first_model() -> None:
     """Until the thread that loads the user's model when the webui starts has ended: two at once give wrong pictures."""
-    if not (shared.cmd_opts.skip_load_model_at_start or sd_models.model_data.was_loaded_at_least_once):
+    if not (getattr(shared.cmd_opts, "skip_load_model_at_start", False) or sd_models.model_data.was_loaded_at_least_once):
         _ = shared.sd_model
     with sd_models.model_data.lock:
         pass

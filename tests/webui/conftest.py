@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from browsing import FLAGS, chromium
 from house import NO_WEBUI, Double, Forge, ForgeDouble, House, Webui, webui_python
 
 NO_FORGE = "boots a Forge: set CHILLY_FORGE and CHILLY_FORGE_PYTHON as CHILLY_WEBUI and CHILLY_WEBUI_PYTHON are for the webui"
@@ -46,6 +48,16 @@ def double(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Double]:
     house = Double(tmp_path_factory.mktemp("double"))
     yield house
     house.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    executable = chromium()
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=executable, headless=True, args=list(FLAGS))
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(params=["double", "real"])

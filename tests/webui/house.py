@@ -23,7 +23,7 @@ from typing import Any
 from gradios import gradio_python
 from safetensors.torch import load_file, save_file
 
-from lib_chilly.family import MEMBERS, build_family
+from lib_chilly.family import MEMBERS, build_family, copy_lora
 from lib_chilly.synth import synthesise
 
 ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent
@@ -147,10 +147,10 @@ class Webui(House):
         flags: for its command line.
         build: makes its models in a folder; left out, those of the tests.
         scripts: of further extensions, by their names.
+        given: for `boot`.
     """
 
-    FLAGS = ("--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--api")
-    FLAGS += ("--do-not-download-clip", "--disable-console-progressbars")
+    FLAGS = ("--do-not-download-clip",)
 
     def __init__(
         self,
@@ -160,6 +160,7 @@ class Webui(House):
         *flags: str,
         build: Callable[[Path], None] | None = None,
         scripts: Mapping[str, str] = MappingProxyType({}),
+        **given: Any,
     ):
         self.models, self.log, self.data = folder / "models", folder / "webui.log", folder / "data"
         self.models.mkdir(parents=True)
@@ -172,41 +173,77 @@ class Webui(House):
         (self.data / "extensions" / "chillymerge").symlink_to(ROOT)
         (self.data / "config.json").write_text(json.dumps({"live_previews_enable": False}))
         (self.data / "styles.csv").write_text('name,prompt,negative_prompt\noil,"oil painting of {prompt}",""\n')
-        own = [*self.FLAGS, "--no-download-sd-model", "--ckpt-dir", str(self.models), "--data-dir", str(self.data)]
-        own += ["--server-name", "127.0.0.1", *flags]
-        alone = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "COMMANDLINE_ARGS": ""}
-        alone["OMP_NUM_THREADS"] = "1"  # models as small as these are slower with threads that wait for each other
-        env = {name: value for name, value in os.environ.items() if name not in ("CHILLY_HOME", "PYTHONPATH")}
+        self._command, self._checkout = [python, "launch.py"], checkout
+        self.boot(*flags, **given)
+
+    def boot(self, *flags: str, is_ours_there: bool = True, is_half: bool = False, **settings: object) -> None:
+        """Start it, where it was closed also again.
+
+        Args:
+            is_ours_there: whether our extension is enabled.
+            is_half: whether it computes in half precision, without autocast, which needs a graphics card.
+            settings: that its config.json has then.
+        """
+        config = self.data / "config.json"
+        disabled = [] if is_ours_there else ["chillymerge"]
+        config.write_text(json.dumps({**json.loads(config.read_text()), **settings, "disabled_extensions": disabled}))
+        own = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--api", *self.FLAGS]
+        own += ["--no-download-sd-model", "--disable-console-progressbars", "--server-name", "127.0.0.1"]
+        own += ["--ckpt-dir", str(self.models), "--data-dir", str(self.data)]
+        own += ["--precision", "half"] if is_half else ["--no-half"]
         for _ in range(BOOTS):
-            if self._boots([python, "launch.py", *own], checkout, {**env, **alone}):
+            if self._boots([*self._command, *own, *flags], is_ours_there):
                 return
         raise AssertionError(f"the webui did not start:\n{self.said()[-4000:]}")
+
+    def reload(self) -> None:
+        """Its button "Reload UI": the page and all scripts anew, the models and what was imported as they are."""
+        starts = self.starts()
+        self.call("restart")
+        assert self._has_started(starts), self.said()[-4000:]
 
     def _build(self, models: Path) -> None:
         members = (replace(member, name=PAIR[member.name]) for member in MEMBERS if member.name in PAIR)
         list(build_family(models, tuple(members)))
         self._add_models(self.data / "models" / "VAE")
+        (self.data / "models" / "Lora").mkdir()
+        copy_lora(self.data / "models" / "Lora")
 
     def _ask_inside(self, asked: dict) -> dict:
         return self.post("probe/inside", **asked)
 
-    def _boots(self, command: list[str], checkout: Path, env: Mapping[str, str]) -> bool:
+    def _boots(self, command: list[str], is_ours_there: bool) -> bool:
         """Whether it started, and has done `_begin`; not where another process has taken the port meanwhile."""
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        given = {"cwd": checkout, "env": env, "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+        alone = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "COMMANDLINE_ARGS": ""}
+        alone["OMP_NUM_THREADS"] = "1"  # models as small as these are slower with threads that wait for each other
+        env = {name: value for name, value in os.environ.items() if name not in ("CHILLY_HOME", "PYTHONPATH")}
+        given = {"cwd": self._checkout, "env": {**env, **alone}, "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen([*command, "--port", str(self.port)], **given, stdout=log)
-        deadline = time.monotonic() + SECONDS_TO_BOOT
         with self._closed_where_it_fails():
-            # Before it has started, a request would end it: it still adds middleware.
-            while not self.starts():
-                if self.process.poll() is not None and any(words in self.said() for words in PORT_IS_TAKEN):
-                    return False
-                assert self.process.poll() is None and time.monotonic() < deadline, f"no start:\n{self.said()[-4000:]}"
-                time.sleep(0.3)
-            self._begin()
+            if not self._has_started():
+                return False
+            if is_ours_there:
+                self._begin()
         return True
+
+    def _has_started(self, starts: int = 0) -> bool:
+        """Wait until it may be asked, after so many starts before; whether it ever may. Before, a request would end it: it still
+        adds middleware."""
+        deadline = time.monotonic() + SECONDS_TO_BOOT
+        while self.starts() == starts or not self._listens():
+            if self.process.poll() is not None and any(words in self.said() for words in PORT_IS_TAKEN):
+                return False
+            assert self.process.poll() is None and time.monotonic() < deadline, f"no start:\n{self.said()[-4000:]}"
+            time.sleep(0.3)
+        return True
+
+    def _listens(self) -> bool:
+        """Without a page it says that it has started a moment before."""
+        with socket.socket() as visitor:
+            return visitor.connect_ex(("127.0.0.1", self.port)) == 0
 
     def starts(self) -> int:
         """How often it has drawn its page."""
@@ -250,7 +287,7 @@ class Webui(House):
 class Forge(Webui):
     """A Forge, which makes no pictures of merges, nor of models as small as these. Its scripts lie outside of its data."""
 
-    FLAGS = (*Webui.FLAGS, "--always-cpu", "--gradio-allowed-path", ".")
+    FLAGS = ("--always-cpu", "--gradio-allowed-path", ".")
 
     def _begin(self) -> None:
         """Nothing is asked for: it loads no model before a picture."""

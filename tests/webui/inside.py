@@ -44,6 +44,7 @@ from lib_chilly.host.base import GenParams, Progress
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.ui.picture_cache import PictureCache
+from lib_chilly.ui.plans import Plans
 from lib_chilly.ui.previews import Pictures
 from lib_chilly.ui.work import SAVES, Work
 
@@ -298,7 +299,7 @@ def chosen():
     loaded = getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None)
     return {
         "listed": {name: info.sha256 for name, info in zip(names, infos, strict=True)},
-        "chosen": shared.opts.data["sd_model_checkpoint"],
+        "chosen": shared.opts.data.get("sd_model_checkpoint"),
         "loaded": loaded and loaded.name,
         "patched": sorted(name for _, name in patches.originals["chillymerge"]),
     }
@@ -339,7 +340,15 @@ def reload_page():
     sd_models.list_models()
     webui_entry.register()
     webui_entry.register()
-    return {"left": left, "patched": sorted(name for _, name in patches.originals["chillymerge"]), **state()}
+    return {"left": left, "patched": patched(), **state()}
+
+
+def restart():
+    shared.state.request_restart()
+
+
+def patched():
+    return sorted(name for _, name in patches.originals["chillymerge"])
 
 
 def keep(recipe=MIX):
@@ -519,7 +528,7 @@ def page_lives(text=MIX, method="Approx cheap", enabled=True):
     """A picture of the page that takes its time: what it looked like meanwhile, and its digest."""
     kept = {name: shared.opts.data.get(name) for name in LIVE}
     option(live_previews_enable=enabled, show_progress_every_n_steps=1, show_progress_type=method)
-    script_callbacks.on_cfg_denoiser(_slow)
+    slow(True)
     try:
         job = ask("preview", text=text, params={**SMALL, "steps": 25}, pictures=[{"id": "merged", "of": "merged"}])["job"]
         live, lives, pictures = 0, [], []
@@ -531,17 +540,25 @@ def page_lives(text=MIX, method="Approx cheap", enabled=True):
                 live = job["live"]["number"]
                 lives.append([job["live"]["id"], live, job["live"]["image"]])
     finally:
-        script_callbacks.remove_callbacks_for_function(_slow)
+        slow(False)
         option(**kept)
     return {"lives": lives, "infotext": pictures[0]["infotext"], "image": pictures[0]["image"], "problem": job["problem"]}
 
 
 def forget_pictures():
     """So that the page's are made again."""
-    webui_entry.room().one(Pictures, lambda: None).cache = PictureCache()
+    room = webui_entry.room()
+    room.one(Pictures, lambda: Pictures(room.host, room.one(Plans))).cache = PictureCache()
 
 
-def _slow(params):
+def slow(is_so):
+    """Whether each step of a picture takes its time."""
+    script_callbacks.remove_callbacks_for_function(_sleep)
+    if is_so:
+        script_callbacks.on_cfg_denoiser(_sleep)
+
+
+def _sleep(params):
     time.sleep(0.1)
 
 
@@ -703,7 +720,7 @@ def axes():
 
 def _grids():
     """The module of the webui's script."""
-    script = next(each for each in _runner().selectable_scripts if each.title() == "X/Y/Z plot")
+    script = next(each for each in _runner().selectable_scripts if each.title().lower() == "x/y/z plot")
     return next(data.module for data in scripts.scripts_data if data.script_class is type(script))
 
 

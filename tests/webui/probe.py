@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from modules import call_queue, extras, script_callbacks, sd_models, shared
+from modules import call_queue, extras, patches, script_callbacks, sd_models, shared
 from safetensors.torch import load_file
 
 COMPONENTS = ("model.", "first_stage_model.", "cond_stage_model.")
@@ -43,6 +43,15 @@ def merge(primary: str, secondary: str, multiplier: float, name: str):
         return {"said": result[-1], "titles": list(sd_models.checkpoints_list)}
 
 
+def loaded():
+    """What of our extension is there, asked without importing any of it; and which model is."""
+    with call_queue.queue_lock:
+        title = shared.sd_model.sd_checkpoint_info.title
+    modules = sorted(name for name in sys.modules if name.partition(".")[0] == "lib_chilly")
+    patched = [owner for owner, functions in patches.originals.items() if functions]
+    return {"modules": modules, "patched": patched, "title": title, "chosen": shared.opts.data["sd_model_checkpoint"]}
+
+
 def inside(asked: dict):
     """A function of inside.py."""
     return of_tests("inside").call(asked["name"], asked["args"], asked["given"])
@@ -62,7 +71,7 @@ def imported():
 
 def add_routes(_, app):
     _imported.extend(sorted(name for name in sys.modules if name.startswith(("lib_chilly", "lark"))))
-    for function in (weights, metadata, merge, imported):
+    for function in (weights, metadata, merge, imported, loaded):
         app.add_api_route(f"/probe/{function.__name__}", function, methods=["GET"])
     app.add_api_route("/probe/inside", inside, methods=["POST"])
 

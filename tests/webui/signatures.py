@@ -24,7 +24,8 @@ BEHIND = {
     "infotext_utils": "ParamBinding PasteField create_buttons parse_generation_parameters registered_param_bindings",
     "processing": "Processed StableDiffusionProcessing.init StableDiffusionProcessing.close StableDiffusionProcessing.comment",
     "script_callbacks": "on_model_loaded image_grid_callback",
-    "scripts": "Script.title Script.show Script.ui Script.run Script.before_process Script.postprocess Script.elem_id"
+    "scripts": "PostprocessImageArgs Script.title Script.show Script.ui Script.run Script.before_process Script.postprocess"
+    " Script.elem_id Script.postprocess_batch Script.postprocess_image"
     " ScriptRunner.initialize_scripts ScriptRunner.setup_ui ScriptRunner.run ScriptRunner.before_process"
     " ScriptRunner.postprocess",
     "sd_models": "CheckpointInfo.register CheckpointInfo.calculate_shorthash get_closet_checkpoint_match select_checkpoint"

@@ -96,7 +96,7 @@ def test_file_is_saved_and_listed_with_its_hash_and_stands_in_the_history(forge:
     try:
         sha256 = hashlib.sha256((forge.models / "kept.safetensors").read_bytes()).hexdigest()
         assert done["sha256"] == sha256
-        assert forge.call("chosen")["listed"]["kept.safetensors"] == sha256
+        assert [hashed for name, hashed in forge.call("chosen")["listed"].items() if name.startswith("kept.")] == [sha256]
         assert forge.call("calculated", "kept") == {"sha256": sha256, "read": []}
         status, found = ask(forge.url, "GET", "history", search="kept")
         assert status == 200 and any(MIX in row["recipe"] for row in found["rows"])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from modules import script_callbacks, sd_hijack, sd_models, sd_samplers, sd_vae, shared
+from modules import script_callbacks, scripts, sd_hijack, sd_models, sd_samplers, sd_vae, shared
 
 STEP_SECONDS = 0.002
 _TEXT, _UNET, _VAE = ("cond_stage_model.", "conditioner."), ("model.diffusion_model.",), ("first_stage_model.",)
@@ -140,8 +140,10 @@ def _process(p):
         sd_models.reload_model_weights()
         drawn = p.sample(None, None, p.all_seeds, p.all_seeds, 0, [p.prompt])
         vae = shared.sd_model.digest(*_VAE)
+        if p.scripts is not None:
+            p.scripts.postprocess_batch(p, None, batch_number=batch)
         for seed in p.all_seeds[batch * p.batch_size : (batch + 1) * p.batch_size]:
-            images.append(_picture(p, drawn, vae, seed))
+            images.append(_finished(p, _picture(p, drawn, vae, seed)))
             infotexts.append(_infotext(p, seed))
         state.nextjob()
     first = infotexts[0] if infotexts else ""
@@ -194,6 +196,15 @@ def _picture(p, drawn, vae, seed):
     facts = repr((drawn, vae, seed, p.cfg_scale, p.sampler_name, p.scheduler, p.width, p.height))
     generator = np.random.default_rng(int(hashlib.sha256(facts.encode()).hexdigest()[:15], 16))
     return Image.fromarray(generator.integers(0, 255, (p.height, p.width, 3), np.uint8))
+
+
+def _finished(p, image):
+    """What scripts make of a picture."""
+    if p.scripts is None:
+        return image
+    made = scripts.PostprocessImageArgs(image)
+    p.scripts.postprocess_image(p, made)
+    return made.image
 
 
 def _infotext(p, seed):
