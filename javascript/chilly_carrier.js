@@ -104,13 +104,13 @@
 
   // ---- jobs ----
 
-  const jobs = new Map(); // number to {onChange, resolve, seen}
+  const jobs = new Map(); // number to {onChange, resolve, seen, live}
   let polling = false;
 
   /** Follow a job to its end: `onChange(job)` at each news of it; a Promise of its last state. */
   chilly.job = (job, onChange = () => {}) =>
     new Promise((resolve) => {
-      jobs.set(job.job, { onChange, resolve, seen: 0 });
+      jobs.set(job.job, { onChange, resolve, seen: 0, live: 0 });
       tell(job);
       if (!polling) poll(POLL_FIRST);
     });
@@ -119,6 +119,7 @@
     const follower = jobs.get(job.job);
     if (!follower) return;
     follower.seen += (job.pictures || []).length;
+    follower.live = job.live?.number ?? follower.live;
     const ended = ["done", "stopped", "failed"].includes(job.state);
     if (ended) jobs.delete(job.job);
     follower.onChange(job);
@@ -129,7 +130,7 @@
     polling = true;
     await new Promise((resolve) => setTimeout(resolve, pause));
     let next = Math.min(POLL_LATER, pause * 1.3);
-    const wanted = () => ({ jobs: [...jobs].map(([job, { seen }]) => ({ job, seen })) });
+    const wanted = () => ({ jobs: [...jobs].map(([job, { seen, live }]) => ({ job, seen, live })) });
     try {
       for (const job of (await chilly.ask("poll", wanted)).jobs) tell(job);
     } catch (error) {

@@ -94,6 +94,7 @@
     search.addEventListener("input", sift);
     list.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
+      event.stopPropagation();
       open(false);
       more.focus();
     });

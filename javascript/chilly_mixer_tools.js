@@ -89,7 +89,9 @@
     panel.append(chilly.el("span", { class: "chilly-cap" }, "Random weights"), seed.node, low.node, high.node, roll, next);
     panel.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && event.target.matches("input")) apply();
-      if (event.key === "Escape") toggle();
+      if (event.key !== "Escape") return;
+      event.stopPropagation();
+      toggle();
     });
     return panel;
   }

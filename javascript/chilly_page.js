@@ -84,8 +84,19 @@
   const isThere = () => {
     const root = chilly.host().querySelector("#chilly_page");
     if (!root || !chilly.host().querySelector("#chilly_go")) return false;
-    if (!root.dataset.state) begin(root);
+    if (!root.dataset.state) beginWhenSeen(root);
     return true;
+  };
+
+  /** A tab of the webui that nobody opens asks for nothing: no model is looked at, nothing of the engine is imported. */
+  const beginWhenSeen = (root) => {
+    root.dataset.state = "unseen";
+    const watcher = new IntersectionObserver((entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      watcher.disconnect();
+      begin(root);
+    }, { rootMargin: "100000px" }); // anywhere on the page, if only it is drawn
+    watcher.observe(root);
   };
   let isWatching = false;
   const watch = () => {

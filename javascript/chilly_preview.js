@@ -11,6 +11,7 @@
   const FOLLOWS = 8;
 
   preview.pictures = {};
+  preview.live = null; // {id, image} of the picture in the making, where the host shows it
   preview.fixed = true;
   preview.follow = null;
   preview.estimate = null;
@@ -73,8 +74,8 @@
     const basis = preview.basis();
     if (!basis) return;
     const pair = chilly.good.mixer?.pair ?? [];
-    const mine = (running = { signature: signature(basis), pair, merged: false, job: null, turn: ++turn, shown: Promise.resolve() });
-    problem = null;
+    const mine = (running = { signature: signature(basis), pair, merged: false, job: null, turn: ++turn, arrived: new Set(), shown: Promise.resolve() });
+    problem = preview.live = null;
     stopped = false;
     emit();
     try {
@@ -102,8 +103,10 @@
       if (preview.pictures[picture.id]?.turn > mine.turn) return; // the browser was quicker with a newer one
       preview.pictures[picture.id] = { ...picture, turn: mine.turn, model: mine.pair["ab".indexOf(picture.id)] };
       if (picture.id === "merged") made = mine.signature;
+      if (preview.live?.id === picture.id) preview.live = null;
       emit();
     };
+    mine.arrived.add(picture.id);
     mine.shown = Promise.all([mine.shown, preview.ready(picture).then(show, () => {})]);
     if (picture.id !== "merged") return;
     mine.merged = true;
@@ -113,9 +116,23 @@
   function told(mine, job) {
     if (running !== mine) return;
     mine.job = job;
+    if (job.live) takeLive(mine, job.live);
     if (!preview.ended(job)) return emit();
     mine.shown.then(() => running === mine && over(mine, job)); // not "older than the mixer" while the browser reads them
   }
+
+  /** What a picture in the making looks like stands in its place until it is there; what is there before stays till then. */
+  function takeLive(mine, live) {
+    const show = () => {
+      if (running !== mine || mine.arrived.has(live.id)) return;
+      preview.live = live;
+      emit();
+    };
+    preview.ready(live).then(show, () => {});
+  }
+
+  /** The picture of that id as it is to be seen now. */
+  preview.seen = (id) => (preview.live?.id === id ? preview.live : preview.pictures[id]);
 
   function over(mine, job) {
     stopped = job.state === "stopped";
@@ -124,7 +141,7 @@
   }
 
   function end(trouble) {
-    running = null;
+    running = preview.live = null;
     problem = trouble;
     emit();
   }

@@ -75,8 +75,9 @@
     const fill = (boxes) =>
       shown().forEach((id, at) => {
         const picture = preview.pictures[id];
-        boxes[at].dataset.old = String(id !== "merged" && Boolean(picture) && picture.model !== names()[id]); // another model's
-        preview.fill(boxes[at].firstChild, picture);
+        const other = id !== "merged" && Boolean(picture) && picture.model !== names()[id]; // another model's
+        boxes[at].dataset.old = String(other && preview.live?.id !== id);
+        preview.fill(boxes[at].firstChild, preview.seen(id));
       });
     const key = () => [shown(), names(), preview.other];
     return drawn(chilly.el("div", { class: "chilly-trio", role: "group", "aria-label": "Pictures" }), key, make, fill);
@@ -107,16 +108,17 @@
     const set = moveBy(box, handle);
     chilly.on("pictures", () => {
       const { name, picture } = left();
-      const merged = preview.pictures.merged;
+      const merged = preview.seen("merged");
       preview.fill(under, merged, "The merge");
       if (picture || !mixer()) preview.fill(top, picture, name);
       top.firstChild?.classList.add("chilly-wipe-top");
       tags[0].textContent = name;
       tags[0].hidden = handle.hidden = !picture || !merged;
       tags[1].hidden = !merged;
+      tags[1].textContent = merged && merged === preview.live ? "Merged, so far" : "Merged";
       none.hidden = Boolean(merged);
       handle.setAttribute("aria-label", `Wipe between ${name} and the merge`);
-      const { width, height } = merged?.of.params || chilly.params || { width: 1, height: 1 };
+      const { width, height } = merged?.of?.params || chilly.params || { width: 1, height: 1 };
       box.style.aspectRatio = `${width} / ${height}`;
     });
     set(0.46);

@@ -68,7 +68,7 @@
   preview.draggable = (element, pictureOf) => {
     element.addEventListener("dragstart", (event) => {
       const picture = pictureOf();
-      if (!picture) return event.preventDefault();
+      if (!picture || picture === preview.live) return event.preventDefault();
       if (typeof picture === "string") return; // a thumbnail: the browser's own drag
       const address = URL.createObjectURL(preview.png(picture));
       event.dataTransfer.setData("DownloadURL", `image/png:${preview.fileName(picture)}:${address}`);

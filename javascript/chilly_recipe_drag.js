@@ -87,7 +87,11 @@
     const sides = [side("a", "A"), side("b", "B")];
     const node = chilly.el("div", { class: "chilly-new" }, chilly.el("div", { class: "chilly-two" }, ...sides.map((one) => one.node)));
     node.append(recipe.button({ text: "Cancel", look: "chilly-link" }, close));
-    node.addEventListener("keydown", (event) => (event.key === "Escape" ? close() : null));
+    node.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      event.stopPropagation();
+      close();
+    });
     return { node, focus: () => sides[chosen.a ? 1 : 0].picker.input.focus() };
   };
 

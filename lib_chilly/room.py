@@ -24,7 +24,7 @@ class Room:
 
     def __init__(self, device: torch.device, device_bytes: int | None = None, host_bytes: int | None = None):
         self.device, self.device_bytes = device, device_bytes
-        self.host_bytes = _spare_host_bytes() if host_bytes is None else host_bytes
+        self.host_bytes = spare_host_bytes() if host_bytes is None else host_bytes
         self._on_device = self._on_host = 0
 
     def take(self, size: int) -> torch.Tensor | None:
@@ -79,7 +79,8 @@ def _pinned(size: int) -> torch.Tensor | None:
     return buffer
 
 
-def _spare_host_bytes() -> int:
+def spare_host_bytes() -> int:
+    """Of this machine's memory, what may be taken for tensors."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows does not say

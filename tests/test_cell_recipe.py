@@ -7,6 +7,7 @@ import itertools
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,6 +77,15 @@ def test_names_of_recipes_stand_apart_by_commas_and_texts_by_semicolons():
     ]
 
 
+def test_names_of_recipes_may_hold_what_texts_of_recipes_hold():
+    assert split_recipes('"mix (v2)",other') == ["mix (v2)", "other"]
+    assert split_recipes('"a = b, c", "d"; M = mean("x, y", B)') == ["a = b, c", "d", 'M = mean("x, y", B)']
+    known = ["mix (v2)", "a; b", 'say "no"', "other", "open ("]
+    # As the webui's own button writes them.
+    assert split_recipes('mix (v2),a; b,"say ""no""",open (,other', known) == ["mix (v2)", "a; b", 'say "no"', "open (", "other"]
+    assert split_recipes(f"mix (v2), other; {MIX}", known) == ["mix (v2)", "other", MIX]
+
+
 SETTINGS = {
     "M.alpha = 0-1 [3]": ["M.alpha = 0", "M.alpha = 0.5", "M.alpha = 1"],
     "M.alpha.IN04 = 0.1, 0.2; ratio=1-5 (+2), 9": [
@@ -85,7 +95,8 @@ SETTINGS = {
     "ratio = 1-0 (-0.5)": ["ratio = 1", "ratio = 0.5", "ratio = 0"],
     "ratio = 1-3": ["ratio = 1", "ratio = 2", "ratio = 3"],
     "ratio = 0-1 [4]": ["ratio = 0", "ratio = 0.33333333", "ratio = 0.66666667", "ratio = 1"],
-    "ratio = 0-1 (+0.4)": ["ratio = 0", "ratio = 0.4", "ratio = 0.8"],
+    "ratio = 0-1 (+0.4)": ["ratio = 0", "ratio = 0.4", "ratio = 0.8", "ratio = 1.2"],
+    "ratio = 1-0.5": ["ratio = 1"],
     "M.alpha = [0, 1], GRAD_V": ["M.alpha = [0, 1]", "M.alpha = GRAD_V"],
     "M.alpha = 0.1\n0.2": ["M.alpha = 0.1", "M.alpha = 0.2"],
     "M.B = one, two-3": ["M.B = one", "M.B = two-3"],
@@ -96,6 +107,20 @@ SETTINGS = {
 def test_settings_are_an_address_and_values_with_the_ranges_of_the_webui(text: str, values: list[str]):
     assert split_settings(text) == values
     assert [each for setting in values for each in split_settings(setting)] == values
+
+
+HUNDREDTHS = st.integers(-300, 300).map(lambda number: number / 100)
+
+
+@given(first=HUNDREDTHS, last=HUNDREDTHS, step=HUNDREDTHS.filter(bool))
+def test_range_with_a_step_has_the_values_that_the_webui_s_arithmetic_gives(first: float, last: float, step: float):
+    text = f"ratio = {first}-{last} ({step:+})"
+    values = np.arange(first, last + step, step)
+    if not values.size:
+        with pytest.raises(RecipeError, match="has no values"):
+            split_settings(text)
+    else:
+        assert [float(each.partition(" = ")[2]) for each in split_settings(text)] == pytest.approx(values.tolist(), abs=1e-8)
 
 
 @pytest.mark.parametrize(

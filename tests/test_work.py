@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import logging
 import threading
 import time
@@ -75,6 +77,23 @@ def test_job_tells_how_far_it_is_and_gives_pictures_and_report(work):
     assert [picture["id"] for picture in reply["pictures"]] == ["two"]
     assert work.picture("p", started["job"], "one") == {"id": "one", "image": "1"}
     assert work.picture("p", started["job"], "three") is None
+
+
+def test_picture_in_the_making_is_told_to_who_asks_once_and_until_it_is_there():
+    image = pytest.importorskip("PIL.Image")
+    job = Job(1, "p", "preview", None, lambda job: None)
+    job.show("merged", image.new("RGB", (1024, 512)))
+    assert job.reply()["live"] is None and job.reply(0)["live"] is None
+    live = job.reply(0, 0)["live"]
+    assert (live["number"], live["id"], job.reply(0, 1)["live"]) == (1, "merged", None)
+    address = live["image"].partition(",")[2]
+    assert image.open(io.BytesIO(base64.b64decode(address))).size == (512, 256)
+    job.add({"id": "merged"})
+    assert job.reply(0, 0)["live"] is None
+    job.show("a", image.new("RGB", (8, 8)))
+    assert job.reply(1, 1)["live"]["number"] == 2
+    job.end("stopped")
+    assert job.reply(1, 1)["live"] is None
 
 
 def test_job_that_was_dismissed_is_not_told_again_but_one_that_goes_on_is(work):
@@ -313,7 +332,18 @@ def test_what_waits_is_bounded_for_each_page_and_in_pages(work):
 
 
 @pytest.mark.parametrize(
-    "wanted", [None, 3, [3], [{"job": "3"}], [{"job": True}], [{"job": 1, "seen": -1}], [{}], [{"job": 1}] * 101]
+    "wanted",
+    [
+        None,
+        3,
+        [3],
+        [{"job": "3"}],
+        [{"job": True}],
+        [{"job": 1, "seen": -1}],
+        [{"job": 1, "live": "x"}],
+        [{}],
+        [{"job": 1}] * 101,
+    ],
 )
 def test_poll_that_is_none_is_refused(work, wanted):
     with pytest.raises(FieldError):

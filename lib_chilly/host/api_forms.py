@@ -197,6 +197,7 @@ class Saved(BaseModel):
     checked: bool
     history: int | None = None
     warnings: Texts
+    as_shown: bool | None = Field(None, description="holds the very numbers of the last picture; left out: not compared with one")
     notes: Texts
     can_load: bool
 

@@ -77,7 +77,7 @@ def _option(module: Any, axis: Axis, cost: float) -> Any:
     """An axis as the script has them. It is of the script's own class: of another one the script could not draw its page."""
 
     def confirm(p: Any, values: Sequence[Any]) -> None:
-        add_axis(p, [axis.coordinate(value) for value in values])
+        add_axis(p, [axis.coordinate(value) for value in values], cost)
 
     def apply(p: Any, value: Any, values: Sequence[Any]) -> None:
         from .webui_grid import add_to_cell
@@ -85,7 +85,7 @@ def _option(module: Any, axis: Axis, cost: float) -> Any:
         add_to_cell(p, axis.coordinate(value))
 
     def label(p: Any, option: Any, value: Any) -> str:
-        said = f"{round(value, 8):g}" if isinstance(value, float) else " ".join(str(value).split())
+        said = _spelled(value) if isinstance(value, float) else " ".join(str(value).split())
         short = said if len(said) <= _LONGEST_LABEL else f"{said[: _LONGEST_LABEL - 3]}..."
         return short if axis.name.startswith("parameter") else f"{axis.name}: {short}"
 
@@ -115,6 +115,13 @@ def _number(address: str) -> Callable[[float], Coordinate]:
         return Coordinate(VALUE, exact_number(value), address)
 
     return coordinate
+
+
+def _spelled(value: float) -> str:
+    from ..expression import spell_number
+    from ..ui.axis_values import exact_number
+
+    return spell_number(exact_number(value))
 
 
 def _seed(value: int) -> Coordinate:
@@ -208,7 +215,7 @@ def _presets() -> list[str]:
 def _split_recipes(text: str) -> list[str]:
     from ..ui.axis_values import split_recipes
 
-    return split_recipes(text)
+    return split_recipes(text, _recipes())
 
 
 def _split_weights(text: str) -> list[str]:
@@ -230,12 +237,12 @@ AXES = (
     Axis("model B", str, _model("B"), _models),
     Axis("model C", str, _model("C"), _models),
     Axis("seed of random weights", int, _seed),
+    Axis("alpha", float, _number("alpha")),
+    Axis("beta", float, _number("beta")),
     Axis("preset", str, _preset, _presets),
     Axis("block weights", str, _weights, split=_split_weights),
     Axis("parameter", str, _setting, split=_split_settings),
     Axis("parameter, a second", str, _setting, split=_split_settings),
     Axis("parameter, a third", str, _setting, split=_split_settings),
-    Axis("alpha", float, _number("alpha")),
-    Axis("beta", float, _number("beta")),
 )
-"""In the order in which changes cost: a preset changes every block, a single number may change one."""
+"""In the order of the webui's loops, the outermost first: what changes every block stands before what may change one alone."""

@@ -8,32 +8,36 @@ from __future__ import annotations
 
 from typing import Any, NoReturn, cast
 
-from modules import errors, sd_models, shared
+from modules import errors, shared
 
 from ..errors import MergeError
-from ..plan import Plan
-from ..ui.infotext import RECIPE
 from .webui import WebuiHost
 from .webui_entry import room
-from .webui_failures import end_of_cell, remember_failure
+from .webui_failures import begin_cell, end_cell, fail_cell
 from .webui_grid import check_request, plan_of, recipe_of
 from .webui_kept import remember_choice
 from .webui_merged import CHOSEN, MergedInfo
-from .webui_pictures import changes_models, heal, notes_on
+from .webui_pictures import OTHER_MODEL, add_recipe, heal, is_loaded, notes_on
 from .webui_queue import wait_for_first_model
+from .webui_request import grid_of
 
 _MERGE, _OTHER = "chilly_merge", "chilly_other"
 
 
 def take_merge(p: Any) -> None:
     """Merge for a picture, and choose the merge as its model. The caller is in the queue."""
+    begin_cell(p)
     shared.state.skipped = False  # was of the picture before, as the webui sees it too when it begins one
     try:
         check_request(p)
         wait_for_first_model()
         heal()  # the cell before this one may have failed amid loading
-        plan = plan_of(recipe_of(p))
-        taken = cast(WebuiHost, room().host).weights.take(plan)
+        recipe, grid = recipe_of(p), grid_of(p)
+        plan = plan_of(recipe)
+        weights, comes_again = cast(WebuiHost, room().host).weights, None
+        if grid is not None:
+            grid.on_end, comes_again = weights.tidy, recipe.canonical() in grid.again
+        taken = weights.take(plan, comes_again=comes_again)
     except MergeError as error:
         _fail(p, str(error))
         return
@@ -44,16 +48,17 @@ def take_merge(p: Any) -> None:
     remember_choice(shared.opts.data.get(CHOSEN))
     # New tables: those that are there belong to all cells.
     p.override_settings = {**p.override_settings, CHOSEN: taken.info.title}
-    p.extra_generation_params = {**p.extra_generation_params, **recipe_params(plan)}
+    add_recipe(p, plan)
     setattr(p, _MERGE, taken.info)
 
 
 def check_batch(p: Any) -> None:
-    """Remember if what was drawn now is not of the merge. Later it could not be told any more: other scripts may draw over the
-    pictures with models of their own."""
+    """Look whether what was drawn now is of the merge; what is not, is not saved. Later it could not be told any more: other
+    scripts may draw over the pictures with models of their own."""
     info: MergedInfo | None = getattr(p, _MERGE, None)
-    if info is not None and not changes_models(p) and sd_models.model_data.sd_model.sd_model_checkpoint != info.filename:
+    if info is not None and not is_loaded(p, info):
         setattr(p, _OTHER, True)
+        p.do_not_save_samples = True
 
 
 def check_picture(p: Any, processed: Any) -> None:
@@ -62,18 +67,12 @@ def check_picture(p: Any, processed: Any) -> None:
     if info is None:
         return
     if p.sd_model_hash != info.shorthash or hasattr(p, _OTHER):
-        said = "another model was loaded while the picture was made, so it may not be that of the merge. Try again."
-        remember_failure(p, said)
+        fail_cell(p, OTHER_MODEL)
         processed.images.clear()
-        processed.comments += f"{said}\n"
+        processed.comments += f"{OTHER_MODEL}\n"
         return
-    end_of_cell(p)
+    end_cell(p)
     processed.comments += "".join(f"{note}\n" for note in notes_on(processed) if note not in processed.comments)
-
-
-def recipe_params(plan: Plan) -> dict[str, str]:
-    """What stands of a plan's recipe below a picture."""
-    return {RECIPE: plan.recipe.canonical()}
 
 
 def _fail(p: Any, said: str) -> None:
@@ -83,4 +82,4 @@ def _fail(p: Any, said: str) -> None:
         raise MergeError(said)
 
     p.init = refuse
-    remember_failure(p, said)
+    fail_cell(p, said)

@@ -5,6 +5,7 @@ The webui makes a copy of the request for each cell; the copies share their obje
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,19 +23,29 @@ class Grid:
     """What our axes set, and which cells have failed.
 
     Attributes:
-        axes: the values of each.
+        axes: the values of each, in the order of the webui's loops.
+        costs: of the axes.
+        again: recipes, in canonical text, that come again after others.
         text: of the recipe that they act on, as it was before the first cell.
         architectures: names of models to what they are.
-        failures: number of a cell to why it has no picture.
+        is_checked: whether all cells were looked at.
+        count: of the cells, of which `drawn` have their picture.
+        failures: number of a cell that was begun to why it has none.
         cells_seen: how many the webui has put together.
+        on_end: called when the last cell was made.
     """
 
     axes: list[list[Coordinate]] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+    again: set[str] = field(default_factory=set)
     text: str = ""
     architectures: dict[tuple[str, ...], Architecture] = field(default_factory=dict)
     is_checked: bool = False
+    count: int = 0
+    drawn: set[int] = field(default_factory=set)
     failures: dict[int, str] = field(default_factory=dict)
     cells_seen: int = 0
+    on_end: Callable[[], None] = lambda: None
 
 
 def grid_of(p: Any) -> Grid | None:
@@ -43,8 +54,11 @@ def grid_of(p: Any) -> Grid | None:
     return found
 
 
-def add_axis(p: Any, values: list[Coordinate]) -> None:
+def add_axis(p: Any, values: list[Coordinate], cost: float) -> None:
     """Take the values of one more axis.
+
+    Args:
+        cost: the webui's loop over the axis that costs most is the outermost.
 
     Raises:
         MergeError: there are none.
@@ -53,7 +67,9 @@ def add_axis(p: Any, values: list[Coordinate]) -> None:
         raise MergeError("an axis has no values. Write some, or take the axis out.")
     grid = grid_of(p) or Grid()
     setattr(p, _GRID, grid)
-    grid.axes.append(values)
+    place = sum(cost <= other for other in grid.costs)
+    grid.axes.insert(place, values)
+    grid.costs.insert(place, cost)
 
 
 def cell_of(p: Any) -> tuple[Coordinate, ...]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import MergeError
 from ..host.base import Progress
+from .png import live_url
 from .problem import problem_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 WAITING, WORKING, DONE, STOPPED, FAILED = "waiting", "working", "done", "stopped", "failed"
 _MOST_BYTES = 512 << 20
@@ -36,6 +40,8 @@ class Job:
         self.report: dict[str, Any] | None = None
         self.problem: dict[str, Any] | None = None
         self.pictures: list[dict[str, Any]] = []
+        self._live: tuple[str, Image] | None = None
+        self._lives = 0
         self.size_bytes = 0
         self.turn = 0
         self.work: Iterator[None] | None = None
@@ -52,6 +58,11 @@ class Job:
         if self.size_bytes > _MOST_BYTES:
             raise MergeError(f"the pictures take more than {_MOST_BYTES >> 20} MiB. Ask for fewer, or for smaller ones.")
         self.pictures.append(picture)
+        self._live = None
+
+    def show(self, picture: str, image: Image) -> None:
+        """What the picture of that id looks like by now."""
+        self._live, self._lives = (picture, image), self._lives + 1
 
     @property
     def is_over(self) -> bool:
@@ -71,14 +82,15 @@ class Job:
                 self.work.close()
             except Exception as error:  # it is over all the same
                 problem_of(error, self.kind)
-        self.state, self.problem, self.work, self.do = state, problem, None, None
+        self.state, self.problem, self.work, self.do, self._live = state, problem, None, None, None
         self.at_end()
 
-    def reply(self, seen: int | None = None) -> dict[str, Any]:
+    def reply(self, seen: int | None = None, live: int | None = None) -> dict[str, Any]:
         """JOB as docs/page-protocol.md has it.
 
         Args:
             seen: how many pictures the page has; None leaves all of them out.
+            live: the number of the last picture in the making that it has; None leaves that out.
         """
         share = 1.0 if self.state == DONE else (self.part + self.progress.share) / self.parts
         text = self.progress.text
@@ -88,8 +100,14 @@ class Job:
         return {
             **{"job": self.number, "kind": self.kind, "lane": self.lane or "", "state": self.state},
             **{"text": text, "share": round(min(1.0, share), 4), "problem": self.problem},
-            **{"pictures": pictures, "report": self.report},
+            **{"pictures": pictures, "live": None if live is None else self._live_after(live), "report": self.report},
         }
+
+    def _live_after(self, number: int) -> dict[str, Any] | None:
+        if self._live is None or self._lives == number:
+            return None
+        picture, image = self._live
+        return {"number": self._lives, "id": picture, "image": live_url(image)}
 
 
 def forgotten(number: int) -> dict[str, Any]:

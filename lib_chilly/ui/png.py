@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 AMPLIFIED = 4
 """How many times a difference is shown."""
+_LIVE_SIDE = 512
+"""Pixels, at most, of a picture in the making."""
 _SIGNATURE_AND_SIZE = 8 + 25
 """Bytes before a PNG's second chunk."""
 
@@ -45,3 +47,11 @@ def difference(first: bytes, second: bytes) -> bytes:
 def data_url(png: bytes) -> str:
     """What an <img> takes."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def live_url(image: Image) -> str:
+    """A picture in the making, small, as it is soon another."""
+    small, file = image.convert("RGB"), io.BytesIO()
+    small.thumbnail((_LIVE_SIDE, _LIVE_SIDE))
+    small.save(file, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")

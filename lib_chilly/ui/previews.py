@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from ..host.base import RECIPE, GenParams, Host
@@ -39,16 +40,17 @@ class Pictures:
 
     def ready(self, plan: Plan, params: GenParams) -> Kept | None:
         """The picture, if it was made before and is still kept."""
-        return self.cache.get(picture_key(plan, params))
+        return self.cache.get(picture_key(plan, params, self.host.picture_state()))
 
     def make(self, plan: Plan, params: GenParams, job: Job) -> Kept:
         """The picture, made now where it is not ready; the job tells how far it is."""
-        key = picture_key(plan, params)
+        key = picture_key(plan, params, self.host.picture_state())
         if (kept := self.cache.get(key)) is None:
             made = self.host.preview(plan, params, job.progress)
             facts = made.seed, made.notes, made.merge_seconds, made.seconds, made.blocks
             kept = Kept(as_png(made.image), made.infotext, *facts)
-            self.cache.put(key, kept)
+            if key == picture_key(plan, params, self.host.picture_state()):  # nothing was changed while this waited, or was made
+                self.cache.put(key, kept)
         return kept
 
 
@@ -106,6 +108,7 @@ def _making(maker: Pictures, merge: Plan, params: GenParams, todo: list[Wanted])
             yield
         for number, wanted in enumerate(todo):
             job.progress.share, job.part = 0.0, number
+            job.progress.show = partial(job.show, wanted.id) if wanted.kind == "of" else None
             kept = maker.make(maker.plans.of(wanted.recipe), params, job)
             job.add(_described(wanted, kept, base if wanted.kind == "block" else None))
             yield

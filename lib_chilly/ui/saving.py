@@ -151,7 +151,7 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
     report = _written(page, plan, output, name, job)
     seconds = time.perf_counter() - started
     host.register_saved(output, report.sha256)
-    is_as_shown = host.is_as_shown(plan, output, report.sha256)
+    is_as_shown = host.is_as_shown(plan, output, report.sha256, job.progress)
     warnings = [*report.warnings, *([_NOT_AS_SHOWN] if is_as_shown is False else [])]
     facts = {"name": file, "bytes": report.written_bytes, "sha256": report.sha256}
     return {

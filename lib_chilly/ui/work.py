@@ -88,16 +88,15 @@ class Work:
         """How far jobs are, with those of their pictures that the page has not seen.
 
         Args:
-            wanted: `[{"job": number, "seen": pictures that the page has}]` as the page sent it.
+            wanted: `[{"job": number, "seen": pictures that the page has, "live": of the one in the making the last that it has}]`
+                as the page sent it.
         """
         if not isinstance(wanted, list) or len(wanted) > _MOST_AT_ONCE or not all(isinstance(each, dict) for each in wanted):
             raise FieldError(
                 f"'jobs' is a list of at most {_MOST_AT_ONCE} entries, each with a job and what was seen of it.", "jobs"
             )
-        asked = [(_number(each.get("job"), "job"), _number(each.get("seen", 0), "seen")) for each in wanted]
         with self._changed:
-            found = [(number, seen, self._find(page, number)) for number, seen in asked]
-            return [job.reply(seen) if job else forgotten(number) for number, seen, job in found]
+            return [self._told(page, each) for each in wanted]
 
     def stop(self, page: str, number: object) -> dict[str, Any]:
         """Stop a job; what is being done ends at its next step."""
@@ -160,6 +159,12 @@ class Work:
         for _, job in list(self._jobs.values()):
             if (job.page, job.lane) == (page, lane) and not job.is_over:
                 self._stop(job, _OVERTAKEN)
+
+    def _told(self, page: str, asked: dict[str, Any]) -> dict[str, Any]:
+        number, seen = _number(asked.get("job"), "job"), _number(asked.get("seen", 0), "seen")
+        live = _number(asked["live"], "live") if "live" in asked else None
+        job = self._find(page, number)
+        return job.reply(seen, live) if job else forgotten(number)
 
     def _begin(self, thread: str) -> None:
         if thread not in self._threads:

@@ -1,6 +1,6 @@
 """Take the pictures of docs/images: the page in each of its states, wide and narrow, light and dark.
 
-PYTHONPATH=. python tests/browser/screenshots.py docs/images
+PYTHONPATH=.:tests python tests/browser/screenshots.py docs/images
 """
 
 from __future__ import annotations

@@ -48,6 +48,21 @@ def test_page_on_the_gradio_of_webuis_does_the_same(old_site, new_context):
     walk(open_page(new_context(old_site), old_site.url), old_site)
 
 
+def test_page_in_a_tab_that_is_not_open_asks_nothing_before_it_is_seen(site, new_context):
+    page = new_context(site).new_page()
+    page.add_init_script(
+        "addEventListener('DOMContentLoaded', () => {"
+        " const sheet = document.head.appendChild(document.createElement('style'));"
+        " sheet.id = 'closed'; sheet.textContent = '#chilly_page { display: none }'; })"
+    )
+    page.goto(site.url)
+    page.wait_for_selector("#chilly_page[data-state=unseen]", state="attached")
+    page.wait_for_timeout(500)
+    assert page.evaluate("[chilly.start, chilly.page]") == [None, ""]
+    page.evaluate("document.getElementById('closed').remove()")
+    page.wait_for_selector(READY)
+
+
 def test_two_tabs_of_one_browser_do_not_disturb_each_other(site, new_context):
     context = new_context(site)
     left, right = open_page(context, site.url), open_page(context, site.url)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from house import Double, House, Webui, webui_python
+from browsing import FLAGS, chromium
+from house import NO_WEBUI, Double, Forge, ForgeDouble, House, Webui, webui_python
 
-NO_WEBUI = "boots the webui: set CHILLY_WEBUI to a checkout of it, CHILLY_WEBUI_PYTHON to a Python with its packages"
+NO_FORGE = "boots a Forge: set CHILLY_FORGE and CHILLY_FORGE_PYTHON as CHILLY_WEBUI and CHILLY_WEBUI_PYTHON are for the webui"
 
 
 @pytest.fixture(scope="session")
@@ -24,10 +26,38 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webui]:
 
 
 @pytest.fixture(scope="session")
+def real_forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    """A real Forge, booted once for all tests."""
+    checkout = os.environ.get("CHILLY_FORGE")
+    if not checkout:
+        pytest.skip(NO_FORGE)
+    house = Forge(Path(checkout), webui_python("CHILLY_FORGE_PYTHON"), tmp_path_factory.mktemp("forge"))
+    yield house
+    house.close()
+
+
+@pytest.fixture(scope="session")
+def forge_double(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeDouble]:
+    house = ForgeDouble(tmp_path_factory.mktemp("forge_double"))
+    yield house
+    house.close()
+
+
+@pytest.fixture(scope="session")
 def double(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Double]:
     house = Double(tmp_path_factory.mktemp("double"))
     yield house
     house.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    executable = chromium()
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=executable, headless=True, args=list(FLAGS))
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(params=["double", "real"])
@@ -35,4 +65,11 @@ def webui(request: pytest.FixtureRequest) -> House:
     """A webui as after its start, with A loaded; a test with it runs in both."""
     house = request.getfixturevalue(request.param)
     house.call("fresh")
+    return house
+
+
+@pytest.fixture(params=["forge_double", "real_forge"])
+def forge(request: pytest.FixtureRequest) -> House:
+    """A Forge as after its start; a test with it runs in both."""
+    house: House = request.getfixturevalue(request.param)
     return house

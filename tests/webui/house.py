@@ -1,8 +1,10 @@
-"""The two webuis of the tests: the double, and the real one that CHILLY_WEBUI names, with members of the tiny family."""
+"""The webuis of the tests: the double, the real one that CHILLY_WEBUI names and a Forge that CHILLY_FORGE names, with members of
+the tiny family."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -12,7 +14,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +28,10 @@ from lib_chilly.synth import synthesise
 
 ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent
 SECONDS_TO_BOOT = 240
+BOOTS = 3
 VAE = "first_stage_model."
+NO_WEBUI = "boots the webui: set CHILLY_WEBUI to a checkout of it, CHILLY_WEBUI_PYTHON to a Python with its packages"
+PORT_IS_TAKEN = ("Cannot find empty port", "address already in use")
 PAIR = {"v1-5-pruned-emaonly": "A", "chilloutmix": "B"}
 """Members of the tiny family, and what they are called in the tests."""
 
@@ -36,19 +41,41 @@ class House:
 
     Attributes:
         models: where its checkpoints lie: A, B, and A without its VAE as `noVae`; `other.safetensors` is a VAE unlike both.
-        first: a picture of a merge that was asked for while the first model was being loaded.
+        first: a picture of a merge that was asked for while the first model was being loaded, and whether it was.
         url: of its server.
     """
 
     models: Path
+    log: Path
     first: dict
     url: str
+    process: subprocess.Popen
 
     def call(self, function: str, /, *args: object, **given: object) -> Any:
         """What a function of inside.py answers."""
         reply = self._ask_inside({"name": function, "args": args, "given": given})
         assert "answer" in reply, reply["failed"]
         return reply["answer"]
+
+    def said(self) -> str:
+        """What stands in its log."""
+        return self.log.read_text("utf-8", "replace")
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def _begin(self) -> None:
+        """What is done as soon as it has started."""
+        self.first = self.call("first")
+
+    @contextlib.contextmanager
+    def _closed_where_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def _ask_inside(self, asked: dict) -> dict:
         raise NotImplementedError
@@ -71,6 +98,8 @@ class House:
 class Double(House):
     """The stand-in, with made-up models of few numbers: a process of its own, as it has a package called `modules`."""
 
+    GRADIO, LIKE = "3.41.2", ()
+
     def __init__(self, folder: Path):
         self.models = folder / "checkpoints"
         self.models.mkdir(parents=True)
@@ -80,13 +109,14 @@ class Double(House):
         self._add_models(folder / "models" / "VAE")
         env = {name: value for name, value in os.environ.items() if name not in ("CHILLY_HOME", "PYTHONPATH")}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        command = [gradio_python("3.41.2"), str(HERE / "double" / "run.py"), str(ROOT)]
+        command = [gradio_python(self.GRADIO), str(HERE / "double" / "run.py"), str(ROOT), *self.LIKE]
         with (folder / "double.log").open("wb") as log:
             self.process = subprocess.Popen(command, **pipes, stderr=log, env={**env, "CHILLY_DOUBLE": str(folder)}, cwd=folder)
         self.log = folder / "double.log"
-        self.start = self._read()["answer"]
-        self.first = self.call("preview")
-        self.url = f"http://127.0.0.1:{self.call('serve')}"
+        with self._closed_where_it_fails():
+            self.start = self._read()["answer"]
+            self._begin()
+            self.url = f"http://127.0.0.1:{self.call('serve')}"
 
     def _ask_inside(self, asked: dict) -> dict:
         self.process.stdin.write(json.dumps(asked) + "\n")
@@ -95,12 +125,17 @@ class Double(House):
 
     def _read(self) -> dict:
         line = self.process.stdout.readline()
-        assert line, f"the double has ended:\n{self.log.read_text('utf-8', 'replace')[-4000:]}"
+        assert line, f"the double has ended:\n{self.said()[-4000:]}"
         return json.loads(line)
 
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
+
+class ForgeDouble(Double):
+    """The stand-in as a Forge, on its gradio."""
+
+    GRADIO, LIKE = "4.40.0", ("forge",)
+
+    def _begin(self) -> None:
+        """Nothing is asked for: it loads no model before a picture."""
 
 
 class Webui(House):
@@ -114,6 +149,8 @@ class Webui(House):
         scripts: of further extensions, by their names.
         given: for `boot`.
     """
+
+    FLAGS = ("--do-not-download-clip",)
 
     def __init__(
         self,
@@ -150,28 +187,20 @@ class Webui(House):
         config = self.data / "config.json"
         disabled = [] if is_ours_there else ["chillymerge"]
         config.write_text(json.dumps({**json.loads(config.read_text()), **settings, "disabled_extensions": disabled}))
-        port = _free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        own = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--api"]
-        own += ["--no-download-sd-model", "--do-not-download-clip", "--disable-console-progressbars"]
-        own += ["--server-name", "127.0.0.1", "--port", str(port)]
-        own += ["--precision", "half"] if is_half else ["--no-half"]
+        own = ["--skip-prepare-environment", "--skip-torch-cuda-test", "--use-cpu", "all", "--api", *self.FLAGS]
+        own += ["--no-download-sd-model", "--disable-console-progressbars", "--server-name", "127.0.0.1"]
         own += ["--ckpt-dir", str(self.models), "--data-dir", str(self.data)]
-        alone = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "COMMANDLINE_ARGS": ""}
-        alone["OMP_NUM_THREADS"] = "1"  # models as small as these are slower with threads that wait for each other
-        env = {name: value for name, value in os.environ.items() if name not in ("CHILLY_HOME", "PYTHONPATH")}
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*self._command, *own, *flags],
-                cwd=self._checkout,
-                env={**env, **alone},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        self._wait()
-        if is_ours_there:
-            self.first = self.call("preview")  # the first model is being loaded still
+        own += ["--precision", "half"] if is_half else ["--no-half"]
+        for _ in range(BOOTS):
+            if self._boots([*self._command, *own, *flags], is_ours_there):
+                return
+        raise AssertionError(f"the webui did not start:\n{self.said()[-4000:]}")
+
+    def reload(self) -> None:
+        """Its button "Reload UI": the page and all scripts anew, the models and what was imported as they are."""
+        starts = self.starts()
+        self.call("restart")
+        assert self._has_started(starts), self.said()[-4000:]
 
     def _build(self, models: Path) -> None:
         members = (replace(member, name=PAIR[member.name]) for member in MEMBERS if member.name in PAIR)
@@ -183,32 +212,42 @@ class Webui(House):
     def _ask_inside(self, asked: dict) -> dict:
         return self.post("probe/inside", **asked)
 
-    def reload(self) -> None:
-        """Its button "Reload UI": the page and all scripts anew, the models and what was imported as they are."""
-        starts = self._starts()
-        self.call("restart")
-        self._wait(starts)
+    def _boots(self, command: list[str], is_ours_there: bool) -> bool:
+        """Whether it started, and has done `_begin`; not where another process has taken the port meanwhile."""
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        alone = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "COMMANDLINE_ARGS": ""}
+        alone["OMP_NUM_THREADS"] = "1"  # models as small as these are slower with threads that wait for each other
+        env = {name: value for name, value in os.environ.items() if name not in ("CHILLY_HOME", "PYTHONPATH")}
+        given = {"cwd": self._checkout, "env": {**env, **alone}, "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen([*command, "--port", str(self.port)], **given, stdout=log)
+        with self._closed_where_it_fails():
+            if not self._has_started():
+                return False
+            if is_ours_there:
+                self._begin()
+        return True
 
-    def _starts(self) -> int:
-        return self.log.read_text("utf-8", "replace").count("Startup time")
+    def _has_started(self, starts: int = 0) -> bool:
+        """Wait until it may be asked, after so many starts before; whether it ever may. Before, a request would end it: it still
+        adds middleware."""
+        deadline = time.monotonic() + SECONDS_TO_BOOT
+        while self.starts() == starts or not self._listens():
+            if self.process.poll() is not None and any(words in self.said() for words in PORT_IS_TAKEN):
+                return False
+            assert self.process.poll() is None and time.monotonic() < deadline, f"no start:\n{self.said()[-4000:]}"
+            time.sleep(0.3)
+        return True
 
     def _listens(self) -> bool:
         """Without a page it says that it has started a moment before."""
         with socket.socket() as visitor:
-            return visitor.connect_ex(("127.0.0.1", int(self.url.rpartition(":")[2]))) == 0
+            return visitor.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def _wait(self, starts: int = 0) -> None:
-        """Until it may be asked. Before, a request would end it: it still adds middleware."""
-        deadline = time.monotonic() + SECONDS_TO_BOOT
-        while self._starts() == starts or not self._listens():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.close()
-                raise AssertionError(f"the webui did not start:\n{self.log.read_text('utf-8', 'replace')[-4000:]}")
-            time.sleep(0.3)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
+    def starts(self) -> int:
+        """How often it has drawn its page."""
+        return self.said().count("Startup time")
 
     def get(self, path: str, **query: object) -> dict:
         return self._ask(urllib.request.Request(f"{self._url(path)}?{urllib.parse.urlencode(query)}"))
@@ -220,7 +259,7 @@ class Webui(House):
     def draw(self) -> tuple[bytes, str]:
         """(the picture's pixels, what its infotext says) with the chosen model."""
         image, infotext = self.paint("a dog", steps=3)
-        return _pixels(image), infotext
+        return pixels(image), infotext
 
     def paint(self, prompt: str, steps: int) -> tuple[bytes, str]:
         """(a PNG, its infotext) with the chosen model."""
@@ -245,7 +284,16 @@ class Webui(House):
             return json.loads(answer.read())
 
 
-def _pixels(png: bytes) -> bytes:
+class Forge(Webui):
+    """A Forge, which makes no pictures of merges, nor of models as small as these. Its scripts lie outside of its data."""
+
+    FLAGS = ("--always-cpu", "--gradio-allowed-path", ".")
+
+    def _begin(self) -> None:
+        """Nothing is asked for: it loads no model before a picture."""
+
+
+def pixels(png: bytes) -> bytes:
     """The data of a PNG without its texts, which name the model."""
     data, place = b"", 8
     while place < len(png):
@@ -261,5 +309,5 @@ def _free_port() -> int:
         return listener.getsockname()[1]
 
 
-def webui_python() -> str:
-    return os.environ.get("CHILLY_WEBUI_PYTHON", sys.executable)
+def webui_python(name: str = "CHILLY_WEBUI_PYTHON") -> str:
+    return os.environ.get(name, sys.executable)

@@ -9,34 +9,48 @@ import base64
 import contextlib
 import dataclasses
 import hashlib
-import importlib
+import importlib.util
 import inspect
 import io
 import json
 import os
 import shutil
-import sys
 import threading
 import time
 import types
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+import first_model
 import numpy as np
-from modules import call_queue, hashes, patches, processing, script_callbacks, scripts, sd_hijack, sd_models, sd_vae, shared
+from modules import (
+    call_queue,
+    hashes,
+    patches,
+    processing,
+    script_callbacks,
+    scripts,
+    sd_hijack,
+    sd_models,
+    sd_unet,
+    sd_vae,
+    shared,
+)
 from PIL import Image
+from samples import MIX, SMALL
 
 from lib_chilly.errors import Interrupted, MergeError
-from lib_chilly.host import webui_axes, webui_entry, webui_kept, webui_merged, webui_pictures, webui_queue
+from lib_chilly.host import webui_axes, webui_entry, webui_kept, webui_merged, webui_pictures, webui_queue, webui_request
 from lib_chilly.host.base import GenParams, Progress
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
+from lib_chilly.ui.picture_cache import PictureCache
+from lib_chilly.ui.plans import Plans
+from lib_chilly.ui.previews import Pictures
+from lib_chilly.ui.work import SAVES, Work
 
-PROMPT = "(a red circle:1.6) on blue"
-SMALL = {"prompt": PROMPT, "seed": 1, "steps": 3, "cfg": 4.0, "width": 64, "height": 64, "sampler": "Euler"}
-MIX = "M = weighted_sum(A, B, alpha=0.3)"
 CKPT = shared.cmd_opts.ckpt
 CHANGED = ("sd_vae", "sd_checkpoint_cache", "sd_checkpoints_limit", "fp8_storage")
+LIVE = ("live_previews_enable", "show_progress_every_n_steps", "show_progress_type")
 
 
 def host():
@@ -61,6 +75,7 @@ def fresh(name="A", **options):
         for option in (name for name in CHANGED if name in shared.opts.data_labels):
             shared.opts.data[option] = options.get(option, shared.opts.data_labels[option].default)
         sd_vae.refresh_vae_list()
+        sd_unet.current_unet = None
         sd_models.list_models()
         shared.opts.data["sd_model_checkpoint"] = title_of(name)
         webui_queue.wait_for_first_model()
@@ -123,6 +138,15 @@ def _do_amid(what):
     _amid.what = what
 
 
+_OTHER_UNET = types.SimpleNamespace(option=types.SimpleNamespace(label="fast"), forward=lambda x, *more, **given: x * 0.5)
+
+
+def _refresh(how):
+    """What happens between the merge and the webui's work."""
+    own = patches.original("chillymerge", sd_models, "list_models")
+    {None: lambda: None, "refresh": sd_models.list_models, "refresh by the webui's own function": own}[how]()
+
+
 def _amid_named(name, progress):
     """What happens amid a picture."""
     return {
@@ -134,6 +158,7 @@ def _amid_named(name, progress):
         "skip": lambda: shared.state.skip(),
         "cancel": lambda: setattr(progress, "cancelled", True),
         "out of memory": lambda: None,
+        "another U-Net": lambda: setattr(sd_unet, "current_unet", _OTHER_UNET),
     }[name]
 
 
@@ -167,8 +192,14 @@ def preview(recipe=MIX, amid=None, **params):
     return {"picture": _digest(made.image), "infotext": made.infotext, "notes": made.notes, "blocks": made.blocks, **state()}
 
 
-def pictures(recipe=MIX, amid=None, **fields):
-    """Pictures by a request of one's own: several, with hires or a refiner."""
+def first():
+    """A picture that is asked for while the first model is being loaded."""
+    was_loaded, made = first_model.let_go_amid(preview)
+    return {**made, "was_loaded": was_loaded}
+
+
+def pictures(recipe=MIX, amid=None, before=None, **fields):
+    """Pictures by a request of one's own: several, with hires or a refiner; `before` is a refresh before the webui begins."""
     progress = Progress()
     _do_amid(_amid_named(amid, progress))
     try:
@@ -177,6 +208,7 @@ def pictures(recipe=MIX, amid=None, **fields):
             taken = host().weights.take(plan(recipe), progress)
             for name, value in fields.items():
                 setattr(p, name, taken.info.title if value == "the merge" else value)
+            _refresh(before)
             processed = webui_pictures.make(p, taken.info)
     except MergeError as error:
         return _told(error)
@@ -195,7 +227,8 @@ def plain(**fields):
         with contextlib.closing(p):
             processed = processing.process_images(p)
         shared.state.end()
-    return {"picture": _digest(processed.images[0]), "infotext": processed.infotexts[0], **state()}
+    made = [_digest(image) for image in processed.images]
+    return {"picture": made[0], "pictures": made, "infotext": processed.infotexts[0], **state()}
 
 
 def broken(how, recipe=MIX):
@@ -225,7 +258,7 @@ def forget_merge():
     with call_queue.queue_lock:
         for info in webui_merged.held():
             webui_merged.forget(info)
-        host().weights._info = None
+        host().weights._last = None
     return state()
 
 
@@ -260,13 +293,16 @@ def flag(**flags):
         setattr(shared.cmd_opts, name, value)
 
 
-def as_forge(is_there):
-    """Whether this looks like a webui that loads models in its own way."""
-    if is_there:
-        sys.modules["modules_forge"] = types.ModuleType("modules_forge")
-        sys.modules["modules_forge"].__spec__ = ModuleSpec("modules_forge", None)
-    else:
-        del sys.modules["modules_forge"]
+def chosen():
+    """What is listed, under which names, what is chosen, and which functions of the webui's are ours."""
+    infos, names = list(sd_models.checkpoints_list.values()), sd_models.checkpoint_tiles()
+    loaded = getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None)
+    return {
+        "listed": {name: info.sha256 for name, info in zip(names, infos, strict=True)},
+        "chosen": shared.opts.data.get("sd_model_checkpoint"),
+        "loaded": loaded and loaded.name,
+        "patched": sorted(name for _, name in patches.originals["chillymerge"]),
+    }
 
 
 def option(**options):
@@ -336,7 +372,8 @@ def choose(name):
 
 
 def start_with(title):
-    """What is chosen after a start with settings that name `title`."""
+    """What is chosen after a start with settings that name `title`; nothing is in memory then."""
+    forget_merge()
     shared.opts.data["sd_model_checkpoint"] = title
     sd_models.list_models()
     webui_entry.register()
@@ -348,7 +385,7 @@ def saved_title():
 
 
 def remove(name):
-    for path in Path(title_file("A")).parent.glob(f"{name}.*"):
+    for path in host().output_folder().glob(f"{name}.*"):
         path.unlink()
     host().refresh_checkpoints()
 
@@ -356,12 +393,14 @@ def remove(name):
 @contextlib.contextmanager
 def _hashing():
     """The files that the webui reads for their hashes meanwhile."""
-    reads = []
-    original, hashes.calculate_sha256 = getattr(hashes, "calculate_sha256", None), lambda path: reads.append(path) or "0" * 64
+    read, originals = [], {each: getattr(hashes, each, None) for each in ("calculate_sha256", "calculate_sha256_real")}
+    for each in originals:
+        setattr(hashes, each, lambda path: read.append(path) or "0" * 64)
     try:
-        yield reads
+        yield read
     finally:
-        hashes.calculate_sha256 = original
+        for each, original in originals.items():
+            setattr(hashes, each, original)
 
 
 def save(name, recipe=MIX):
@@ -371,11 +410,38 @@ def save(name, recipe=MIX):
     output = host().output_folder() / f"{name}.safetensors"
     report = merge(plan(recipe), output, overwrite=True)
     host().register_saved(output, report.sha256)
-    with _hashing() as reads:
-        info = next(info for info in sd_models.checkpoints_list.values() if info.filename == str(output))
+    read = calculated(name)["read"]
+    titles = [title for title in sd_models.checkpoint_tiles() if title.startswith(name)]
+    return {"sha256": report.sha256, "titles": titles, "read": read, "loaded": host().load(output), **state()}
+
+
+def calculated(name):
+    """The hash of a model as the webui has it, and which files it reads for that."""
+    with _hashing() as read:
+        info = next(info for info in sd_models.checkpoints_list.values() if info.name == f"{name}.safetensors")
         info.calculate_shorthash()
-        titles = [title for title in sd_models.checkpoint_tiles() if title.startswith(name)]
-        return {"sha256": report.sha256, "titles": titles, "read": reads, "loaded": host().load(output), **state()}
+    return {"sha256": info.sha256, "read": read}
+
+
+def cut(name, other):
+    """A copy of a model whose last bytes are missing."""
+    folder = host().output_folder()
+    (folder / f"{other}.safetensors").write_bytes((folder / f"{name}.safetensors").read_bytes()[:-4])
+    host().refresh_checkpoints()
+
+
+_saves_may_go = threading.Event()
+
+
+def hold_saves():
+    """Let whatever is to be saved wait until `let_saves_go`."""
+    _saves_may_go.clear()
+    work = webui_entry.room().one(Work, Work)
+    work.start("/holding", "hold", lambda job: _saves_may_go.wait(100) and None, thread=SAVES)
+
+
+def let_saves_go():
+    _saves_may_go.set()
 
 
 def copy_model(name, other):
@@ -411,24 +477,23 @@ def two_threads(*recipes):
     return [found.get(recipe) for recipe in recipes]
 
 
-def time_register():
-    """Seconds of the processor that registering takes the webui, all imported already."""
-    started = time.thread_time()
-    webui_entry.register()
-    return time.thread_time() - started
-
-
 def signatures(*names):
-    """Name to the parameters of a function or a method."""
-    found = {}
-    for name in names:
-        module, *rest = name.split(".")
-        thing = importlib.import_module(f"modules.{module}")
-        for each in rest:
-            thing = getattr(thing, each)
-        parameters = inspect.signature(thing).parameters.values()
-        found[name] = [[each.name, each.kind.name, each.default is each.empty] for each in parameters]
-    return found
+    """Name to the parameters of a function, a method or a class; None of what is nothing of these, False of what is not there."""
+    return {name: _parameters(*name.split(".")) for name in names}
+
+
+def _parameters(module, *names):
+    thing = _grids() if module == "xyz_grid" else importlib.import_module(f"modules.{module}")
+    for each in names:
+        if not hasattr(thing, each):
+            return False
+        thing = getattr(thing, each)
+    thing = inspect.unwrap(thing) if hasattr(thing, "__wrapped__") else thing
+    is_python = inspect.isfunction(thing) or inspect.ismethod(thing) or inspect.isclass(thing)
+    if not is_python or dataclasses.is_dataclass(thing):
+        return None
+    parameters = inspect.signature(thing).parameters.values()
+    return [[each.name, each.kind.name, each.default is each.empty] for each in parameters]
 
 
 def fields():
@@ -459,6 +524,44 @@ def page_picture(text=MIX):
     return {**picture, "digest": _digest(Image.open(io.BytesIO(png)))}
 
 
+def page_lives(text=MIX, method="Approx cheap", enabled=True):
+    """A picture of the page that takes its time: what it looked like meanwhile, and its digest."""
+    kept = {name: shared.opts.data.get(name) for name in LIVE}
+    option(live_previews_enable=enabled, show_progress_every_n_steps=1, show_progress_type=method)
+    slow(True)
+    try:
+        job = ask("preview", text=text, params={**SMALL, "steps": 25}, pictures=[{"id": "merged", "of": "merged"}])["job"]
+        live, lives, pictures = 0, [], []
+        while job["state"] in ("waiting", "working"):
+            time.sleep(0.05)
+            (job,) = ask("poll", jobs=[{"job": job["job"], "seen": len(pictures), "live": live}])["jobs"]
+            pictures += job["pictures"]
+            if job["live"]:
+                live = job["live"]["number"]
+                lives.append([job["live"]["id"], live, job["live"]["image"]])
+    finally:
+        slow(False)
+        option(**kept)
+    return {"lives": lives, "infotext": pictures[0]["infotext"], "image": pictures[0]["image"], "problem": job["problem"]}
+
+
+def forget_pictures():
+    """So that the page's are made again."""
+    room = webui_entry.room()
+    room.one(Pictures, lambda: Pictures(room.host, room.one(Plans))).cache = PictureCache()
+
+
+def slow(is_so):
+    """Whether each step of a picture takes its time."""
+    script_callbacks.remove_callbacks_for_function(_sleep)
+    if is_so:
+        script_callbacks.on_cfg_denoiser(_sleep)
+
+
+def _sleep(params):
+    time.sleep(0.1)
+
+
 def page_save(name, text=MIX):
     """A save and a load through the page's questions: their reports."""
     with _hashing() as reads:
@@ -477,7 +580,7 @@ def tab():
     """The tab as the webui gets it, which of its components ui-config.json is not to hold, and what its button does."""
     ((blocks, title, element),) = webui_entry.tabs()
     hidden = [block for block in blocks.blocks.values() if str(block.elem_id).startswith("chilly_")]
-    (answer,) = [each["fn"] if isinstance(each, dict) else each.fn for each in blocks.fns if getattr(each, "fn", None)]
+    (answer,) = [each.fn for each in _functions(blocks) if each.fn]
     return {
         "title": title,
         "element": element,
@@ -486,13 +589,24 @@ def tab():
     }
 
 
+def _functions(blocks):
+    """Of the events of a gradio page; newer gradio numbers them."""
+    return blocks.fns.values() if isinstance(blocks.fns, dict) else blocks.fns
+
+
 def page():
     """The double's page: the tabs that pasting is about, made in the webui's order. The real one is there."""
     import gradio as gr
     from modules import infotext_utils
 
+    global _page
     infotext_utils.reset()
-    with gr.Blocks():
+    with gr.Blocks() as _page:
+        if importlib.util.find_spec("modules_forge"):
+            from modules_forge import main_entry
+
+            main_entry.ui_checkpoint = gr.Dropdown(label="Checkpoint")
+            script_callbacks.after_component_callback(gr.Button("refresh"), elem_id="forge_refresh_checkpoint")
         for name in ("txt2img", "img2img"):
             prompt, overrides = gr.Textbox(elem_id=f"{name}_prompt"), gr.Dropdown(elem_id=f"{name}_override_settings")
             fields = [infotext_utils.PasteField(prompt, "Prompt")]
@@ -502,6 +616,14 @@ def page():
         script_callbacks.after_component_callback(information, elem_id="pnginfo_generation_info")
         infotext_utils.create_buttons(["txt2img", "img2img", "inpaint", "extras"])
     return tab()
+
+
+def dropdown():
+    """What the dropdown of a Forge is told by our hidden button."""
+    (button,) = [block for block in _page.blocks.values() if block.elem_id == "chilly_show_chosen"]
+    (event,) = [each for each in _functions(_page) if (button._id, "click") in each.targets]
+    told = event.fn()
+    return {"value": told["value"], "choices": sorted(told["choices"])}
 
 
 def exchange():
@@ -573,8 +695,9 @@ def grid(x=None, y=None, z=None, recipe="", amid=None, **fields):
         return {"error": failed, **after}
     cells, texts = made.images[made.index_of_first_image :], made.infotexts[made.index_of_first_image :]
     dark = [float((np.asarray(image.convert("RGB")) == 0).mean()) for image in cells]
-    sheet = _digest(made.images[0])
-    return {"pictures": [_digest(image) for image in cells], "sheet": sheet, "infotexts": texts, "dark": dark, **after}
+    failures = getattr(webui_request.grid_of(p), "failures", {})
+    reasons = [failures.get(number) for number in range(len(cells))]
+    return {"pictures": [_digest(image) for image in cells], "infotexts": texts, "dark": dark, "reasons": reasons, **after}
 
 
 def _runner():
@@ -592,9 +715,13 @@ def axes():
     """The labels of all axes after a page that is drawn anew, and after our script was run once more."""
     webui_axes.register()
     webui_axes.add_axes()
-    script = next(each for each in _runner().selectable_scripts if each.title() == "X/Y/Z plot")
-    module = next(data.module for data in scripts.scripts_data if data.script_class is type(script))
-    return [option.label for option in module.axis_options]
+    return [option.label for option in _grids().axis_options]
+
+
+def _grids():
+    """The module of the webui's script."""
+    script = next(each for each in _runner().selectable_scripts if each.title().lower() == "x/y/z plot")
+    return next(data.module for data in scripts.scripts_data if data.script_class is type(script))
 
 
 def on_page(text):

@@ -2,13 +2,13 @@
 
 import importlib
 import sys
-from pathlib import Path
 
 from modules import call_queue, extras, patches, script_callbacks, sd_models, shared
 from safetensors.torch import load_file
 
 COMPONENTS = ("model.", "first_stage_model.", "cond_stage_model.")
-TESTS = Path("@TESTS@")
+TESTS = "@TESTS@"
+_imported = []
 
 
 def weights():
@@ -54,15 +54,27 @@ def loaded():
 
 def inside(asked: dict):
     """A function of inside.py."""
-    if str(TESTS) not in sys.path:
-        sys.path.append(str(TESTS))
-    return importlib.import_module("inside").call(asked["name"], asked["args"], asked["given"])
+    return of_tests("inside").call(asked["name"], asked["args"], asked["given"])
+
+
+def of_tests(name: str):
+    """A module of the tests; the webui takes back what a script does to the path while it is loaded."""
+    if TESTS not in sys.path:
+        sys.path.append(TESTS)
+    return importlib.import_module(name)
+
+
+def imported():
+    """What of ours was imported when the webui had started, and nobody had used anything of it."""
+    return {"imported": _imported}
 
 
 def add_routes(_, app):
-    for function in (weights, metadata, merge, loaded):
+    _imported.extend(sorted(name for name in sys.modules if name.startswith(("lib_chilly", "lark"))))
+    for function in (weights, metadata, merge, imported, loaded):
         app.add_api_route(f"/probe/{function.__name__}", function, methods=["GET"])
     app.add_api_route("/probe/inside", inside, methods=["POST"])
 
 
+of_tests("first_model").hold()
 script_callbacks.on_app_started(add_routes)

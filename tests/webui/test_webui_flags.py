@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import NO_WEBUI
-from house import PAIR, Webui, webui_python
-from test_webui_api import MIX, SMALL, ask, ended
+from asking import ask, ended
+from house import NO_WEBUI, PAIR, Webui, webui_python
+from samples import MIX, SMALL
 
 from lib_chilly.family import MEMBERS, build_family
 

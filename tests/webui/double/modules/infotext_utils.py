@@ -1,13 +1,12 @@
 """Infotexts, and the buttons that send them from tab to tab."""
 
 import json
-import re
+from collections import namedtuple
 
 import gradio as gr
 
 from modules import script_callbacks
 
-_FACT = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 paste_fields = {}
 registered_param_bindings = []
 
@@ -27,13 +26,13 @@ class ParamBinding:
         self.source_text_component, self.source_image_component = source_text_component, source_image_component
 
 
-class PasteField(tuple):
-    def __new__(cls, component, target, *, api=None):
-        return super().__new__(cls, (component, target))
+class PasteField(namedtuple("Pair", ["component", "target"])):
+    """A component, and what of an infotext it takes: a name, or a function."""
 
-    def __init__(self, component, target, *, api=None):
-        super().__init__()
-        self.api, self.component = api, component
+    def __new__(cls, component, target, *, api=None):
+        field = tuple.__new__(cls, (component, target))
+        field.api = api
+        return field
 
 
 def reset():
@@ -42,9 +41,10 @@ def reset():
 
 
 def add_paste_fields(tabname, init_img, fields, override_settings_component=None):
-    for number, field in enumerate(fields):
-        fields[number] = field if isinstance(field, PasteField) else PasteField(*field)
-    paste_fields[tabname] = {"init_img": init_img, "fields": fields, "override_settings_component": override_settings_component}
+    if fields:  # the list stays the one that was given: others append to it
+        fields[:] = [PasteField(*field) for field in fields]
+    given = {"init_img": init_img, "fields": fields, "override_settings_component": override_settings_component}
+    paste_fields.update({tabname: given})
 
 
 def register_paste_params_button(binding):
@@ -52,25 +52,30 @@ def register_paste_params_button(binding):
 
 
 def create_buttons(tabs_list):
-    buttons = {}
-    for tab in tabs_list:
-        buttons[tab] = gr.Button(f"Send to {tab}", elem_id=f"{tab}_tab")
-        script_callbacks.after_component_callback(buttons[tab], elem_id=f"{tab}_tab")
-    return buttons
+    return {name: _send_button(name, elem_id=f"{name}_tab") for name in tabs_list}
 
 
-def unquote(text):
-    if len(text) == 0 or text[0] != '"' or text[-1] != '"':
-        return text
-    try:
-        return json.loads(text)
-    except Exception:
-        return text
+def _send_button(name, elem_id):
+    button = gr.Button(f"Send to {name}", elem_id=elem_id)
+    script_callbacks.after_component_callback(button, elem_id=elem_id)
+    return button
+
+
+def _facts(line):
+    """`name: value` after `name: value`, with commas between them; a value that has commas or colons is in JSON's quotes."""
+    while line:
+        name, _, line = line.partition(": ")
+        try:
+            value, end = json.JSONDecoder().raw_decode(line) if line.startswith('"') else (None, 0)
+        except ValueError:  # a quote that nothing closes
+            end = 0
+        if end:
+            line = line[end:].removeprefix(", ")
+        else:
+            value, _, line = line.partition(", ")
+        yield name, value
 
 
 def parse_generation_parameters(x, skip_fields=None):
-    *lines, last = x.strip().split("\n")
-    found = {"Prompt": "\n".join(lines)}
-    for name, value in _FACT.findall(last):
-        found[name] = unquote(value)
-    return found
+    prompt, _, facts = x.strip().rpartition("\n")
+    return {"Prompt": prompt, **dict(_facts(facts))}

@@ -55,6 +55,10 @@ def _call(category, *given):
             errors.report(f"Error executing callback {category}", exc_info=True)
 
 
+def ui_tabs_callback():
+    return [tab for callback in callback_map.get("ui_tabs", []) for tab in callback() or []]
+
+
 def ui_settings_callback():
     _call("ui_settings")
 

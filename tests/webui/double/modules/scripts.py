@@ -80,12 +80,10 @@ class ScriptRunner:
             script = data.script_class()
             script.filename = data.path
             script.is_txt2img, script.is_img2img = not is_img2img, is_img2img
-            visibility = script.show(is_img2img)
-            if visibility is AlwaysVisible:
-                script.alwayson = True
-                self.alwayson_scripts.append(script)
-            elif visibility:
-                self.selectable_scripts.append(script)
+            shown = script.show(is_img2img)
+            script.alwayson = shown is AlwaysVisible
+            if shown:
+                (self.alwayson_scripts if script.alwayson else self.selectable_scripts).append(script)
 
     def setup_ui(self):
         self.inputs = [None]
@@ -106,7 +104,7 @@ class ScriptRunner:
             try:
                 getattr(script, name)(p, *given, *p.script_args[script.args_from : script.args_to], **named)
             except Exception:
-                errors.report(f"Error running {name}: {script.filename}", exc_info=True)
+                errors.report(f"{script.filename} failed in {name}", exc_info=True)
 
     def before_process(self, p):
         self._ask("before_process", p)
