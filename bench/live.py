@@ -101,13 +101,13 @@ def _make(case: LiveCase, folder: Path) -> None:
             continue
         noise = np.random.default_rng(number).standard_normal(10_000_019 + number, np.float32) * np.float32(0.05)
         block = noise.astype(np.float16).tobytes()
-        partial = write_sparse(path.with_suffix(".partial"), case.architecture, prefix)
-        left = sum(info.size_bytes for info in open_checkpoint(partial).tensors.values())
-        with partial.open("r+b") as file:
+        unfinished = write_sparse(path.with_suffix(".partial"), case.architecture, prefix)
+        left = sum(info.size_bytes for info in open_checkpoint(unfinished).tensors.values())
+        with unfinished.open("r+b") as file:
             file.seek(-left, os.SEEK_END)
             while left > 0:
                 left -= file.write(block[:left])
-        partial.rename(path)
+        unfinished.rename(path)
 
 
 def _measure(case: LiveCase, folder: Path, rounds: int, device: torch.device) -> list[dict]:

@@ -3,6 +3,7 @@ asserted; the suite on the webui promises what is right, this prints what it tak
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import statistics
@@ -97,9 +98,8 @@ class _Booted:
     def __init__(self, checkout: Path, folder: Path, *flags: str, **given: Mapping[str, str] | Callable[[Path], None]):
         tests = ROOT / "tests"
         sys.path[:0] = [str(path) for path in (tests, tests / "webui") if str(path) not in sys.path]
-        from house import Webui, webui_python
-
-        self._webui = Webui(checkout, webui_python(), folder, *flags, **given)
+        webuis = importlib.import_module("webuis")
+        self._webui = webuis.Webui(checkout, webuis.webui_python(), folder, *flags, **given)
 
     def __enter__(self) -> Any:
         return self._webui

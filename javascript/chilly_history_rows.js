@@ -56,7 +56,7 @@
     return chilly.el(
       "div", { class: "chilly-row chilly-kept-foot" },
       button({ text: "Open recipe" }, () => history.open(row, false)),
-      button({ text: "Run again" }, () => history.open(row, true)),
+      ...(chilly.start.no_pictures ? [] : [button({ text: "Run again" }, () => history.open(row, true))]),
       chilly.el("label", { class: "chilly-row" }, box, "Choose"),
       deleteButton(row),
     );

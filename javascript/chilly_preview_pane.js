@@ -8,6 +8,8 @@
 
   ((chilly.parts ??= {}).preview = (root) => {
     const el = chilly.el;
+    const none = chilly.start?.no_pictures; // then nothing is asked for either
+    if (none) return root.append(el("p", { class: "chilly-note chilly-no-pictures" }, none));
     const fields = el("div", {}, prompt(), row(), more());
     root.append(
       el("div", { class: "chilly-h" }, el("h2", {}, "Preview"), follow()),
@@ -40,6 +42,12 @@
     const value = several || (numeric ? Number(control.value) : control.value);
     if (JSON.stringify(chilly.params[name]) !== JSON.stringify(value)) chilly.setParams({ [name]: value });
   }
+
+  /** Takes in what is being typed, which is else taken in when its field is left or the typing rests. */
+  preview.commit = () => {
+    const control = chilly.host().querySelector("#chilly_page [data-param]:focus");
+    if (control) setParam(control.dataset.param, control);
+  };
 
   const number = (low, high, step = 1) =>
     chilly.el("input", { type: "number", min: String(low), max: String(high), step: String(step), inputmode: step < 1 ? "decimal" : "numeric" });

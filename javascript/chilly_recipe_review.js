@@ -45,7 +45,7 @@
   };
 
   const pictureSettings = (review) => {
-    if (!review.params) return { content: [], take: () => {} };
+    if (!review.params || chilly.start.no_pictures) return { content: [], take: () => {} };
     const box = chilly.el("input", { type: "checkbox", class: "chilly-check" });
     box.checked = true;
     const { prompt, seed, steps } = review.params;

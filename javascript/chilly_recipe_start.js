@@ -105,12 +105,14 @@
       chilly.el("button", { type: "button", class: "chilly-start", onclick: () => start(way) }, way.drawing(), chilly.el("b", {}, way.title), chilly.el("span", {}, way.says)));
     const write = recipe.button({ text: "Write a recipe as text", look: "chilly-link" }, () => recipe.show("text", true));
     const again = recipe.button({ text: "Bring back the recipe that was here", look: "chilly-link" }, () => chilly.redo());
+    const { no_pictures: none } = chilly.start;
     const node = chilly.el(
       "div", { class: "chilly-empty" },
       chilly.el(
         "div", { class: "chilly-empty-in" },
         chilly.el("h2", {}, "Pick two models to see what mixing them does"),
-        chilly.el("p", {}, "Nothing is written to disk until you press Save. Previews are made in memory."),
+        chilly.el("p", {}, "Nothing is written to disk until you press Save.", none ? null : " Previews are made in memory."),
+        none && chilly.el("p", { class: "chilly-no-pictures" }, none),
         chilly.el("div", { class: "chilly-two" }, ...sides.map((one) => one.node)), hint,
         chilly.el("div", { class: "chilly-starts" }, ...ways),
         recipe.pasteField(), chilly.el("div", { class: "chilly-row chilly-start-more" }, write, again),

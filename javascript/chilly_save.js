@@ -28,7 +28,7 @@
 
   function build(root) {
     const el = chilly.el;
-    const name = el("input", { class: "chilly-in", id: "chilly_save_name", spellcheck: "false", autocomplete: "off", maxlength: "92" }); // 80, and ".safetensors"
+    const name = el("input", { class: "chilly-in", id: "chilly_save_name", spellcheck: "false", autocomplete: "off", maxlength: "212" }); // 200 with folders, and ".safetensors"
     const dtypes = chilly.start?.dtypes || ["fp16", "bf16", "fp32"];
     const dtype = el("select", { class: "chilly-in" }, ...dtypes.map((one) => el("option", { value: one }, DTYPES[one] || one)));
     const vae = el("select", { class: "chilly-in" });

@@ -55,7 +55,8 @@
     const el = chilly.el;
     const { report } = job;
     const seconds = `${report.seconds < 10 ? report.seconds.toFixed(1) : Math.round(report.seconds)} s`;
-    const checked = report.checked ? `Read back and checked${report.as_shown ? ": the very numbers of the picture" : ""}. ` : "";
+    const compared = report.as_shown ? ": the very numbers of the picture" : report.as_shown === null ? ", not compared with a picture" : "";
+    const checked = report.checked ? `Read back and checked${compared}. ` : "";
     const note = `${chilly.bytes(report.bytes)} in ${seconds}. ${checked}The recipe is inside the file.`;
     const chip = el("span", { class: "chilly-chip chilly-chip-ok" }, chilly.icon(CHECK), "Saved");
     const hash = button(report.short_hash || (report.sha256 || "").slice(0, 10), (one) => copied(one, report.sha256));

@@ -11,7 +11,7 @@
     const button = (name, act) => chilly.el("button", { id: `chilly_${name}`, type: "button", tabindex: "-1", onclick: act }, name);
     const interrupt = button("interrupt", () => preview.stop());
     interrupt.style.display = "none";
-    const box = chilly.el("div", { hidden: true }, button("generate", () => preview.update()), interrupt);
+    const box = chilly.el("div", { hidden: true }, button("generate", () => (preview.commit(), preview.update())), interrupt);
     box.append(button("skip", () => preview.stop()));
     byId("chilly_page").append(box);
     // It presses "interrupt" only while that is shown, and then waits until it is not.
@@ -22,8 +22,12 @@
 
   /** The dropdown above all tabs shows a file that was saved now, and the model that was loaded. */
   const dropdown = () => {
-    chilly.on("saved", () => byId("refresh_sd_model_checkpoint")?.click());
-    chilly.on("loaded", ({ title }) => byId("change_checkpoint") && window.selectCheckpoint?.(title));
+    chilly.on("saved", () => (byId("refresh_sd_model_checkpoint") || byId("forge_refresh_checkpoint"))?.click());
+    chilly.on("loaded", ({ title }) => {
+      const own = byId("chilly_show_chosen"); // where the webui's way may choose another model of a like name
+      if (own) setTimeout(() => own.click(), 100); // gradio hears no click while it ends the event before
+      else if (byId("change_checkpoint")) window.selectCheckpoint?.(title);
+    });
   };
 
   /** A merge may be used without a file; it is gone when another model is chosen or the webui ends. */
@@ -33,7 +37,7 @@
     button.addEventListener("click", async () => {
       button.disabled = true;
       try {
-        const { text, step } = preview.basis();
+        const { text, step } = preview.pictures.merged?.of ?? preview.basis(); // what is seen, not what was changed since
         const done = await chilly.job((await chilly.ask("use", { text, step })).job);
         if (done.state !== "done") throw new Error(done.problem?.message || done.text);
         byId("refresh_sd_model_checkpoint")?.click();
@@ -49,6 +53,8 @@
 
   let arrived = null; // an infotext of another tab that nobody has seen here yet
   let sent = null;
+  let sending = null; // {tab, text, image} until gradio has them
+  let known = []; // the text and the image that gradio has
 
   /** A dialog in a tab that is not seen would block the page: what arrives is shown for review when ours is. */
   const review = () => {
@@ -74,18 +80,28 @@
     window.updateInput(area);
   };
 
-  /** The merge's picture and its parameters for another tab; gradio takes the texts in before it hears the click. */
+  /** The merge's picture and its parameters for another tab. */
   const send = (tab) => {
     const { image, infotext } = chilly.preview.pictures.merged;
     sent = infotext;
-    put("chilly_sent_text", infotext);
-    put("chilly_sent_image", tab === "img2img" ? image : "");
-    setTimeout(() => byId(`chilly_send_${tab}`).click(), 100);
+    sending = { tab, text: infotext, image: tab === "img2img" ? image : "" };
+    put("chilly_sent_text", sending.text);
+    put("chilly_sent_image", sending.image);
+    chilly.taken(...known); // nothing changes where they are those of the time before
   };
 
-  const exchange = () => {
+  /** Called by gradio when one of the two has changed, with what it has then of both: the other tab gets them on the click. */
+  chilly.taken = (...now) => {
+    known = now;
+    if (!sending || now[0] !== sending.text || now[1] !== sending.image) return;
+    const { tab } = sending;
+    sending = null;
+    byId(`chilly_send_${tab}`).click();
+  };
+
+  const exchange = ({ no_pictures: none }) => {
     if (!byId("chilly_sent_text")) return;
-    for (const tab of ["txt2img", "img2img"]) {
+    for (const tab of none ? [] : ["txt2img", "img2img"]) {
       const button = chilly.el("button", { class: "chilly-btn chilly-btn-s", type: "button", onclick: () => send(tab) }, `Send to ${tab}`);
       byId("chilly_page").querySelector(".chilly-acts").append(button);
     }
@@ -104,9 +120,11 @@
 
   chilly.on("ready", (start) => {
     if (start.host !== "webui") return;
-    shortcuts();
-    unsaved();
+    if (!start.no_pictures) {
+      shortcuts();
+      unsaved();
+    }
     dropdown();
-    exchange();
+    exchange(start);
   });
 })();

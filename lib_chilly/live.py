@@ -47,6 +47,9 @@ class LiveWeights:
 
     Args:
         threads: workers, 1 or more; the numbers do not depend on it.
+
+    Attributes:
+        overflow: key to how many elements of its tensor, as it is now, were too large for the output's dtype.
     """
 
     def __init__(self, threads: int = 1):
@@ -57,6 +60,7 @@ class LiveWeights:
         self._changed: set[str] = set()
         self._removed: set[str] = set()
         self._is_whole = False
+        self.overflow: dict[str, int] = {}
 
     @property
     def tensors(self) -> Mapping[str, torch.Tensor]:
@@ -103,9 +107,16 @@ class LiveWeights:
         for file in files:
             file.check_unchanged()
         self._origins.update((job.key, now[job.key]) for job in stale)
+        merged_now = {job.key for job in stale}
+        self.overflow = {key: count for key, count in self.overflow.items() if key in now and key not in merged_now}
+        self.overflow.update(run.tally.overflow)
         change = Change(frozenset(self._changed), frozenset(self._removed), run.tally)
         self._changed, self._removed, self._is_whole = set(), set(), True
         return change
+
+    def may_be_of(self, plan: Plan) -> bool:
+        """Whether these are the tensors of a plan's result, or are becoming others just now; any thread may ask."""
+        return bool(self._origins) and (not self._is_whole or self._origins == origins(plan))
 
     def file_sha256(self, plan: Plan, header: bytes) -> str | None:
         """sha256 in hex of the file that would hold these tensors behind `header`; None where they are not those of `plan`."""
@@ -123,6 +134,7 @@ class LiveWeights:
         for source in self._sources.values():
             source.__exit__()
         self._sources, self._tensors, self._origins, self._is_whole = {}, {}, {}, False
+        self.overflow = {}
 
     def _make_room(self, plan: Plan, stale: Sequence[KeyJob]) -> None:
         """A tensor for every key that is to be merged; those of keys that the result no longer has are let go."""

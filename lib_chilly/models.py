@@ -90,7 +90,8 @@ class ModelLibrary:
         return bool(self._fitting(name))
 
     def find(self, name: str) -> Path:
-        """The one file or diffusers folder that `name` means: its name with or without suffix, or a path below a models folder.
+        """The one file or diffusers folder that `name` means: its name with or without suffix, or a path below a models folder;
+        `./name` is what lies in that folder itself.
 
         A title with a hash, which is compared with the file's, may name a folder that is not there: others keep theirs elsewhere.
 
@@ -102,9 +103,9 @@ class ModelLibrary:
         if len(matches) > 1:
             listed = ", ".join(f"'{path}'" for path in matches)
             raise RecipeError(
-                f"'{plain}' fits {len(matches)} files: {listed}. Write the suffix, or the folder as in \"folder/name.suffix\"; "
-                'a diffusers folder is "name/".',
-                instead=tuple(Instead(name, given) for given, path in self.files if path in matches),
+                f"'{plain}' fits {len(matches)} files: {listed}. Write the suffix, or the folder as in \"folder/name.suffix\" "
+                'or "./name.suffix"; a diffusers folder is "name/".',
+                instead=tuple(Instead(name, self._only_name(given)) for given, path in self.files if path in matches),
             )
         if not matches:
             near = self._nearest(plain)
@@ -123,10 +124,15 @@ class ModelLibrary:
         for given, path in self.files:
             relative = unicodedata.normalize("NFC", given)  # macOS spells accents apart
             stem = without_suffix(relative)
-            if wanted in (relative, stem, relative[stem.rfind("/") + 1 :], stem.rpartition("/")[2]):
+            last = (relative[stem.rfind("/") + 1 :], stem.rpartition("/")[2])
+            if wanted in (relative, stem, *last, f"./{relative}", f"./{stem}"):
                 # The same file reached on two ways is one model.
                 by_file.setdefault(path.resolve(), path)
         return list(by_file.values())
+
+    def _only_name(self, given: str) -> str:
+        """What means this file alone, though one in a sub-folder is called like it."""
+        return given if len(self._matches(given)) == 1 else f"./{given}"
 
     def _where(self) -> str:
         return ", ".join(f"'{folder}'" for folder in self.folders)

@@ -12,6 +12,7 @@ import torch
 from .errors import Interrupted
 
 Task = TypeVar("Task")
+_turn = threading.Lock()
 
 
 class Failures:
@@ -70,7 +71,7 @@ def work_together(
                 yield task
 
         try:
-            torch.set_num_threads(1)
+            _use_here(1)
             work(taken())
         except BaseException as error:  # whatever it is, the others must stop, or its task would stay undone
             failures.add(number, error)
@@ -95,13 +96,30 @@ def _run(workers: Sequence[threading.Thread], failures: Failures) -> None:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """How many threads torch itself may use."""
+    """How many threads torch itself may use in the calling thread."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    _use_here(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        _use_here(before)
+
+
+def _use_here(count: int) -> None:
+    """Set it for the calling thread alone. torch takes what any thread sets for the number of all threads that begin later, and
+    those may be the webui's, so a new thread says what it was, and another one sets it again."""
+    with _turn:
+        of_others: list[int] = []
+        _in_a_new_thread(lambda: of_others.append(torch.get_num_threads()))
+        torch.get_num_threads()  # a thread that has not asked yet would take the others' number with its first sum
+        torch.set_num_threads(count)
+        _in_a_new_thread(lambda: torch.set_num_threads(of_others[0]))
+
+
+def _in_a_new_thread(call: Callable[[], object]) -> None:
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
 
 
 def single_threaded_torch() -> AbstractContextManager[None]:

@@ -27,7 +27,9 @@ def test_bytes_of_an_update_are_those_of_the_lanes_that_change(folder):
     all_of_it, lane = (clock.compare("update", live, plans) for plans in (everything, middle))
     assert all_of_it["bytes"] == everything[0].reads_bytes + everything[0].data_bytes
     assert lane["bytes"] == 3 * sum(job.size_bytes for job in middle[0].jobs if job.lane == "M00")
-    assert "| update |" in _table({"case": "small", "rows": [all_of_it, lane]})
+    timed = {"device": 0.003, "copy": 0.002, "wall": 0.0035}
+    line = _table({"case": "small", "rows": [all_of_it, lane | timed]}).splitlines()[-1]
+    assert line == f"| update | {lane['bytes'] / 1e9:.2f} | 3.000 | 2.000 | 1.50 | 3.500 |  |"
 
 
 def test_elements_that_are_not_the_file_s_are_counted(folder):

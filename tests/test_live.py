@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from checkpoints import CONV_IN, UNET, draw, merge_in, model, plan_in, stored, t
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from updates import StopAfter, differing, keys_of
 
 from lib_chilly.architecture import load
 from lib_chilly.engine import merge
@@ -51,23 +52,6 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Weights]:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("there is no GPU here")
     return lambda: ResidentWeights(request.param, 2)
-
-
-def content(tensor: torch.Tensor) -> bytes:
-    return tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-
-
-def differing(found: Mapping[str, torch.Tensor], file: Path) -> list[str]:
-    """Keys that only one has, or whose dtype, shape or bits differ."""
-    expected = load_file(file)
-    same = {
-        key
-        for key in found.keys() & expected.keys()
-        if found[key].dtype == expected[key].dtype
-        and found[key].shape == expected[key].shape
-        and content(found[key]) == content(expected[key])
-    }
-    return sorted((found.keys() | expected.keys()) - same)
 
 
 @pytest.mark.parametrize(
@@ -120,10 +104,6 @@ def test_alpha_0_and_1_give_the_operand_s_bits(make, folder, alpha, name):
     live = make()
     live.update(plan_in(folder, f"weighted_sum(live-a, live-b, alpha={alpha})"))
     assert differing(live.tensors, folder / f"{name}.safetensors") == []
-
-
-def keys_of(lanes: set[str], keys: Mapping[str, torch.Tensor]) -> set[str]:
-    return {key for key in keys if load("sd1").lane_of(key) in lanes}
 
 
 def test_update_merges_the_changed_lanes_alone_and_writes_into_the_same_memory(make, folder):
@@ -180,17 +160,6 @@ def test_one_component_without_its_prefix_gives_the_same_keys_as_its_file(make, 
 
 
 # ---- what does not end ----
-
-
-class StopAfter:
-    """Says stop when it was asked `times` times."""
-
-    def __init__(self, times: int):
-        self.left = times
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
 
 
 @pytest.fixture(scope="module")

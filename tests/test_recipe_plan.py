@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
-from checkpoints import model, write_file
+from checkpoints import model, plan_in, write_file, write_models
 
 from lib_chilly.errors import ArchitectureError, RecipeError
 from lib_chilly.models import ModelLibrary
@@ -81,6 +82,24 @@ def test_name_that_fits_two_files_is_an_error_that_lists_both(refusal):
     message = refusal("M = mean(A, ‸twice)")
     assert "'twice' fits 2 files" in message
     assert all(str(Path(folder, "twice.safetensors")) in message for folder in ("sub", "other"))
+
+
+def test_file_beside_the_folder_of_its_namesake_is_named_with_a_dot(tmp_path: Path):
+    folder = write_models(tmp_path, A=model(1), B=model(2))
+    (folder / "sub").mkdir()
+    copy = shutil.copy(folder / "B.safetensors", folder / "sub" / "A.safetensors")
+    library = ModelLibrary([folder])
+    for name in ("A", "A.safetensors"):
+        with pytest.raises(RecipeError, match="fits 2 files") as caught:
+            library.find(name)
+        right = [each.right for each in caught.value.instead]
+        assert right == ["./A.safetensors", "sub/A.safetensors"]
+        assert [library.find(each) for each in right] == [folder / "A.safetensors", Path(copy)]
+    for name in ("./A", "./A.safetensors", ".\\A"):
+        assert library.find(name) == folder / "A.safetensors"
+    assert library.find("./sub/A") == Path(copy) and library.find("./B") == folder / "B.safetensors"
+    found = plan_in(folder, 'M = mean("./A", "sub/A", "./B")')
+    assert [source.checkpoint.path for source in found.sources][:2] == [folder / "A.safetensors", Path(copy)]
 
 
 def test_unknown_model_is_an_error_with_the_nearest_name(refusal):

@@ -96,6 +96,7 @@ def on_bytes(monkeypatch: pytest.MonkeyPatch, what: str, then: Callable[[], obje
         ('V1 = A\nsave(title="CON.txt")', "_CON.txt"),
         ('V1 = A\nsave(title="<b>: 100 %? *|* ...")', "b- 100 %"),
         (f"V1 = A\nsave(title={'long' * 50})", "long" * 20),
+        ('V1 = A\nsave(title="foo.VAE")', "foo-VAE"),
     ],
 )
 def test_name_is_proposed_from_the_recipe(text: str, proposed: str, page: Page):
@@ -122,6 +123,7 @@ def test_name_that_is_taken_gets_a_number(page: Page):
 @example("e\u0301" * 100)
 @example(" . ")
 @example("aux.\u202egpj")
+@example("x" * 76 + ".vae.safetensors")
 def test_safe_name_of_any_text_can_be_a_file_anywhere(tmp_path_factory: pytest.TempPathFactory, text: str):
     found = safe(text)
     assert len(found) <= 80
@@ -136,11 +138,16 @@ def test_safe_name_of_any_text_can_be_a_file_anywhere(tmp_path_factory: pytest.T
     place.unlink()
 
 
+UP = ["../x", "a/../b", "a/..", "./a", "a//b", "a/", "/", "/etc/x", "//host/x", ".a/b", "a./b", "a/.b", "nul/x", "a/con.txt"]
+BACK = ["a\\b", "C:x", "C:/x", "C:\\x", "\\\\host\\x"]
+
+
 @pytest.mark.parametrize(
     "typed",
     [
-        *("", " ", "../x", "a/b", "a\\b", "/etc/x", "C:x", "..", ".", ".hidden", "x.", " x", "nul", "COM1.a", "a\nb", "a\0b"),
-        *("x" * 81, "a\u202eb", "x\u200b", "\U0001f525" * 79, "<script>"),
+        *(*UP, *BACK, "", " ", "..", ".", ".hidden", "x.", " x", "nul", "COM1.a", "a\nb", "a\0b", "a/b\0", "a/ b"),
+        *("foo.vae", "mixes/foo.VAE", "foo.vae.safetensors"),
+        *("x" * 81, "x" * 81 + "/b", "/".join(["x" * 50] * 5), "a\u202eb", "x\u200b", "\U0001f525" * 79, "<script>"),
     ],
 )
 def test_name_that_cannot_be_one_is_a_problem_of_its_field_and_writes_nothing(typed: str, page: Page):
@@ -287,6 +294,101 @@ def test_stopping_one_that_waits_gives_its_name_back(page: Page, monkeypatch: py
     assert ended(page, second)["state"] == "stopped" and ended(page, first)["state"] == "done"
     assert files(page) == ["one.safetensors"]
     assert facts(page, TEXT, "two")["problem"] is None
+
+
+# ---- folders ----
+
+
+def below(page: Page) -> list[str]:
+    """All files and empty folders below the output folder."""
+    found = [path for path in folder(page).rglob("*") if not path.is_dir() or not any(path.iterdir())]
+    return sorted(path.relative_to(folder(page)).as_posix() for path in found)
+
+
+def test_name_with_folders_is_saved_below_the_output_folder(page: Page):
+    (folder(page) / "there").mkdir(parents=True)
+    for typed in ("mixes/2026/new", "there/new.safetensors", "new"):
+        name = typed.removesuffix(".safetensors")
+        said = facts(page, TEXT, typed)
+        assert (said["file"], said["problem"]) == (f"{name}.safetensors", None)
+        report = ended(page, save(page, TEXT, typed))["report"]
+        assert (report["name"], report["file"]) == (name, f"{name}.safetensors")
+        assert report["sha256"] == hashlib.sha256((folder(page) / report["file"]).read_bytes()).hexdigest()
+        assert "exists already" in facts(page, TEXT, typed)["problem"]["message"]
+    assert below(page) == ["mixes/2026/new.safetensors", "new.safetensors", "there/new.safetensors"]
+    kept = [entry.file["name"] for entry in History().rows()[0]]
+    assert kept == ["new.safetensors", "there/new.safetensors", "mixes/2026/new.safetensors"]
+    if not (folder(page) / "Mixes").exists():  # a file system that takes both for one has no question
+        assert "like Mixes in other letters" in facts(page, TEXT, "Mixes/other")["problem"]["message"]
+
+
+def test_folder_is_not_made_before_the_save_begins(page: Page):
+    facts(page, TEXT, "mixes/new")
+    on_disk: list[bool] = []
+    with pytest.MonkeyPatch.context() as patch:
+        on_bytes(patch, "check", lambda: on_disk.append((folder(page) / "mixes").exists()))
+        jobs = [save(page, TEXT, typed) for typed in ("first", "mixes/new")]
+        assert [ended(page, job)["state"] for job in jobs] == ["done", "done"]
+    assert on_disk == [False]
+
+
+@pytest.mark.parametrize("what", ["hash", "merge", "check"])
+def test_stopped_save_leaves_no_folder_and_no_config_that_it_has_made(
+    what: str, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "models" / "A.yaml").write_text("model: {}\n")
+    (folder(page) / "mine").mkdir(parents=True)
+    work = page.one(Work, Work)
+    on_bytes(monkeypatch, what, lambda: work.stop(page.name, 1))
+    assert ended(page, save(page, TEXT, "mine/a/b/out"))["state"] == "stopped"
+    assert below(page) == ["mine"]
+    assert ended(page, save(page, TEXT, "mine/a/b/out"))["state"] == "done"
+    assert below(page) == ["mine/a/b/out.safetensors", "mine/a/b/out.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("out/new", "is a link that leads out"),
+        ("in/out/new", "in/out is a link that leads out"),
+        ("file/new", "file is no folder"),
+        ("broken/new", "broken is no folder"),
+        ("loop/new", "loop is no folder"),
+        ("model/new", "model is a model by itself"),
+    ],
+)
+def test_folder_that_is_none_or_leads_out_is_a_problem_of_the_name(typed: str, said: str, page: Page, tmp_path: Path):
+    there, elsewhere = folder(page), tmp_path / "elsewhere"
+    for made in (there / "real", there / "model", elsewhere):
+        made.mkdir(parents=True)
+    (there / "file").write_text("mine")
+    (there / "model" / "model_index.json").write_text("{}")
+    links = {"out": elsewhere, "in": there / "real", "real/out": elsewhere, "broken": there / "none", "loop": there / "loop"}
+    for link, target in links.items():
+        (there / link).symlink_to(target)
+    problem = facts(page, TEXT, typed)["problem"]
+    assert problem["field"] == "name" and said in problem["message"]
+    with pytest.raises(MergeError, match=said):
+        save(page, TEXT, typed)
+    assert list(elsewhere.iterdir()) == []
+    assert facts(page, TEXT, "in/new")["problem"] is None
+
+
+def test_link_that_is_put_there_while_a_save_waits_is_not_followed(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "elsewhere").mkdir()
+    on_bytes(monkeypatch, "check", lambda: (folder(page) / "mixes").symlink_to(tmp_path / "elsewhere"))
+    first, second = save(page, TEXT, "first"), save(page, TEXT, "mixes/new")
+    assert ended(page, first)["state"] == "done"
+    job = ended(page, second)
+    assert job["state"] == "failed" and "leads out" in job["problem"]["message"]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_folder_that_cannot_be_made_is_said(page: Page, tmp_path: Path):
+    blocked = Page("blocked", Room(StandaloneHost([tmp_path / "models"], tmp_path / "models" / "A.safetensors" / "out")))
+    job = ended(blocked, save(blocked, TEXT, "mixes/new"))
+    assert job["state"] == "failed" and "cannot be made: Not a directory." in job["problem"]["message"]
+    blocked.room.close()
 
 
 # ---- faults ----

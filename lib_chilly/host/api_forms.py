@@ -42,7 +42,7 @@ class PlanForm(Form):
 
 
 class MergeForm(PlanForm):
-    name: Text = Field(None, description="of the file, without suffix; left out, one is made from the recipe")
+    name: Text = Field(None, description="of the file, such as `new` or `mixes/new`; left out, one is made from the recipe")
 
 
 class Parameters(Form):
@@ -197,6 +197,7 @@ class Saved(BaseModel):
     checked: bool
     history: int | None = None
     warnings: Texts
+    as_shown: bool | None = Field(None, description="holds the very numbers of the last picture; left out: not compared with one")
     notes: Texts
     can_load: bool
 

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MergeError
-from ..models import ModelLibrary
-from ..plan import Plan
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ..models import ModelLibrary
+    from ..plan import Plan
+
 DEFAULT_SAMPLER = "Euler a"
 MOST_PIXELS_ON_A_SIDE = 2048
+COMPARING = "comparing the file with the last picture"
 RECIPE = "ChillyMerge recipe"
 """Name of the value below a picture that holds its recipe, as a JSON text."""
 
@@ -33,13 +35,11 @@ class CheckpointRef:
         title: as the user picks it; recipes take it as a name.
         name: without suffix and hash.
         path: the file, or the diffusers folder.
-        sha256: where the host knows it already; else None.
     """
 
     title: str
     name: str
     path: Path
-    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,11 @@ class Host(ABC):
     """"standalone", or "webui"."""
 
     @property
+    def no_pictures(self) -> str:
+        """Why no pictures of merges can be made here, in a sentence; empty where they can."""
+        return ""
+
+    @property
     def can_load(self) -> bool:
         """Whether it makes pictures with a model that was saved, by `load`."""
         return False
@@ -137,14 +142,6 @@ class Host(ABC):
         """Look for checkpoints again."""
 
     @abstractmethod
-    def find_checkpoint(self, text: str) -> CheckpointRef | None:
-        """The one that a title or a name means; None where none or several fit."""
-
-    @abstractmethod
-    def checkpoint_sha256(self, checkpoint: CheckpointRef) -> str | None:
-        """Its sha256, hashed where it is not known; None where the host is told not to hash."""
-
-    @abstractmethod
     def library(self) -> ModelLibrary:
         """Where the planner finds models."""
 
@@ -152,9 +149,13 @@ class Host(ABC):
     def output_folder(self) -> Path:
         """Where results are saved unless the user says otherwise."""
 
+    def hidden_folders(self) -> Sequence[Path]:
+        """Folders of which nobody who asks learns more than what is called how below them."""
+        return ()
+
     @abstractmethod
     def register_saved(self, path: Path, sha256: str) -> None:
-        """A result was saved: list it, and keep its hash."""
+        """A result was saved: list it, with its hash where the host keeps such."""
 
     def load(self, path: Path) -> str:
         """Make a saved model the current one of the program: its title. Waits until the program has time for it.
@@ -172,14 +173,15 @@ class Host(ABC):
         """
         raise MergeError("no model can be loaded here.")
 
-    def is_as_shown(self, plan: Plan, path: Path, sha256: str) -> bool | None:
-        """Whether a file that was written now holds what the last picture was made of, bit for bit.
+    def is_as_shown(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
+        """Whether a file that was written now holds what the last picture was made of, bit for bit. Waits for who is at work with
+        that.
 
         Args:
             plan, sha256: of the file.
 
         Returns:
-            None where that picture was of another merge, or somebody is at work with it.
+            None where that picture was of another merge, or `progress` was cancelled before its turn.
         """
         return None
 
@@ -207,13 +209,13 @@ class Host(ABC):
             MergeError: it cannot be made, in one sentence; Interrupted where `progress` was cancelled.
         """
 
+    def picture_state(self) -> str:
+        """The same while a plan and its parameters give the same picture: what of the program's own settings it depends on."""
+        return ""
+
     @abstractmethod
     def estimate(self, plan: Plan, params: GenParams) -> tuple[float, str]:
         """How many seconds a preview will take, and a sentence that says so honestly."""
-
-    @abstractmethod
-    def release(self) -> None:
-        """Free the memory that previews hold, or give the user's own model back."""
 
     def close(self) -> None:  # noqa: B027
         """The program ends, or its page does."""

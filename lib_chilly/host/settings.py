@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 from typing import Any
 
 from ..errors import OutputError
 from ..hashes import user_folder
 
 _FILE = "options.json"
+_lock = threading.Lock()
+"""Pictures and saves have a thread each, and what one keeps the other must not overwrite."""
 
 
 def read_setting(name: str, default: Any) -> Any:
@@ -25,14 +28,15 @@ def keep_setting(name: str, value: Any) -> None:
         OutputError: the file cannot be written.
     """
     path = user_folder() / _FILE
-    text = json.dumps(_settings() | {name: value}, indent=2)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"the setting cannot be kept: '{path}': {error.strerror}.") from None
+    with _lock:
+        text = json.dumps(_settings() | {name: value}, indent=2)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            temporary.write_text(text, "utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            raise OutputError(f"the setting cannot be kept: '{path}': {error.strerror}.") from None
 
 
 def _settings() -> dict[str, Any]:

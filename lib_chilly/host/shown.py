@@ -1,10 +1,12 @@
-"""Whether what was shown is what was saved."""
+"""What is to be said of a picture's numbers, and whether they are those that were saved."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
+from ..header import counted
 from ..live import LiveWeights
 from ..plan import Plan
 
@@ -23,3 +25,9 @@ def is_in_file(weights: LiveWeights, plan: Plan, path: Path, sha256: str) -> boo
         header = start + file.read(*_LENGTH.unpack(start))
     found = weights.file_sha256(plan, header)
     return None if found is None else found == sha256
+
+
+def overflow_notes(count: int) -> Iterator[str]:
+    """Said of a merge in which so many values were too large for the output's dtype."""
+    if count:
+        yield f"{counted(count, 'value')} {'was' if count == 1 else 'were'} too large for the output's dtype."

@@ -13,26 +13,24 @@ from typing import Any
 import torch
 
 from ..architecture import NO_LANE
-from ..checkpoint import open_checkpoint
-from ..errors import Interrupted, RecipeError
-from ..hashes import hash_checkpoints
+from ..errors import Interrupted
 from ..header import counted
 from ..key_job import KeyJob
 from ..live import LiveWeights
 from ..models import ModelLibrary, default_folders, without_suffix
 from ..plan import Plan
 from ..report import default_threads
-from ..tally import Tally
 from ..workers import single_threaded_torch
-from .base import CheckpointRef, GenParams, GenResult, Host, Progress
+from .base import COMPARING, CheckpointRef, GenParams, GenResult, Host, Progress
 from .configs import configs_of
 from .parts import Parts, load_modules, shapes_of
 from .sampling import check_params, decode, encode, sample
 from .schedulers import SAMPLERS, make_scheduler
 from .settings import keep_setting, read_setting
-from .shown import is_in_file
+from .shown import is_in_file, overflow_notes
 from .timing import Clock, in_words, is_small
 
+_LOOK_SECONDS = 0.1
 _MERGE_SHARE = 0.3
 """Of a progress bar."""
 
@@ -53,11 +51,9 @@ class StandaloneHost(Host):
         self._output = output
         self._library = ModelLibrary(self.folders)
         self._lock = threading.Lock()
-        self._torch_threads = torch.get_num_threads()
         self._weights = LiveWeights(threads or default_threads())
         self._parts: Parts | None = None
         self._clock = Clock()
-        self._hashes: dict[Path, str] = {}
 
     # ---- models ----
 
@@ -68,32 +64,21 @@ class StandaloneHost(Host):
         self._library = ModelLibrary(self.folders)
 
     def checkpoints(self) -> Sequence[CheckpointRef]:
-        return [self._reference(name, path) for name, path in sorted(self._library.files)]
-
-    def find_checkpoint(self, text: str) -> CheckpointRef | None:
-        try:
-            path = self._library.find(text)
-        except RecipeError:
-            return None
-        return next(reference for reference in self.checkpoints() if reference.path.resolve() == path.resolve())
-
-    def checkpoint_sha256(self, checkpoint: CheckpointRef) -> str | None:
-        (sha256,) = hash_checkpoints([open_checkpoint(checkpoint.path)], 1, lambda count: None)
-        return sha256
-
-    def _reference(self, name: str, path: Path) -> CheckpointRef:
-        return CheckpointRef(name, without_suffix(name), path, self._hashes.get(path.resolve()))
+        return [CheckpointRef(name, without_suffix(name), path) for name, path in sorted(self._library.files)]
 
     def output_folder(self) -> Path:
         return self._output or self.folders[0]
 
     def register_saved(self, path: Path, sha256: str) -> None:
-        self._hashes[path.resolve()] = sha256
         self.refresh_checkpoints()
 
-    def is_as_shown(self, plan: Plan, path: Path, sha256: str) -> bool | None:
-        if not path.is_file() or not self._lock.acquire(False):
+    def is_as_shown(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
+        if not path.is_file() or not self._weights.may_be_of(plan):
             return None
+        progress.at(progress.share, COMPARING)
+        while not self._lock.acquire(timeout=_LOOK_SECONDS):
+            if progress.is_cancelled():
+                return None
         try:
             return is_in_file(self._weights, plan, path, sha256)
         finally:
@@ -131,9 +116,8 @@ class StandaloneHost(Host):
 
         with self.exclusive():
             started = time.perf_counter()
-            parts, tally, blocks = self._merged(plan, progress)
+            parts, blocks = self._merged(plan, progress)
             merged = time.perf_counter()
-            torch.set_num_threads(self._torch_threads)  # a thread that begins while another one saves has 1
             alone = single_threaded_torch() if is_small(shapes, params) else contextlib.nullcontext()
             with torch.inference_mode(), alone:
                 conditioning = encode(parts, params)
@@ -142,15 +126,10 @@ class StandaloneHost(Host):
                 self._clock.learn(shapes, params, (time.perf_counter() - sampling) / params.steps)
                 image = decode(parts, latents)
         progress.at(1.0, "done")
-        notes, seconds = tuple(_notes(conditioning.lost, tally)), time.perf_counter() - started
+        notes, seconds = tuple(_notes(conditioning.lost, sum(self._weights.overflow.values()))), time.perf_counter() - started
         return GenResult(image, _infotext(params), params.seed, notes, merged - started, seconds, blocks)
 
-    def release(self) -> None:
-        with self.exclusive():
-            self._weights.close()
-            self._parts = None
-
-    def _merged(self, plan: Plan, progress: Progress) -> tuple[Parts, Tally, int]:
+    def _merged(self, plan: Plan, progress: Progress) -> tuple[Parts, int]:
         """The modules with the plan's result in them, and how many blocks were merged for it."""
         done, total, blocks = 0, 1, 0
 
@@ -173,7 +152,7 @@ class StandaloneHost(Host):
             else:
                 parts = Parts(plan.architecture, tensors)
         self._parts = parts
-        return parts, change.tally, blocks
+        return parts, blocks
 
     # ---- settings ----
 
@@ -200,8 +179,7 @@ def _infotext(params: GenParams) -> str:
     return "\n".join([*lines, ", ".join(f"{name}: {value}" for name, value in facts.items())])
 
 
-def _notes(lost: int, tally: Tally) -> Iterator[str]:
+def _notes(lost: int, overflow: int) -> Iterator[str]:
     if lost:
         yield f"the prompt is {counted(lost, 'token')} too long; its end was left out."
-    if tally.overflow:
-        yield f"{counted(sum(tally.overflow.values()), 'value')} were too large for the output's dtype."
+    yield from overflow_notes(overflow)

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from modules import call_queue, devices, sd_samplers
 
-from ..errors import MergeError
-from ..header import counted
+from ..errors import Interrupted, MergeError
 from ..models import ModelLibrary
 from ..plan import Plan
-from ..tally import Tally
-from .base import CheckpointRef, GenParams, GenResult, Host, Progress
+from .base import COMPARING, CheckpointRef, GenParams, GenResult, Host, Progress
 from .sampling import check_params
 from .settings import keep_setting, read_setting
+from .shown import overflow_notes
 from .webui_features import why_no_pictures
 from .webui_merged import CHOSEN
-from .webui_models import WebuiModels, checkpoint_folder, hash_of, register_file, use_data_folder, use_file
+from .webui_models import WebuiModels, checkpoint_folder, hidden_folders, register_file, use_data_folder, use_file
 from .webui_pace import Pace
-from .webui_pictures import check_settings, frozen_by, make, notes_on, processing_for, schedulers, styles
-from .webui_queue import followed, queued
+from .webui_pictures import (
+    add_recipe,
+    check_settings,
+    frozen_by,
+    make,
+    notes_on,
+    overrides,
+    processing_for,
+    schedulers,
+    styles,
+    without_recipe,
+)
+from .webui_queue import followed, queued, turn
+from .webui_settings import picture_state
 from .webui_tensors import check_can_be_shown
 from .webui_weights import MERGE_SHARE, WebuiWeights, has_own_vae
 
@@ -36,6 +47,10 @@ class WebuiHost(Host):
     """
 
     kind = "webui"
+
+    @property
+    def no_pictures(self) -> str:
+        return why_no_pictures()
 
     @property
     def can_load(self) -> bool:
@@ -55,21 +70,14 @@ class WebuiHost(Host):
     def refresh_checkpoints(self) -> None:
         self._models.refresh()
 
-    def find_checkpoint(self, text: str) -> CheckpointRef | None:
-        try:
-            path = self.library().find(text).resolve()
-        except MergeError:
-            return None
-        return next((reference for reference in self.checkpoints() if reference.path.resolve() == path), None)
-
-    def checkpoint_sha256(self, checkpoint: CheckpointRef) -> str | None:
-        return hash_of(checkpoint)
-
     def library(self) -> ModelLibrary:
         return self._models.library()
 
     def output_folder(self) -> Path:
         return checkpoint_folder()
+
+    def hidden_folders(self) -> Sequence[Path]:
+        return hidden_folders()
 
     def register_saved(self, path: Path, sha256: str) -> None:
         if path.is_file():
@@ -79,13 +87,13 @@ class WebuiHost(Host):
     def load(self, path: Path) -> str:
         return use_file(path)
 
-    def is_as_shown(self, plan: Plan, path: Path, sha256: str) -> bool | None:
-        if not path.is_file() or not call_queue.queue_lock.acquire(False):
+    def is_as_shown(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
+        if not path.is_file() or not self.weights.may_be_of(plan):
             return None
-        try:
+        with suppress(Interrupted), turn(progress):
+            progress.at(progress.share, COMPARING)
             return self.weights.is_in_file(plan, path, sha256)
-        finally:
-            call_queue.queue_lock.release()
+        return None
 
     # ---- pictures ----
 
@@ -103,11 +111,14 @@ class WebuiHost(Host):
         with call_queue.queue_lock:
             yield
 
+    def picture_state(self) -> str:
+        return picture_state()
+
     def estimate(self, plan: Plan, params: GenParams) -> tuple[float, str]:
         check_params(params)
         if why := why_no_pictures():
             raise MergeError(why)
-        check_settings([CHOSEN])
+        check_settings([CHOSEN, *overrides(params)])
         check_can_be_shown(plan, has_own_vae())
         return self._pace.estimate(plan, params)
 
@@ -121,14 +132,15 @@ class WebuiHost(Host):
             merged = time.perf_counter()
             progress.at(MERGE_SHARE, "loading the merge")
             request = processing_for(params)
+            add_recipe(request, plan)
             with followed(progress, MERGE_SHARE):
                 processed = make(request, taken.info)
-            notes = (*_notes(taken.tally), *notes_on(processed))
+            notes = (*overflow_notes(taken.overflow), *notes_on(processed))
         seconds = time.perf_counter() - started
         self._pace.learn(plan, params, seconds)
         progress.at(1.0, "done")
         place = processed.index_of_first_image
-        infotext = processed.infotexts[place]
+        infotext = without_recipe(processed.infotexts[place], plan)
         image, seed = processed.images[place], int(processed.all_seeds[0])
         return GenResult(image, infotext, seed, notes, merged - started, seconds, taken.blocks)
 
@@ -139,11 +151,6 @@ class WebuiHost(Host):
         check_settings([CHOSEN])
         with queued(progress or Progress(), "ChillyMerge keeps a merge"):
             return self.weights.keep(plan, progress).title
-
-    def release(self) -> None:
-        with self.exclusive():
-            self.weights.drop()
-            self.weights.release()
 
     def close(self) -> None:
         """The end: let go of the memory, unless somebody is at work with it still."""
@@ -160,8 +167,3 @@ class WebuiHost(Host):
 
     def set_option(self, name: str, value: Any) -> None:
         keep_setting(name, value)
-
-
-def _notes(tally: Tally) -> Iterator[str]:
-    if tally.overflow:
-        yield f"{counted(sum(tally.overflow.values()), 'value')} were too large for the output's dtype."

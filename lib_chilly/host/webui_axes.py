@@ -207,7 +207,7 @@ def _presets() -> list[str]:
 def _split_recipes(text: str) -> list[str]:
     from ..ui.axis_values import split_recipes
 
-    return split_recipes(text)
+    return split_recipes(text, _recipes())
 
 
 def _split_weights(text: str) -> list[str]:

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 from typing import Any, NoReturn, cast
 
-from modules import errors, sd_models, shared
+from modules import errors, shared
 
 from ..errors import MergeError
-from ..plan import Plan
-from ..ui.infotext import RECIPE
 from .webui import WebuiHost
 from .webui_entry import room
-from .webui_failures import end_of_cell, remember_failure
+from .webui_failures import begin_cell, end_cell, fail_cell
 from .webui_grid import check_request, plan_of, recipe_of
 from .webui_kept import remember_choice
 from .webui_merged import CHOSEN, MergedInfo
-from .webui_pictures import changes_models, heal, notes_on
+from .webui_pictures import OTHER_MODEL, add_recipe, heal, is_loaded, notes_on
 from .webui_queue import wait_for_first_model
 from .webui_request import grid_of
 
-_MERGE = "chilly_merge"
+_MERGE, _OTHER = "chilly_merge", "chilly_other"
 
 
 def take_merge(p: Any) -> None:
     """Merge for a picture, and choose the merge as its model. The caller is in the queue."""
+    begin_cell(p)
     shared.state.skipped = False  # was of the picture before, as the webui sees it too when it begins one
     try:
         check_request(p)
@@ -35,8 +34,10 @@ def take_merge(p: Any) -> None:
         heal()  # the cell before this one may have failed amid loading
         recipe, grid = recipe_of(p), grid_of(p)
         plan = plan_of(recipe)
-        comes_again = None if grid is None else recipe.canonical() in grid.again
-        taken = cast(WebuiHost, room().host).weights.take(plan, comes_again=comes_again)
+        weights, comes_again = cast(WebuiHost, room().host).weights, None
+        if grid is not None:
+            grid.on_end, comes_again = weights.tidy, recipe.canonical() in grid.again
+        taken = weights.take(plan, comes_again=comes_again)
     except MergeError as error:
         _fail(p, str(error))
         return
@@ -47,8 +48,17 @@ def take_merge(p: Any) -> None:
     remember_choice(shared.opts.data.get(CHOSEN))
     # New tables: those that are there belong to all cells.
     p.override_settings = {**p.override_settings, CHOSEN: taken.info.title}
-    p.extra_generation_params = {**p.extra_generation_params, **recipe_params(plan)}
+    add_recipe(p, plan)
     setattr(p, _MERGE, taken.info)
+
+
+def check_batch(p: Any) -> None:
+    """Look whether what was drawn now is of the merge; what is not, is not saved. Later it could not be told any more: other
+    scripts may draw over the pictures with models of their own."""
+    info: MergedInfo | None = getattr(p, _MERGE, None)
+    if info is not None and not is_loaded(p, info):
+        setattr(p, _OTHER, True)
+        p.do_not_save_samples = True
 
 
 def check_picture(p: Any, processed: Any) -> None:
@@ -56,22 +66,13 @@ def check_picture(p: Any, processed: Any) -> None:
     info: MergedInfo | None = getattr(p, _MERGE, None)
     if info is None:
         return
-    resident = sd_models.model_data.sd_model
-    is_other = not changes_models(p) and resident.sd_model_checkpoint != info.filename
-    if p.sd_model_hash != info.shorthash or is_other:
-        said = "another model was loaded while the picture was made, so it may not be that of the merge. Try again."
-        remember_failure(p, said)
+    if p.sd_model_hash != info.shorthash or hasattr(p, _OTHER):
+        fail_cell(p, OTHER_MODEL)
         processed.images.clear()
-        processed.comments += f"{said}\n"
-        _end(p)
+        processed.comments += f"{OTHER_MODEL}\n"
         return
-    _end(p)
+    end_cell(p)
     processed.comments += "".join(f"{note}\n" for note in notes_on(processed) if note not in processed.comments)
-
-
-def recipe_params(plan: Plan) -> dict[str, str]:
-    """What stands of a plan's recipe below a picture."""
-    return {RECIPE: plan.recipe.canonical()}
 
 
 def _fail(p: Any, said: str) -> None:
@@ -81,11 +82,4 @@ def _fail(p: Any, said: str) -> None:
         raise MergeError(said)
 
     p.init = refuse
-    remember_failure(p, said)
-    _end(p)
-
-
-def _end(p: Any) -> None:
-    """A cell has ended; after the last one of a grid, nothing that was merged for it is needed again."""
-    if end_of_cell(p):
-        cast(WebuiHost, room().host).weights.tidy()
+    fail_cell(p, said)

@@ -15,6 +15,7 @@ from .webui_api import add_api
 from .webui_features import why_no_pictures
 from .webui_kept import is_ours, put_choice_back
 from .webui_merged import CHOSEN, install, uninstall
+from .webui_settings import SECTION, add_settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from ..ui.questions import Room
     from ..ui.service import Service
 
-_TITLE, _ELEMENT = "ChillyMerge", "chillymerge"
 _NEIGHBOURS = ("pnginfo_generation_info", "extras_tab")
 """Of our button in the tab PNG Info."""
+_LAZY_REFRESH = "forge_refresh_checkpoint"
+"""The button beside the dropdown of a webui that loads the chosen model only when it needs it."""
 _lock = threading.Lock()
 _service: Service | None = None
 
@@ -35,7 +37,7 @@ def register() -> None:
         install()
     _answer_an_old_choice()
     for add, callback in (
-        (script_callbacks.on_ui_settings, settings),
+        (script_callbacks.on_ui_settings, add_settings),
         (script_callbacks.on_ui_tabs, tabs),
         (script_callbacks.on_app_started, started),
         (script_callbacks.on_after_component, made),
@@ -64,31 +66,26 @@ def room() -> Room:
     return service().room
 
 
-def settings() -> None:
-    """Our section on the webui's page of settings; the page itself asks for the rest where it is needed."""
-    from modules import shared
-
-    from .webui_pictures import SAVES_PICTURES
-
-    label = "Save the pictures of merges where txt2img saves its own"
-    info = shared.OptionInfo(False, label, section=(_ELEMENT, _TITLE))
-    shared.opts.add_option(SAVES_PICTURES, info)
-
-
 def tabs() -> list[tuple[Any, str, str]]:
     """The tab, as the webui takes it."""
     from ..ui.tab import build_webui_tab
     from .webui_paste import add_exchange
 
-    return [(build_webui_tab(ask, add_exchange), _TITLE, _ELEMENT)]
+    element, title = SECTION
+    return [(build_webui_tab(ask, add_exchange), title, element)]
 
 
 def made(component: Any, **given: Any) -> None:
     """The webui has made a component of its page; there are thousands."""
-    if given.get("elem_id") in _NEIGHBOURS:
+    name = given.get("elem_id")
+    if name in _NEIGHBOURS:
         from .webui_paste import after_component
 
         after_component(component, **given)
+    elif name == _LAZY_REFRESH:
+        from .webui_lazy import add_button
+
+        add_button()
 
 
 def pasted(infotext: str, params: dict[str, Any]) -> None:
@@ -127,11 +124,12 @@ def unload() -> None:
 
 
 def _answer_an_old_choice() -> None:
-    """Settings may name a merge of an earlier session, which was in memory alone."""
-    from modules import shared
+    """Settings may name a merge of an earlier session, which was in memory alone. One of this session is in use still when the
+    webui runs the scripts anew without its page."""
+    from modules import sd_models, shared
 
     said = shared.opts.data.get(CHOSEN)
-    if is_ours(said):
+    if is_ours(said) and said not in sd_models.checkpoint_aliases:
         from .webui_models import use_data_folder
 
         use_data_folder()

@@ -1,6 +1,7 @@
 """What a cell of a grid shows that has no picture: why. The webui leaves it black, and says it on its console alone.
 
-Cells are known by what the webui says of its work, "3 out of 12"; where it says something else, they stay black.
+Cells are known by what the webui says of its work before a picture is begun, "3 out of 12"; where it says something else, they
+stay black.
 """
 
 from __future__ import annotations
@@ -13,47 +14,56 @@ from modules import shared
 
 from .webui_request import Grid, grid_of
 
-_PLACE = re.compile(r"(\d{1,9}) out of (\d{1,9})")
+_CELL = re.compile(r"(\d{1,9}) out of (\d{1,9})")
+_NUMBER = "chilly_cell_number"
 _LETTER_SHARE, _LINE_SHARE = 0.55, 1.3
 """Of a font's size: the width of a letter, the height of a line."""
 _SMALLEST, _LARGEST = 9, 24
-_ENDED: list[Grid] = []
-"""The grid whose last cell has ended, and which the webui puts together now."""
+_NOT_BEGUN = "not made: the plot was stopped before"
+_NOT_DRAWN = "the webui made no picture. Its console says why."
+_current: list[Grid] = []
+"""The grid whose cells are made now, or which the webui puts together."""
 
 
-def remember_failure(p: Any, said: str) -> None:
+def begin_cell(p: Any) -> None:
+    """A picture is begun; where it is a cell, it has no picture until `end_cell`."""
+    _current[:] = []
+    grid, match = grid_of(p), _CELL.fullmatch(str(shared.state.job))
+    if grid is None or match is None:
+        return
+    number, grid.count = int(match[1]) - 1, int(match[2])
+    setattr(p, _NUMBER, number)
+    grid.failures[number] = _NOT_DRAWN
+    _current.append(grid)
+
+
+def fail_cell(p: Any, said: str) -> None:
     """A cell has no picture, for this reason."""
-    grid, place = grid_of(p), _place()
-    if grid is not None and place is not None:
-        grid.failures[place[0] - 1] = said
+    grid, number = grid_of(p), getattr(p, _NUMBER, None)
+    if grid is not None and number is not None:
+        grid.failures[number] = said
 
 
-def end_of_cell(p: Any) -> bool:
-    """A cell has ended; whether it was the last one, after which the webui puts the grid together."""
-    grid, place = grid_of(p), _place()
-    if grid is None or place is None or place[0] != place[1]:
-        return False
-    _ENDED[:] = [grid] if grid.failures else []
-    return True
+def end_cell(p: Any) -> None:
+    """A cell has its picture."""
+    grid, number = grid_of(p), getattr(p, _NUMBER, None)
+    if grid is not None and number is not None:
+        grid.failures.pop(number, None)
+        grid.drawn.add(number)
 
 
 def write_failures(params: Any) -> None:
     """Called by the webui for each sheet of a grid, with its cells; then for all sheets together."""
-    if not _ENDED:
+    if not _current:
         return
-    grid = _ENDED[0]
+    (grid,) = _current
+    grid.on_end()
     for number, image in enumerate(params.imgs, grid.cells_seen):
-        if number in grid.failures and image.convert("RGB").getbbox() is None:
-            _write(image, grid.failures[number])
+        if number not in grid.drawn and image.convert("RGB").getbbox() is None:
+            _write(image, grid.failures.get(number, _NOT_BEGUN))
     grid.cells_seen += len(params.imgs)
-    if grid.cells_seen > max(grid.failures):
-        _ENDED.clear()
-
-
-def _place() -> tuple[int, int] | None:
-    """(number of the cell that is made now, of how many)."""
-    match = _PLACE.fullmatch(str(shared.state.job))
-    return (int(match[1]), int(match[2])) if match else None
+    if grid.cells_seen >= grid.count:
+        _current.clear()
 
 
 def _write(image: Any, said: str) -> None:

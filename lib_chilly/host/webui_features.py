@@ -13,8 +13,8 @@ def why_no_pictures() -> str:
     """Why no pictures of merges can be made here, in a sentence; empty where they can."""
     if find_spec("modules_forge") is not None:
         return (
-            "this webui loads models in a way of its own, into which ChillyMerge cannot put a merge yet, so there are no "
-            "pictures here. Saving and the history work."
+            "this webui loads models in a way of its own, into which ChillyMerge cannot put a merge yet: no pictures here, no "
+            "axes in its X/Y/Z plot, no use without saving. Saving and the history work."
         )
     lacking = [name for name in _NEEDED if not hasattr(sd_models, name)]
     if lacking or not hasattr(sd_hijack, "model_hijack") or not hasattr(sd_models.model_data, "loaded_sd_models"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 from ..architecture import Architecture
 from ..errors import Interrupted, MergeError, RecipeError
@@ -13,6 +13,7 @@ from ..plan import Plan, make_plan
 from ..recipe import Recipe
 from ..ui.cell_recipe import RECIPE, Coordinate, cell_recipe
 from ..ui.recipe_view import CurrentRecipe
+from .webui import WebuiHost
 from .webui_entry import room
 from .webui_features import why_no_pictures
 from .webui_merged import CHOSEN, MARK
@@ -98,6 +99,7 @@ def _recipe_of_cell(grid: Grid, cell: Cell) -> Recipe:
 def _check(p: Any, grid: Grid) -> None:
     """Read the recipe of every cell, and plan those that may need other files, keys or blocks."""
     check_request(p)
+    cast(WebuiHost, room().host).weights.tidy()  # of a grid that was stopped
     grid.text = _text_of(p)
     before, seen = "", set[str]()
     for cell in itertools.islice(itertools.product(*grid.axes), _MOST_READ):

@@ -15,6 +15,8 @@ from ..errors import OutputError
 from .webui_merged import CHOSEN, MARK, MergedInfo
 
 _SETTING = "webui_model"
+_last: list[str] = []
+"""The title of the user's model in this session. The setting is for the next one, and may not be writable."""
 
 
 def is_ours(title: Any) -> bool:
@@ -26,7 +28,10 @@ def remember_choice(title: Any) -> None:
     """Keep the title of the user's model for a later start."""
     from .settings import keep_setting, read_setting
 
-    if isinstance(title, str) and not is_ours(title) and read_setting(_SETTING, None) != title:
+    if not isinstance(title, str) or is_ours(title):
+        return
+    _last[:] = [title]
+    if read_setting(_SETTING, None) != title:
         with contextlib.suppress(OutputError):  # all but that works without it
             keep_setting(_SETTING, title)
 
@@ -37,7 +42,7 @@ def put_choice_back() -> str | None:
         return None
     from .settings import read_setting
 
-    before = read_setting(_SETTING, None)
+    before = _last[0] if _last else read_setting(_SETTING, None)
     known = before if isinstance(before, str) and before in sd_models.checkpoint_aliases else None
     shared.opts.data[CHOSEN] = known
     return known

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modules import patches, sd_models, shared
+from modules import call_queue, hashes, modelloader, patches, sd_models, shared
 
 from ..errors import MergeError
 
@@ -68,6 +68,13 @@ class MergedInfo(sd_models.CheckpointInfo):
 
 _held: dict[MergedInfo, Mapping[str, torch.Tensor]] = {}
 _originals: dict[str, Any] = {}
+
+
+def _nobody_asks() -> None:
+    """Until somebody has a list of their own."""
+
+
+_when_listed: Callable[[], object] = _nobody_asks
 
 
 def install() -> None:
@@ -126,13 +133,42 @@ def get_checkpoint_state_dict(checkpoint_info: Any, timer: Any) -> Any:
 
 
 def list_models() -> None:
-    """The webui's function; it forgets what is no file, and with --ckpt what was chosen."""
-    chosen = shared.opts.data.get(CHOSEN)
-    _originals["list_models"]()
-    for info in _held:
-        info.register()
-    if any(chosen == info.title for info in _held):
-        shared.opts.data[CHOSEN] = chosen
+    """The webui's function; it forgets what is no file, and with --ckpt what was chosen. It empties the list before it fills it:
+    a picture that is begun meanwhile would be made with the first model that there is. So others wait while it works, and amid
+    a picture it is left alone where no file has come, gone or changed."""
+    is_idle = call_queue.queue_lock.acquire(False)
+    try:
+        if is_idle or not _is_as_on_the_disk():
+            chosen = shared.opts.data.get(CHOSEN)
+            _originals["list_models"]()
+            if any(chosen == info.title for info in _held):
+                shared.opts.data[CHOSEN] = chosen
+        for info in _held:
+            info.register()
+    finally:
+        if is_idle:
+            call_queue.queue_lock.release()
+    _when_listed()
+
+
+def when_listed(do: Callable[[], object]) -> None:
+    """Call this, and nothing that was named before, each time that the webui lists its models."""
+    global _when_listed
+    _when_listed = do
+
+
+def _is_as_on_the_disk() -> bool:
+    """Whether the webui lists the files that are there, as it would list them anew."""
+    files = modelloader.load_models(
+        model_path=sd_models.model_path,
+        command_path=getattr(shared.cmd_opts, "ckpt_dir", None),
+        ext_filter=[".ckpt", ".safetensors"],
+        ext_blacklist=[".vae.ckpt", ".vae.safetensors"],
+    )
+    paths = {Path(file).resolve() for file in (*files, getattr(shared.cmd_opts, "ckpt", None) or "") if Path(file).is_file()}
+    infos = [info for info in list(sd_models.checkpoints_list.values()) if not isinstance(info, MergedInfo)]
+    hashed = ((info.sha256, hashes.sha256_from_cache(info.filename, f"checkpoint/{info.name}")) for info in infos)
+    return paths == {Path(info.filename).resolve() for info in infos} and all(known == now for known, now in hashed)
 
 
 def identity(plan: Plan) -> str:

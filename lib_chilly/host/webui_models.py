@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from modules import cache, call_queue, paths_internal, sd_models, shared
+from modules import cache, call_queue, errors, paths_internal, sd_models, shared
 
-from ..errors import MergeError
-from ..hashes import use_folder
+from ..errors import MergeError, RecipeError
+from ..hashes import use_folder, user_folder
 from ..models import ModelLibrary, without_suffix
 from .base import CheckpointRef
-from .webui_merged import CHOSEN, MergedInfo
+from .hidden import without_folders
+from .webui_lazy import choose_again, listed_name, load_chosen
+from .webui_merged import CHOSEN, MergedInfo, when_listed
+from .webui_pictures import frozen_by
 
+_PATIENCE_SECONDS = 2.0
+"""Folders are not looked at more often than that for a name that is not there."""
 _NO_MODEL = (".vae.safetensors", ".vae.ckpt", ".vae.pt")
 
 
@@ -42,11 +48,32 @@ def vae_folders() -> tuple[Path, ...]:
     return tuple(dict.fromkeys(folder.absolute() for folder in folders if folder.is_dir()))
 
 
+def hidden_folders() -> tuple[Path, ...]:
+    """With --hide-ui-dir-config: all that the webui and we use."""
+    if not getattr(shared.cmd_opts, "hide_ui_dir_config", False):
+        return ()
+    own = (Path(paths_internal.script_path), Path(paths_internal.data_path), Path(paths_internal.models_path), user_folder())
+    named = getattr(shared.cmd_opts, "ckpt", None)
+    folders = (*own, *model_folders(), *vae_folders(), *([Path(named).parent] if named else []))
+    return tuple({way for folder in folders for way in (folder.absolute(), folder.resolve())})
+
+
 class _Library(ModelLibrary):
-    """The folders, and the file that the webui was started with, wherever it lies."""
+    """The folders, and the file that the webui was started with, wherever it lies. What is not there is looked for again."""
+
+    _looked = 0.0
+
+    def find(self, name: str) -> Path:
+        if not self.knows(name) and time.monotonic() - self._looked > _PATIENCE_SECONDS:
+            vars(self).pop("files", None)
+        try:
+            return super().find(name)
+        except RecipeError as error:
+            raise RecipeError(without_folders(error.message, hidden_folders()), instead=error.instead) from None
 
     @cached_property
     def files(self) -> tuple[tuple[str, Path], ...]:
+        self._looked = time.monotonic()
         found = ModelLibrary(self.folders).files
         named = Path(getattr(shared.cmd_opts, "ckpt", None) or ".").absolute()
         if not named.is_file() or _real(named) in {_real(path) for _, path in found}:
@@ -60,6 +87,7 @@ class WebuiModels:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._library: ModelLibrary | None = None
+        when_listed(self.forget)
 
     def library(self) -> ModelLibrary:
         with self._lock:
@@ -67,11 +95,15 @@ class WebuiModels:
                 self._library = _Library(model_folders() + vae_folders())
             return self._library
 
+    def forget(self) -> None:
+        """Look at the folders again when they are asked for."""
+        with self._lock:
+            self._library = None
+
     def refresh(self) -> None:
         """Look at the folders again. The webui makes its own list anew only where files have come or gone, and nothing is at
         work: while it does, no model can be found by its title."""
-        with self._lock:
-            self._library = None
+        self.forget()
         listed = {_real(info.filename) for info in _infos()}
         is_new = any(_is_webuis(path) and _real(path) not in listed for _, path in self._models())
         if not is_new and all(path.exists() for path in listed):
@@ -83,13 +115,8 @@ class WebuiModels:
                 call_queue.queue_lock.release()
 
     def references(self) -> list[CheckpointRef]:
-        """Every model, in the order of the names, with its hash where the webui knows it."""
-        known = {_real(info.filename): info for info in _infos()}
-        found = []
-        for name, path in self._models():
-            info = known.get(_real(path))
-            found.append(CheckpointRef(name, without_suffix(name), path, info.sha256 if info else None))
-        return found
+        """Every model, in the order of the names."""
+        return [CheckpointRef(name, without_suffix(name), path) for name, path in self._models()]
 
     def _models(self) -> list[tuple[str, Path]]:
         vaes = {_real(path) for path in vae_folders()}
@@ -126,24 +153,21 @@ def use_file(path: Path) -> str:
     info = info_of_file(path)
     if info is None:
         raise MergeError(f"the webui does not list '{path.name}'. Refresh its list of models.")
-    try:
-        shared.opts.set(CHOSEN, info.title)  # waits for the queue, and loads
+    if flag := frozen_by(CHOSEN):
+        raise MergeError(f"the webui was started with {flag}, so another model cannot be chosen.")
+    with call_queue.queue_lock:  # in one turn: what a picture of a merge chooses for a while must not be saved
+        before, name = shared.opts.data.get(CHOSEN), listed_name(info)
+        shared.opts.data[CHOSEN] = name
+        try:
+            load_chosen()
+        except Exception:
+            errors.report(f"ChillyMerge: {path.name} could not be loaded", exc_info=True)
+        loaded = getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None)
+        if loaded is None or loaded.filename != info.filename:
+            choose_again(before)
+            raise MergeError(f"the webui could not load '{path.name}'. Its console says why.")
         shared.opts.save(shared.config_filename)
-    except AssertionError:
-        raise MergeError("the webui was started so that its settings cannot be changed (--freeze-settings).") from None
-    resident = sd_models.model_data.sd_model
-    if resident is None or resident.sd_model_checkpoint != info.filename:
-        raise MergeError(f"the webui could not load '{path.name}'. Its console says why.")
     return str(info.title)
-
-
-def hash_of(reference: CheckpointRef) -> str | None:
-    """A model's sha256, calculated by the webui and kept by it; None with --no-hashing, and for what it does not list."""
-    info = info_of_file(reference.path)
-    if info is None:
-        return None
-    info.calculate_shorthash()
-    return info.sha256
 
 
 def _infos() -> Sequence[Any]:

@@ -46,6 +46,8 @@ def add_exchange() -> None:
     for component in (arrived, text, image, *buttons.values()):
         component.do_not_save_to_config = True
     arrived.change(None, [arrived], None, **{_JS: "(text) => { window.chilly.arrived(text); }"})
+    for sent in (text, image):
+        sent.change(None, [text, image], None, **{_JS: "(text, image) => { window.chilly.taken(text, image); }"})
     for name, button in buttons.items():
         given = {"source_image_component": image} if name == "img2img" else {}
         infotext_utils.register_paste_params_button(

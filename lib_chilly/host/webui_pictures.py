@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -16,10 +17,10 @@ from .base import RECIPE, GenParams
 from .webui_kept import remember_choice
 from .webui_merged import CHOSEN, MARK, MergedInfo
 from .webui_queue import STOPPED, is_interrupted
+from .webui_settings import SAVES_PICTURES
 
 _LONGEST_ERROR = 300
-SAVES_PICTURES = "chillymerge_save_pictures"
-"""A setting of ours on the webui's page of settings."""
+OTHER_MODEL = "another model was loaded while the picture was made, so it may not be that of the merge. Try again."
 _HASH, _CLIP = "sd_checkpoint_hash", "CLIP_stop_at_last_layers"
 
 
@@ -40,15 +41,24 @@ def processing_for(params: GenParams) -> Any:
     }
     known = {field.name for field in dataclasses.fields(processing.StableDiffusionProcessingTxt2Img)}
     p = processing.StableDiffusionProcessingTxt2Img(**{name: value for name, value in wanted.items() if name in known})
-    if params.clip_skip != getattr(shared.opts, _CLIP, 1):
-        p.override_settings = {_CLIP: params.clip_skip}
+    p.override_settings = overrides(params)
     return p
 
 
-def recipe_params(plan: Plan) -> dict[str, str]:
-    """What goes into `extra_generation_params`, so that the recipe stands below a picture. The webui writes texts of several
-    lines as JSON, and a canonical text ends with a line break."""
-    return {RECIPE: plan.recipe.canonical()}
+def overrides(params: GenParams) -> dict[str, Any]:
+    """The settings that a picture has of its own, beside the model."""
+    return {} if params.clip_skip == getattr(shared.opts, _CLIP, 1) else {_CLIP: params.clip_skip}
+
+
+def add_recipe(p: Any, plan: Plan) -> None:
+    """Let the recipe stand below a request's pictures. The webui writes texts of several lines as JSON does, and a canonical text
+    ends with a line break. The table is a new one: the one that is there may be that of other requests too."""
+    p.extra_generation_params = {**p.extra_generation_params, RECIPE: plan.recipe.canonical()}
+
+
+def without_recipe(infotext: str, plan: Plan) -> str:
+    """What stands below a picture, but for the recipe that `add_recipe` has put there."""
+    return infotext.replace(f", {RECIPE}: {json.dumps(plan.recipe.canonical(), ensure_ascii=False)}", "", 1)
 
 
 def make(p: Any, info: MergedInfo) -> Any:
@@ -68,30 +78,43 @@ def make(p: Any, info: MergedInfo) -> Any:
             with contextlib.closing(p):
                 processed = processing.process_images(p)
         except Exception as error:
-            if isinstance(error, MergeError) and not isinstance(error.__context__, Exception):
-                raise
-            # Where the webui could not load the model before again, as it was a merge that is gone, its own error came first.
-            first = error.__context__ if isinstance(error, MergeError) else error
-            errors.report("ChillyMerge: the webui made no picture of a merge", exc_info=True)
-            raise MergeError(_said(first)) from error
+            raise failure(error) from error
     if is_interrupted():
         raise Interrupted(STOPPED)
     wanted = p.n_iter * p.batch_size
     if len(processed.images) - processed.index_of_first_image < wanted:
         raise MergeError(f"the webui made {len(processed.images)} pictures of {wanted}. Try again.")
-    resident = sd_models.model_data.sd_model
-    if p.sd_model_hash != info.shorthash or (not changes_models(p) and resident.sd_model_checkpoint != info.filename):
-        raise MergeError("another model was loaded while the picture was made, so it may not be that of the merge. Try again.")
+    if p.sd_model_hash != info.shorthash or not is_loaded(p, info):
+        raise MergeError(OTHER_MODEL)
     return processed
+
+
+def is_loaded(p: Any, info: MergedInfo) -> bool:
+    """Whether the loaded model is the merge, when a request has sampled; where it asks for a second model it cannot be told."""
+    return changes_models(p) or sd_models.model_data.sd_model.sd_model_checkpoint == info.filename
+
+
+def failure(error: Exception) -> MergeError:
+    """What the webui's failure to load or to draw a merge is to the user; the console gets the rest."""
+    if isinstance(error, MergeError) and not isinstance(error.__context__, Exception):
+        return error
+    # Where the webui could not load the model before again, as it was a merge that is gone, its own error came first.
+    first = error.__context__ if isinstance(error, MergeError) else error
+    errors.report("ChillyMerge: the webui could not load or draw a merge", exc_info=True)
+    return MergeError(_said(first))
 
 
 def check_settings(settings: Iterable[str]) -> None:
     """MergeError where the webui was started so that a picture cannot have settings of its own."""
     for name in settings:
-        if flag := frozen_by(name):
+        if not (flag := frozen_by(name)):
+            continue
+        if name == CHOSEN:
             raise MergeError(
                 f"the webui was started with {flag}, so pictures can be made with the chosen model alone. Saving works."
             )
+        label = getattr(shared.opts.data_labels.get(name), "label", name)
+        raise MergeError(f"the webui was started with {flag}: leave '{label}' as the webui's settings have it.")
 
 
 def frozen_by(name: str) -> str:
@@ -151,9 +174,14 @@ def _settings_restored(p: Any) -> Iterator[None]:
     }
     p.override_settings_restore_afterwards = False
     remember_choice(before.get(CHOSEN))
+    model = sd_models.model_data.sd_model
+    loaded = model and model.sd_checkpoint_info.title
     try:
         yield
     except BaseException:
+        # Where it cannot load the merge, the webui loads what was loaded before, another merge perhaps, and chooses that too.
+        if loaded and data.get(CHOSEN) == loaded:
+            data[CHOSEN] = own[CHOSEN]
         _restore(before, own)
         heal()
         raise
@@ -168,8 +196,6 @@ def _restore(before: Mapping[str, Any], own: Mapping[str, Any]) -> None:
                 data[name] = value
         elif data.get(name) == own[name]:
             data[name] = value
-            if name == "sd_vae":
-                sd_vae.reload_vae_weights()
 
 
 def schedulers() -> tuple[str, ...]:

@@ -18,18 +18,64 @@ _LIVE_SECONDS = 0.5
 """Between two looks at the picture in the making, at least."""
 
 
+class _Place:
+    """A place in the webui's line. Its lock cannot be waited for with an end, and who tries it now and then is overtaken by all
+    that stand in line; so a thread stands there, hands the turn on when it comes, and gives it back where nobody wants it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._has_come = threading.Event()
+        self._is_given_up = False
+        threading.Thread(target=self._stand, name="chilly-queue", daemon=True).start()
+
+    def wait(self, progress: Progress) -> None:
+        """Until it is our turn: the queue is then held by the caller, though another thread has asked for it.
+
+        Raises:
+            Interrupted: it is not wanted any more.
+        """
+        while not self._has_come.wait(_LOOK_SECONDS):
+            if progress.is_cancelled() and self._give_up():
+                raise Interrupted(STOPPED)
+
+    def _stand(self) -> None:
+        call_queue.queue_lock.acquire()
+        with self._lock:
+            self._has_come.set()
+            if self._is_given_up:
+                call_queue.queue_lock.release()
+
+    def _give_up(self) -> bool:
+        with self._lock:
+            self._is_given_up = not self._has_come.is_set()
+            return self._is_given_up
+
+
+@contextmanager
+def turn(progress: Progress) -> Iterator[None]:
+    """Wait for the turn in the webui's queue, and hold it. Not to be entered twice by one thread.
+
+    Raises:
+        Interrupted: `progress` was cancelled while this waited.
+    """
+    if not call_queue.queue_lock.acquire(False):
+        progress.at(progress.share, "waiting for the webui, which is at work")
+        _Place().wait(progress)
+    try:
+        if progress.is_cancelled():
+            raise Interrupted(STOPPED)
+        yield
+    finally:
+        call_queue.queue_lock.release()
+
+
 @contextmanager
 def queued(progress: Progress, job: str) -> Iterator[None]:
-    """Wait for the turn, and tell the webui's progress bar while it lasts. Not to be entered twice by one thread.
+    """The turn, while which the webui's progress bar is told of the job.
 
     An interrupt that came before must not count: the webui would then make no picture, and say nothing.
     """
-    if not call_queue.queue_lock.acquire(False):
-        progress.at(0.0, "waiting for the webui, which is at work")
-        call_queue.queue_lock.acquire()
-    try:
-        if progress.is_cancelled():  # while it waited
-            raise Interrupted(STOPPED)
+    with turn(progress):
         shared.state.begin(job=job)
         try:
             wait_for_first_model()
@@ -37,13 +83,11 @@ def queued(progress: Progress, job: str) -> Iterator[None]:
         finally:
             shared.state.end()
             shared.state.skipped = shared.state.interrupted = shared.state.stopping_generation = False
-    finally:
-        call_queue.queue_lock.release()
 
 
 def wait_for_first_model() -> None:
     """Until the thread that loads the user's model when the webui starts has ended: two at once give wrong pictures."""
-    if not (shared.cmd_opts.skip_load_model_at_start or sd_models.model_data.was_loaded_at_least_once):
+    if not (getattr(shared.cmd_opts, "skip_load_model_at_start", False) or sd_models.model_data.was_loaded_at_least_once):
         _ = shared.sd_model
     with sd_models.model_data.lock:
         pass

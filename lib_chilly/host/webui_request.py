@@ -5,6 +5,7 @@ The webui makes a copy of the request for each cell; the copies share their obje
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,11 @@ class Grid:
         again: recipes, in canonical text, that come again after others.
         text: of the recipe that they act on, as it was before the first cell.
         architectures: names of models to what they are.
-        failures: number of a cell to why it has no picture.
+        is_checked: whether all cells were looked at.
+        count: of the cells, of which `drawn` have their picture.
+        failures: number of a cell that was begun to why it has none.
         cells_seen: how many the webui has put together.
+        on_end: called when the last cell was made.
     """
 
     axes: list[list[Coordinate]] = field(default_factory=list)
@@ -37,8 +41,11 @@ class Grid:
     text: str = ""
     architectures: dict[tuple[str, ...], Architecture] = field(default_factory=dict)
     is_checked: bool = False
+    count: int = 0
+    drawn: set[int] = field(default_factory=set)
     failures: dict[int, str] = field(default_factory=dict)
     cells_seen: int = 0
+    on_end: Callable[[], None] = lambda: None
 
 
 def grid_of(p: Any) -> Grid | None:

@@ -40,6 +40,13 @@ class MergeOfPicture(scripts.Script):
 
             take_merge(p)
 
+    def postprocess_batch(self, p: Any, *given: Any, **amid: Any) -> None:
+        """Look whether what was drawn now is of the merge."""
+        if cell_of(p) or text_given(p):
+            from .webui_cells import check_batch
+
+            check_batch(p)
+
     def postprocess(self, p: Any, processed: Any, *given: Any) -> None:
         """Take back a picture that is of another model."""
         if cell_of(p) or text_given(p):

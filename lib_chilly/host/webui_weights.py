@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modules import sd_models, shared
+from modules import sd_models, sd_vae, shared
 
 from ..architecture import NO_LANE
 from ..header import counted
@@ -19,12 +19,11 @@ from ..live import LiveWeights
 from ..plan import Plan
 from ..report import default_threads
 from ..room import spare_host_bytes
-from ..tally import Tally
 from .base import Progress
 from .shown import is_in_file
 from .webui_kept import choose, put_choice_back
 from .webui_merged import CHOSEN, MergedInfo, forget, hold, info_of
-from .webui_pictures import heal
+from .webui_pictures import failure, heal
 from .webui_queue import is_interrupted
 from .webui_tensors import check_can_be_shown, readable
 
@@ -32,7 +31,6 @@ _ASIDE_SHARE = 0.5
 """Of the memory that this machine can spare, for merges that a grid needs again."""
 MERGE_SHARE = 0.3
 """Of a progress bar."""
-_NO_VAE_CHOSEN = (None, "None", "Automatic", "auto")
 
 
 @dataclass(frozen=True)
@@ -41,12 +39,32 @@ class Taken:
 
     Attributes:
         blocks: how many were merged again for it.
-        tally: what was seen while merging.
+        overflow: how many of its values were too large for the output's dtype.
     """
 
     info: MergedInfo
     blocks: int
-    tally: Tally
+    overflow: int
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A merge in memory, as the webui knows it."""
+
+    info: MergedInfo
+    weights: LiveWeights
+
+    def taken(self, blocks: int = 0) -> Taken:
+        self.info.register()
+        return Taken(self.info, blocks, sum(self.weights.overflow.values()))
+
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.weights.tensors.values())
+
+    def let_go(self) -> None:
+        forget(self.info)
+        self.weights.close()
 
 
 class WebuiWeights:
@@ -59,10 +77,10 @@ class WebuiWeights:
     def __init__(self) -> None:
         self._threads = default_threads()
         self._weights = LiveWeights(self._threads)
-        self._info: MergedInfo | None = None
-        self._kept: tuple[MergedInfo, LiveWeights] | None = None
+        self._last: _Held | None = None
+        self._kept: _Held | None = None
+        self._aside: list[_Held] = []
         self._comes_again = False
-        self._aside: list[tuple[MergedInfo, LiveWeights]] = []
         self.built = 0
 
     def take(self, plan: Plan, progress: Progress | None = None, comes_again: bool | None = None) -> Taken:
@@ -78,85 +96,96 @@ class WebuiWeights:
         if comes_again is None:
             self.tidy()
         info = info_of(plan)
-        for known in (self._info, self._kept and self._kept[0], *(each for each, _ in self._aside)):
-            if known is not None and known.filename == info.filename:
-                known.register()
-                return Taken(known, 0, Tally())
-        self._put_aside() if self._comes_again else self._let_go()
-        blocks, tally = self._update(plan, progress or Progress())
+        for held in (self._last, self._kept, *self._aside):
+            if held is not None and held.info.filename == info.filename:
+                return held.taken()
+        self._make_way()
+        blocks = self._update(plan, progress or Progress())
         hold(info, readable(self._weights.tensors))
-        self._info, self._comes_again = info, bool(comes_again)
+        self._last, self._comes_again = _Held(info, self._weights), bool(comes_again)
         self.built += 1
-        return Taken(info, blocks, tally)
+        return self._last.taken(blocks)
 
     def tidy(self) -> None:
         """Let go of what was put aside: the grid has ended."""
-        for info, weights in self._aside:
-            forget(info)
-            weights.close()
+        for held in self._aside:
+            held.let_go()
         self._aside, self._comes_again = [], False
 
-    def _put_aside(self) -> None:
-        """Hold the last merge beside the next one, where there is room for it."""
-        held = [self._weights, *(weights for _, weights in self._aside)]
-        size = sum(tensor.nbytes for weights in held for tensor in weights.tensors.values())
-        if self._info is None or size > _ASIDE_SHARE * spare_host_bytes():
-            self._let_go()
-            return
-        self._aside.append((self._info, self._weights))
-        self._info, self._weights = None, LiveWeights(self._threads)
-
     def keep(self, plan: Plan, progress: Progress | None = None) -> MergedInfo:
-        """Make a plan's merge the current model until another one is chosen; its memory is held until `drop`."""
+        """Make a plan's merge the current model until another one is chosen; its memory is held until `drop`.
+
+        Raises:
+            MergeError: as `take`, or the webui could not load it; then the model before is chosen still.
+        """
         info = self.take(plan, progress).info
-        if self._kept is None or self._kept[0] is not info:
+        if self._last is not None and self._last.info is info:
             self.drop()
-            self._kept, self._info, self._weights = (info, self._weights), None, LiveWeights(self._threads)
-        choose(info)
+            self._kept, self._last, self._weights = self._last, None, LiveWeights(self._threads)
+        try:
+            choose(info)
+        except Exception as error:
+            self.drop()
+            heal()
+            raise failure(error) from error
         return info
 
     def drop(self) -> None:
         """Let go of the merge that was kept; where it is the current model, the one chosen before is again."""
         if self._kept is None:
             return
-        info, weights = self._kept
-        self._kept = None
-        if shared.opts.data.get(CHOSEN) == info.title:
+        kept, self._kept = self._kept, None
+        if shared.opts.data.get(CHOSEN) == kept.info.title:
             put_choice_back()
-        forget(info)
-        weights.close()
+        kept.let_go()
 
     def release(self) -> None:
         """Let go of the merge that pictures are made of, and load the user's model again where that is the loaded one."""
         resident = sd_models.model_data.sd_model
-        ours = [info.filename for info in (self._info, *(each for each, _ in self._aside)) if info is not None]
+        ours = [held.info.filename for held in (self._last, *self._aside) if held is not None]
         is_loaded = resident is not None and resident.sd_model_checkpoint in ours
         self.tidy()
-        self._let_go()
+        self._forget_last()
         self._weights.close()
         if is_loaded:
             sd_models.reload_model_weights()
         heal()
 
+    def may_be_of(self, plan: Plan) -> bool:
+        """Whether a merge here may be that of a plan; the one thing that may be asked outside of the queue."""
+        kept = self._kept
+        return self._weights.may_be_of(plan) or (kept is not None and kept.weights.may_be_of(plan))
+
     def is_in_file(self, plan: Plan, path: Path, sha256: str) -> bool | None:
         """Whether a file holds one of the merges here; see Host.is_as_shown."""
         found = is_in_file(self._weights, plan, path, sha256)
-        return found if found is not None or self._kept is None else is_in_file(self._kept[1], plan, path, sha256)
+        return found if found is not None or self._kept is None else is_in_file(self._kept.weights, plan, path, sha256)
 
     def close(self) -> None:
         """Let go of everything; nothing is loaded by this."""
         self.tidy()
         self.drop()
-        self._let_go()
+        self._forget_last()
         self._weights.close()
 
-    def _let_go(self) -> None:
-        if self._info is not None:
-            forget(self._info)
-            self._info = None
+    def _forget_last(self) -> None:
+        if self._last is not None:
+            forget(self._last.info)
+            self._last = None
 
-    def _update(self, plan: Plan, progress: Progress) -> tuple[int, Tally]:
-        """Merge; how many blocks had to be, and what was seen."""
+    def _make_way(self) -> None:
+        """The next merge overwrites the last one, unless that is needed again and there is room for both."""
+        if self._last is None or not self._comes_again:
+            self._forget_last()
+            return
+        if sum(held.bytes for held in (self._last, *self._aside)) > _ASIDE_SHARE * spare_host_bytes():
+            self._forget_last()
+            return
+        self._aside.append(self._last)
+        self._last, self._weights = None, LiveWeights(self._threads)
+
+    def _update(self, plan: Plan, progress: Progress) -> int:
+        """Merge; how many blocks had to be."""
         state, done, total, blocks = shared.state, 0, 1, 0
 
         def on_stale(jobs: Sequence[KeyJob]) -> None:
@@ -174,12 +203,13 @@ class WebuiWeights:
             return progress.is_cancelled() or is_interrupted()
 
         try:
-            change = self._weights.update(plan, on_stale=on_stale, on_bytes=on_bytes, should_stop=should_stop)
+            self._weights.update(plan, on_stale=on_stale, on_bytes=on_bytes, should_stop=should_stop)
         finally:
             state.textinfo = None
-        return blocks, change.tally
+        return blocks
 
 
 def has_own_vae() -> bool:
-    """Whether the user has chosen a VAE for every model."""
-    return bool(shared.cmd_opts.vae_path) or shared.opts.data.get("sd_vae") not in _NO_VAE_CHOSEN
+    """Whether the user has chosen a VAE for every model; one that is not there counts for the webui as none."""
+    named = shared.cmd_opts.vae_path
+    return Path(named).is_file() if named else shared.opts.data.get("sd_vae") in sd_vae.vae_dict

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
+from ..expression import spell_number
+from .axis_values import exact_number
+
 _LONGEST = 60
 _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)"
 _LIST = re.compile(rf"(?<![\w.]){_NUMBER}(?:\s*,\s*{_NUMBER}){{3,}}(?![\w.])")
@@ -17,7 +20,7 @@ def label_of(axis: str, value: object) -> str:
     Args:
         axis: its name, without what all of ours begin with.
     """
-    said = f"{round(value, 8):g}" if isinstance(value, float) else " ".join(str(value).split())
+    said = spell_number(exact_number(value)) if isinstance(value, float) else " ".join(str(value).split())
     if axis.startswith("model"):
         said = _FILE.sub("", said) or said
     said = re.sub(r",(?=\S)", ", ", _LIST.sub(_runs, said))

@@ -1,13 +1,16 @@
 """What stands in the field of an axis -> its values, and what a value says as a node of a recipe.
 
 Values stand apart by semicolons or lines, and by commas where that cannot mean the numbers of one list. Numbers may be ranges as
-the webui has them: `1-5`, `1-5 (+2)`, `0-1 [5]`.
+the webui has them: `1-5`, `1-5 (+2)`, `0-1 [5]`; where steps do not meet the end, the last one lies beyond it there too.
 """
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
 
 from ..errors import RecipeError
@@ -37,11 +40,18 @@ def split_values(text: str) -> list[str]:
     return _counted(found)
 
 
-def split_recipes(text: str) -> list[str]:
-    """The values of an axis of recipes: names apart by commas, texts by semicolons."""
-    parts = _parts(text, ";")
-    found = [[part] if any(sign in part for sign in "=(") else _parts(part, ",\n") for part in parts]
-    return _counted([_unquoted(each) for several in found for each in several])
+def split_recipes(text: str, known: Collection[str] = ()) -> list[str]:
+    """The values of an axis of recipes: names apart by commas, texts by semicolons.
+
+    Args:
+        known: names, which may hold what else is a sign that something is a text.
+    """
+
+    def values(part: str) -> list[str]:
+        is_text = any(sign in _STRING.sub("", part) for sign in "=(")
+        return _listed(part, known) or ([part] if is_text else [_unquoted(each) for each in _parts(part, ",\n")])
+
+    return _counted(_listed(text, known) or [value for part in _parts(text, ";") for value in values(part)])
 
 
 def split_settings(text: str) -> list[str]:
@@ -138,6 +148,14 @@ def _parts(text: str, separators: str) -> list[str]:
     return [part.strip() for part in (*found, text[start:]) if part.strip()]
 
 
+def _listed(text: str, known: Collection[str]) -> list[str]:
+    """Names as the webui writes the list of all; none where not every one is known."""
+    names = list[str]()
+    with contextlib.suppress(csv.Error):
+        names = [name.strip() for row in csv.reader(text.splitlines(), skipinitialspace=True) for name in row]
+    return names if all(name in known for name in names) else []
+
+
 def _unquoted(value: str) -> str:
     """A value in quotes, as the webui's own axes take them where it has commas."""
     return value[1:-1].replace('""', '"') if len(value) > 1 and value[0] == value[-1] == '"' else value
@@ -157,9 +175,12 @@ def _exact(text: str) -> Fraction:
 
 
 def _steps(first: Fraction, last: Fraction, step: Fraction, text: str) -> Iterator[Fraction]:
-    if step == 0 or (last - first) * step < 0:
+    """As many as the webui's axes of numbers have: it goes on until it is a step beyond the end, in floats."""
+    start, end, width = map(float, (first, last, step))
+    count = math.ceil((end + width - start) / width) if width else 0
+    if count < 1:
         raise RecipeError(f"the range '{shortened(text)}' has no values: it goes from {first} to {last} in steps of {step}.")
-    for index in range(min(MOST_VALUES, int((last - first) / step)) + 1):
+    for index in range(min(MOST_VALUES + 1, count)):
         yield first + index * step
 
 

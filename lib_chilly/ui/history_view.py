@@ -48,7 +48,8 @@ def keep(page: Page, text: str, step: str, params: dict, image: dict) -> dict[st
     picture = page.one(Work, Work).picture(page.name, image.get("job"), image.get("id"))
     if picture is None:
         raise FieldError("this picture is no longer here; make it again, then keep it.", "image")
-    taken = read_params(params, page.host.samplers())
+    host = page.host
+    taken = read_params(params, host.samplers(), host.schedulers(), host.styles())
     entry = entry_of(page, OpenStep(read_recipe(text), step).recipe, kind="picture")
     small = thumbnail(str(picture.get("image", "")))
     kept = dataclasses.replace(entry, prompt=taken.prompt, params=dataclasses.asdict(taken), thumbnail=small)

@@ -25,7 +25,7 @@ def load(page: Page, name: str) -> dict[str, Any]:
     if fault := fault_of(name):
         raise MergeError(fault)
     if not path.is_file():
-        raise MergeError(f"there is no {path.name} in the folder any more.")
+        raise MergeError(f"there is no {name}{SUFFIX} in the folder any more.")
 
     def do(job: Job) -> None:
         job.progress.at(0.0, "loading")

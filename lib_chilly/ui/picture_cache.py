@@ -71,7 +71,11 @@ def weights_key(plan: Plan) -> str:
     return hashlib.sha256(repr((plan.architecture.name, weights)).encode()).hexdigest()
 
 
-def picture_key(plan: Plan, params: GenParams) -> str:
-    """The same for pictures that are the same."""
+def picture_key(plan: Plan, params: GenParams, state: str) -> str:
+    """The same for pictures that are the same.
+
+    Args:
+        state: the host's `picture_state`.
+    """
     sampled = plan.recipe.option("prediction"), plan.prediction  # beside the weights, it says how a model is sampled
-    return hashlib.sha256(repr((weights_key(plan), sampled, params)).encode()).hexdigest()
+    return hashlib.sha256(repr((weights_key(plan), sampled, params, state)).encode()).hexdigest()

@@ -40,16 +40,17 @@ class Pictures:
 
     def ready(self, plan: Plan, params: GenParams) -> Kept | None:
         """The picture, if it was made before and is still kept."""
-        return self.cache.get(picture_key(plan, params))
+        return self.cache.get(picture_key(plan, params, self.host.picture_state()))
 
     def make(self, plan: Plan, params: GenParams, job: Job) -> Kept:
         """The picture, made now where it is not ready; the job tells how far it is."""
-        key = picture_key(plan, params)
+        key = picture_key(plan, params, self.host.picture_state())
         if (kept := self.cache.get(key)) is None:
             made = self.host.preview(plan, params, job.progress)
             facts = made.seed, made.notes, made.merge_seconds, made.seconds, made.blocks
             kept = Kept(as_png(made.image), made.infotext, *facts)
-            self.cache.put(key, kept)
+            if key == picture_key(plan, params, self.host.picture_state()):  # nothing was changed while this waited, or was made
+                self.cache.put(key, kept)
         return kept
 
 

@@ -13,10 +13,12 @@ from ..recipe import Recipe
 
 LONGEST = 80
 """Characters of a name without its suffix."""
+_LONGEST_WITH_FOLDERS = 200
 _MOST_BYTES = 230
 """In UTF-8, as file systems count; with the suffix and a number there are 255."""
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+')
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
+_OF_VAE = re.compile(r"\.(vae)$", re.IGNORECASE)
 _UNNAMED = "result"
 _MOST_SOURCES = 6
 
@@ -38,6 +40,7 @@ def safe(text: str) -> str:
     text = _UNSAFE.sub("-", unicodedata.normalize("NFC", text))
     text = "".join(each if each.isprintable() else "-" for each in re.sub(r"\s+", " ", text))
     text = _shortened(text.strip(" .-"), LONGEST, _MOST_BYTES)
+    text = _OF_VAE.sub(r"-\1", text)
     return f"_{text}"[:LONGEST] if _RESERVED.fullmatch(text) else text
 
 
@@ -65,11 +68,23 @@ def names_in(folder: Path, stems: bool = True) -> set[str]:
 
 
 def fault_of(name: str) -> str | None:
-    """Why a name that the user typed cannot be one, in a sentence; None where it can."""
-    if not name.strip():
+    """Why what the user typed cannot be a name below the output folder, such as `new` or `mixes/new`, in a sentence; None where
+    it can."""
+    if not name.strip() or name.endswith("/"):
         return "The file has no name. Type one."
-    if re.search(r"[/\\]", name) or name.strip(" .") in ("", ".."):
-        return "A name has no slashes and no folders: the file is saved in the output folder. Take them out."
+    if _OF_VAE.search(re.sub(r"\.safetensors$", "", name, flags=re.IGNORECASE)):
+        return "What ends with .vae is a VAE for the webui, and stands in no list of models. Choose another name."
+    if len(name) > _LONGEST_WITH_FOLDERS:
+        return f"The name has {len(name)} characters with its folders; {_LONGEST_WITH_FOLDERS} are the most. Shorten it."
+    return next(filter(None, map(_fault_of_part, name.split("/"))), None)
+
+
+def _fault_of_part(name: str) -> str | None:
+    """The same of a file's own name, or of a folder before it."""
+    if not name or name.strip(" .") in ("", ".."):
+        return "A name leads down from the output folder, as new and mixes/new do. Take the rest out."
+    if "\\" in name:
+        return "Folders are parted by /. Take the backslash out."
     if bad := _UNSAFE.search(name):
         shown = bad[0][0] if bad[0][0].isprintable() else f"U+{ord(bad[0][0]):04X}"
         return f"The character {shown} cannot stand in a file's name on every system. Take it out."

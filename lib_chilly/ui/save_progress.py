@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
 
-from ..errors import Interrupted
+from ..errors import Interrupted, OutputError
 from ..hashes import known_hashes
 from ..host.base import Host, Progress
 from ..plan import Plan
@@ -51,7 +52,8 @@ class SaveClock:
             pace = self._pace()
             # Half of the old: a disk that was busy once is not believed for ever.
             pace[what] = math.sqrt(pace[what] * count / seconds) if self.is_known else count / seconds
-            self._host.set_option(_OPTION, pace)
+            with contextlib.suppress(OutputError):  # the file that was saved is there nevertheless
+                self._host.set_option(_OPTION, pace)
 
     @property
     def is_known(self) -> bool:

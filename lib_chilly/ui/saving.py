@@ -29,6 +29,7 @@ from .plans import Plans
 from .problem import FieldError
 from .questions import Page, question
 from .save_names import fault_of, folded, names_in, proposed_name
+from .save_place import fault_of_folders, folders_for
 from .save_progress import SaveProgress, in_bytes, in_words
 from .saves import Saves
 from .work import SAVES, Work
@@ -56,7 +57,7 @@ def facts(page: Page, text: str, name: str, step: str | None = None, options: di
     plan = plan_of(page, text, step, options or {})
     seconds, name = saves.clock.seconds(plan), _stem(plan, name)
     return {
-        "file": _output(plan, folder, name).name,
+        "file": _file(plan, name),
         "bytes": plan.writes_bytes,
         "seconds": round(seconds, 2),
         "says": in_words(seconds, saves.clock.is_known),
@@ -117,21 +118,22 @@ def _stem(plan: Plan, name: str) -> str:
     return name[: -len(SUFFIX)] if is_whole else name
 
 
-def _output(plan: Plan, folder: Path, name: str) -> Path:
-    """Where the file goes: in the folder, whatever the name says."""
-    return folder / (Path(name.replace("\\", "/")).name + ("" if plan.is_folder else SUFFIX))
+def _file(plan: Plan, name: str) -> str:
+    """What the file is called below the output folder."""
+    return name + ("" if plan.is_folder else SUFFIX)
 
 
 def _problem(host: Host, saves: Saves, plan: Plan, name: str) -> dict[str, Any] | None:
     """Why it cannot be saved under this name, or at all."""
     folder = host.output_folder()
-    if fault := fault_of(name):
+    file = _file(plan, name)
+    output = folder / file
+    if fault := fault_of(name) or fault_of_folders(folder, name):
         return {"message": fault, "field": "name"}
-    output = _output(plan, folder, name)
-    if os.path.lexists(output) or folded(output.name) in names_in(folder, stems=False):
-        return {"message": f"{output.name} exists already. Choose another name.", "field": "name"}
+    if os.path.lexists(output) or folded(output.name) in names_in(output.parent, stems=False):
+        return {"message": f"{file} exists already. Choose another name.", "field": "name"}
     if folded(name) in saves.names():
-        return {"message": f"{output.name} is being saved already. Choose another name.", "field": "name"}
+        return {"message": f"{file} is being saved already. Choose another name.", "field": "name"}
     free = free_bytes(folder) - saves.bytes()
     if free < plan.writes_bytes:
         waiting = " when those that wait are saved" if saves.bytes() else ""
@@ -141,32 +143,20 @@ def _problem(host: Host, saves: Saves, plan: Plan, name: str) -> dict[str, Any] 
 
 def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
     """Plan again, as files may have changed while this waited; write, read back, and tell everybody."""
-    host, clock = page.host, page.one(Saves).clock
+    host = page.host
     plan = make_plan(recipe, host.library())
-    folder = host.output_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    output = _output(plan, folder, name)
+    file = _file(plan, name)
+    output = host.output_folder() / file
     started = time.perf_counter()
-    progress = SaveProgress(plan, job.progress)
-    job.progress.at(0.0, "starting")
-    stop, threads = job.progress.is_cancelled, default_threads()
-    report = merge(plan, output, threads=threads, on_progress=progress.advance, should_stop=stop)
-    with _undone(output, plan):
-        _check(output, report, progress)
+    report = _written(page, plan, output, name, job)
     seconds = time.perf_counter() - started
-    clock.learn(
-        "merge", plan.reads_bytes + plan.writes_bytes, progress.seconds.get("merge", 0) + progress.seconds.get("measure", 0)
-    )
-    clock.learn(
-        "hash", progress.done["hash"] + progress.done["check"], progress.seconds.get("hash", 0) + progress.seconds["check"]
-    )
     host.register_saved(output, report.sha256)
-    is_as_shown = host.is_as_shown(plan, output, report.sha256)
+    is_as_shown = host.is_as_shown(plan, output, report.sha256, job.progress)
     warnings = [*report.warnings, *([_NOT_AS_SHOWN] if is_as_shown is False else [])]
-    facts = {"name": output.name, "bytes": report.written_bytes, "sha256": report.sha256}
+    facts = {"name": file, "bytes": report.written_bytes, "sha256": report.sha256}
     return {
         "name": name,
-        "file": output.name,
+        "file": file,
         "bytes": report.written_bytes,
         "seconds": round(seconds, 3),
         "sha256": report.sha256,
@@ -178,6 +168,26 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
         "notes": list(report.notes),
         "can_load": host.can_load and not plan.is_folder,
     }
+
+
+def _written(page: Page, plan: Plan, output: Path, name: str, job: Job) -> Report:
+    """Write the file and read it back; how long each took is learnt."""
+    folder, clock = page.host.output_folder(), page.one(Saves).clock
+    progress = SaveProgress(plan, job.progress)
+    job.progress.at(0.0, "starting")
+    stop, threads = job.progress.is_cancelled, default_threads()
+    if fault := fault_of_folders(folder, name):  # they may have become others while this waited
+        raise OutputError(fault)
+    with folders_for(output, folder):
+        config = output.with_suffix(".yaml")
+        is_own = plan.sidecar is not None and not os.path.lexists(config)
+        report = merge(plan, output, threads=threads, on_progress=progress.advance, should_stop=stop)
+        with _undone(output, plan, config if is_own else None):
+            _check(output, report, progress)
+    took, done = progress.seconds, progress.done
+    clock.learn("merge", plan.reads_bytes + plan.writes_bytes, took.get("merge", 0) + took.get("measure", 0))
+    clock.learn("hash", done["hash"] + done["check"], took.get("hash", 0) + took["check"])
+    return report
 
 
 def _check(output: Path, report: Report, progress: SaveProgress) -> None:
@@ -196,14 +206,17 @@ def _check(output: Path, report: Report, progress: SaveProgress) -> None:
 
 
 @contextmanager
-def _undone(output: Path, plan: Plan) -> Iterator[None]:
-    """What is wrong, or stopped, after the file got its name takes it away again; a folder stays."""
+def _undone(output: Path, plan: Plan, config: Path | None) -> Iterator[None]:
+    """What is wrong, or stopped, after the file got its name takes it away again, with the `config` that was written beside it; a
+    folder stays."""
     written = output.stat()
     try:
         yield
     except (MergeError, Interrupted):
         if not plan.is_folder and (output.stat().st_ino, output.stat().st_dev) == (written.st_ino, written.st_dev):
             output.unlink()
+            if config:
+                config.unlink(missing_ok=True)
         raise
 
 

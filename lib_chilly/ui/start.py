@@ -91,6 +91,7 @@ def start(page: Page) -> dict[str, Any]:
         "version": __version__,
         "host": host.kind,
         "page": True,
+        "no_pictures": host.no_pictures,
         **listed,
         "methods": [described(method) for method in all_methods().values()],
         "samplers": list(host.samplers()),

@@ -58,7 +58,7 @@ def test_page_in_a_tab_that_is_not_open_asks_nothing_before_it_is_seen(site, new
     page.goto(site.url)
     page.wait_for_selector("#chilly_page[data-state=unseen]", state="attached")
     page.wait_for_timeout(500)
-    assert page.evaluate("[chilly.start === undefined, chilly.page === undefined]") == [True, True]
+    assert page.evaluate("[chilly.start, chilly.page]") == [None, ""]
     page.evaluate("document.getElementById('closed').remove()")
     page.wait_for_selector(READY)
 

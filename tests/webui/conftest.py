@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 from browsing import FLAGS, chromium
-from house import Double, House, Webui, webui_python
-
-NO_WEBUI = "boots the webui: set CHILLY_WEBUI to a checkout of it, CHILLY_WEBUI_PYTHON to a Python with its packages"
+from house import Double, ForgeDouble, House
+from webuis import NO_FORGE, NO_WEBUI, Forge, Webui, webui_python
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +20,24 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webui]:
     if not checkout:
         pytest.skip(NO_WEBUI)
     house = Webui(Path(checkout), webui_python(), tmp_path_factory.mktemp("webui"))
+    yield house
+    house.close()
+
+
+@pytest.fixture(scope="session")
+def real_forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    """A real Forge, booted once for all tests."""
+    checkout = os.environ.get("CHILLY_FORGE")
+    if not checkout:
+        pytest.skip(NO_FORGE)
+    house = Forge(Path(checkout), webui_python("CHILLY_FORGE_PYTHON"), tmp_path_factory.mktemp("forge"))
+    yield house
+    house.close()
+
+
+@pytest.fixture(scope="session")
+def forge_double(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeDouble]:
+    house = ForgeDouble(tmp_path_factory.mktemp("forge_double"))
     yield house
     house.close()
 
@@ -47,4 +64,11 @@ def webui(request: pytest.FixtureRequest) -> House:
     """A webui as after its start, with A loaded; a test with it runs in both."""
     house = request.getfixturevalue(request.param)
     house.call("fresh")
+    return house
+
+
+@pytest.fixture(params=["forge_double", "real_forge"])
+def forge(request: pytest.FixtureRequest) -> House:
+    """A Forge as after its start; a test with it runs in both."""
+    house: House = request.getfixturevalue(request.param)
     return house

@@ -2,13 +2,13 @@
 
 import importlib
 import sys
-from pathlib import Path
 
-from modules import call_queue, extras, script_callbacks, sd_models, shared
+from modules import call_queue, extras, patches, script_callbacks, sd_models, shared
 from safetensors.torch import load_file
 
 COMPONENTS = ("model.", "first_stage_model.", "cond_stage_model.")
-TESTS = Path("@TESTS@")
+TESTS = "@TESTS@"
+_imported = []
 
 
 def weights():
@@ -43,17 +43,38 @@ def merge(primary: str, secondary: str, multiplier: float, name: str):
         return {"said": result[-1], "titles": list(sd_models.checkpoints_list)}
 
 
+def loaded():
+    """What of our extension is there, asked without importing any of it; and which model is."""
+    with call_queue.queue_lock:
+        title = shared.sd_model.sd_checkpoint_info.title
+    modules = sorted(name for name in sys.modules if name.partition(".")[0] == "lib_chilly")
+    patched = [owner for owner, functions in patches.originals.items() if functions]
+    return {"modules": modules, "patched": patched, "title": title, "chosen": shared.opts.data["sd_model_checkpoint"]}
+
+
 def inside(asked: dict):
-    """A function of inside.py."""
-    if str(TESTS) not in sys.path:
-        sys.path.append(str(TESTS))
-    return importlib.import_module("inside").call(asked["name"], asked["args"], asked["given"])
+    """A function of inside/."""
+    return of_tests("inside").call(asked["name"], asked["args"], asked["given"])
+
+
+def of_tests(name: str):
+    """A module of the tests; the webui takes back what a script does to the path while it is loaded."""
+    if TESTS not in sys.path:
+        sys.path.append(TESTS)
+    return importlib.import_module(name)
+
+
+def imported():
+    """What of ours was imported when the webui had started, and nobody had used anything of it."""
+    return {"imported": _imported}
 
 
 def add_routes(_, app):
-    for function in (weights, metadata, merge):
+    _imported.extend(sorted(name for name in sys.modules if name.startswith(("lib_chilly", "lark"))))
+    for function in (weights, metadata, merge, imported, loaded):
         app.add_api_route(f"/probe/{function.__name__}", function, methods=["GET"])
     app.add_api_route("/probe/inside", inside, methods=["POST"])
 
 
+of_tests("first_model").hold()
 script_callbacks.on_app_started(add_routes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from browsing import CARD, PATIENCE_SECONDS
-from house import Webui
+from webuis import Webui
 
 PATIENCE = PATIENCE_SECONDS * 1000
 SMALL = {"steps": 5, "width": 64, "height": 64, "cfg_scale": 4, "seed": 1}

@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 
 from browsing import FLAGS, chromium
-from house import Webui, webui_python
 from PIL import Image
 from playwright.sync_api import sync_playwright
 from screen import Screen
+from webuis import Webui, webui_python
 
 from lib_chilly.family import build_family
 

@@ -6,18 +6,17 @@ import base64
 import hashlib
 import io
 import json
-import time
-import urllib.error
-import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from asking import ask, begun, ended, saved
 from house import Double, House
 from hypothesis import HealthCheck, given, settings
 from PIL import Image
+from samples import MIX, SMALL, of_users
 
 from lib_chilly.engine import merge
 from lib_chilly.inspection import inspect_file
@@ -28,43 +27,6 @@ from lib_chilly.registry import all_methods
 from lib_chilly.report import default_threads, plan_facts
 
 pytestmark = pytest.mark.timeout(600)
-
-MIX = "M = weighted_sum(A, B, alpha=0.3)"
-SMALL = {"prompt": "(a red circle:1.6) on blue", "seed": 1, "steps": 3, "cfg": 4.0, "width": 64, "height": 64, "sampler": "Euler"}
-OF_USERS = ("chosen", "hash", "config", "queue", "flags", "hooked")
-
-
-def ask(url: str, method: str, path: str, body: Any = None, login: str = "", **query: object) -> tuple[int, Any]:
-    """(status, what was answered); a body of bytes is sent as it is."""
-    data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-    full = f"{url}/chillymerge/v1/{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
-    headers = {"Content-Type": "application/json"}
-    if login:
-        headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
-    request = urllib.request.Request(full, data, headers, method=method)
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=100) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
-
-
-def ended(url: str, job: dict, login: str = "") -> dict:
-    """A job when it is over."""
-    for _ in range(20):
-        status, job = ask(url, "GET", f"jobs/{job['job']}", login=login, wait=10)
-        assert status == 200
-        if job["state"] in ("done", "stopped", "failed"):
-            return job
-    raise AssertionError(job)
-
-
-def saved(webui: House, recipe: str, name: str) -> dict:
-    status, job = ask(webui.url, "POST", "merge", {"recipe": recipe, "name": name})
-    assert status == 202, job
-    job = ended(webui.url, job)
-    assert (job["kind"], job["state"]) == ("merge", "done"), job
-    return job["saved"]
 
 
 def test_methods_are_those_of_the_registry(webui: House):
@@ -87,7 +49,7 @@ def test_plan_is_that_of_the_command_line(webui: House):
 
 
 def test_merge_writes_what_the_command_line_writes_and_the_webui_lists_it_with_its_hash(webui: House, tmp_path: Path):
-    found = saved(webui, MIX, "by api")
+    found = saved(webui.url, MIX, "by api")
     try:
         report = merge(make_plan(parse_recipe(MIX), ModelLibrary([webui.models])), tmp_path / "M.safetensors")
         written = (webui.models / "by api.safetensors").read_bytes()
@@ -101,6 +63,16 @@ def test_merge_writes_what_the_command_line_writes_and_the_webui_lists_it_with_i
         webui.call("remove", "by api")
 
 
+def test_merge_of_the_last_picture_says_that_its_file_holds_the_very_numbers_and_another_one_does_not(webui: House):
+    webui.call("preview", MIX)
+    try:
+        assert saved(webui.url, MIX, "shown")["as_shown"] is True
+        assert "as_shown" not in saved(webui.url, "N = weighted_sum(A, B, alpha=0.7)", "not shown")
+    finally:
+        webui.call("remove", "shown")
+        webui.call("remove", "not shown")
+
+
 def test_merge_without_a_name_gets_one_from_its_recipe(webui: House):
     status, job = ask(webui.url, "POST", "merge", {"recipe": "halves = 0.5 * A + 0.5 * B"})
     assert status == 202
@@ -109,9 +81,13 @@ def test_merge_without_a_name_gets_one_from_its_recipe(webui: House):
 
 
 def test_cancelled_merge_leaves_nothing(webui: House):
-    jobs = [ask(webui.url, "POST", "merge", {"recipe": MIX, "name": f"wait{number}"})[1] for number in range(3)]
-    status, last = ask(webui.url, "POST", f"jobs/{jobs[-1]['job']}/cancel")
-    assert status == 200 and ended(webui.url, last)["state"] == "stopped"
+    webui.call("hold_saves")
+    try:
+        jobs = [ask(webui.url, "POST", "merge", {"recipe": MIX, "name": f"wait{number}"})[1] for number in range(3)]
+        status, last = ask(webui.url, "POST", f"jobs/{jobs[-1]['job']}/cancel")
+        assert status == 200 and ended(webui.url, last)["state"] == "stopped"
+    finally:
+        webui.call("let_saves_go")
     assert [ended(webui.url, job)["state"] for job in jobs[:2]] == ["done", "done"]
     left = sorted(path.stem for path in webui.models.iterdir() if "wait" in path.name and path.suffix == ".safetensors")
     assert left == ["wait0", "wait1"]
@@ -132,7 +108,7 @@ def test_preview_is_the_picture_of_the_page_and_changes_nothing_of_the_user_s(we
         assert image.text["parameters"] == picture["infotext"]
     assert "Model hash: recipe-" in picture["infotext"] and "ChillyMerge recipe: " in picture["infotext"]
     after = webui.call("state")
-    assert {name: after[name] for name in OF_USERS} == {name: before[name] for name in OF_USERS}
+    assert of_users(after) == of_users(before)
     assert digest == webui.call("preview")["picture"]
 
 
@@ -150,14 +126,14 @@ def test_preview_of_strengths_and_operands_makes_each(webui: House):
 def test_cancelled_preview_is_stopped_and_the_queue_is_free(webui: House):
     status, job = ask(webui.url, "POST", "preview", {"recipe": MIX, "params": {**SMALL, "steps": 1000}})
     assert status == 202
-    time.sleep(0.5)
+    assert begun(webui.url, job)["state"] == "working"
     assert ask(webui.url, "POST", f"jobs/{job['job']}/cancel")[0] == 200
     assert ended(webui.url, job)["state"] == "stopped"
     assert webui.call("state")["queue"]
 
 
 def test_history_is_searched_changed_and_forgotten(webui: House):
-    number = saved(webui, MIX, "remembered")["history"]
+    number = saved(webui.url, MIX, "remembered")["history"]
     webui.call("remove", "remembered")
     status, rows = ask(webui.url, "GET", "history", search="remembered", count=5)
     assert status == 200 and number in [row["id"] for row in rows["rows"]]
@@ -169,7 +145,7 @@ def test_history_is_searched_changed_and_forgotten(webui: House):
         assert (status, gone) == (404, {"detail": "this entry is no longer in the history: it was deleted meanwhile."})
 
 
-NAMES = ["../out", "..", "a/b", "a\\b", "/tmp/out", ".hidden", "CON", "a\x00b", " ", "x" * 300, "C:out"]
+NAMES = ["../out", "..", "a/../b", "a//b", "a/", "a\\b", "/tmp/out", ".hidden", "CON", "a\x00b", " ", "x" * 300, "C:out"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -207,7 +183,6 @@ HOSTILE = {
     "a list": b"[]",
     "nothing": b"",
     "no text": b"\xff\xfe\x00",
-    "large": b'{"recipe": "' + b"x" * (5 << 20) + b'"}',
     "long": b'{"recipe": "' + b"x" * (3 << 20) + b'"}',
     "unknown field": b'{"recipe": "M = A", "path": "/etc/passwd"}',
     "wrong kind": b'{"recipe": 5}',
@@ -279,11 +254,6 @@ def test_api_auth_is_wanted_for_every_route(double: Double):
             assert status == 401 and set(said) == {"detail"}, (method, path, login)
     for login in ("ann:one", "bob:two"):
         assert ask(url, "GET", "methods", login=login)[0] == 200
-
-
-def test_gradio_auth_leaves_the_api_as_it_leaves_the_webui_s_own(double: Double):
-    url = f"http://127.0.0.1:{double.call('serve', gradio_auth='ann:one')}"
-    assert ask(url, "GET", "methods")[0] == 200
 
 
 def test_frozen_settings_are_a_conflict_for_pictures_alone(double: Double):

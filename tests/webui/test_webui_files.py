@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
-from house import Webui
 from PIL import Image
 from reference import read_file
+from webuis import Webui
 
 from lib_chilly.checkpoint import open_checkpoint
 from lib_chilly.engine import merge
@@ -26,10 +27,16 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def webui(real: Webui) -> Webui:
+def merged(real: Webui) -> Iterator[Webui]:
+    """The real one with a merge M; what the tests write into its folder is taken out of it at the end."""
     real.call("fresh")
+    before = set(real.models.iterdir())
     written(real, "M", "weighted_sum(A, B, alpha=0.3)")
-    return real
+    yield real
+    real.choose("A")
+    for path in set(real.models.iterdir()) - before:
+        path.unlink()
+    real.call("fresh")
 
 
 def written(webui: Webui, name: str, recipe: str) -> None:
@@ -38,34 +45,34 @@ def written(webui: Webui, name: str, recipe: str) -> None:
     merge(plan, webui.models / f"{name}.safetensors", overwrite=True)
 
 
-def test_every_key_of_a_merged_file_reaches_the_webui_s_model(webui: Webui):
-    title = webui.choose("M")
-    found = webui.get("probe/weights")
+def test_every_key_of_a_merged_file_reaches_the_webui_s_model(merged: Webui):
+    title = merged.choose("M")
+    found = merged.get("probe/weights")
     assert found["title"].startswith("M.safetensors") and title.startswith("M.safetensors")
     assert (found["missing"], found["unused"], found["other"], found["taken"]) == ([], [], [], 1131)
 
 
 @pytest.mark.parametrize("caption", CAPTIONS)
-def test_webui_paints_what_it_is_asked_for_with_the_family_s_base(webui: Webui, caption: str):
-    webui.choose("A")
-    with Image.open(io.BytesIO(webui.paint(caption, steps=20)[0])) as image:
+def test_webui_paints_what_it_is_asked_for_with_the_family_s_base(merged: Webui, caption: str):
+    merged.choose("A")
+    with Image.open(io.BytesIO(merged.paint(caption, steps=20)[0])) as image:
         assert judge(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 127.5 - 1) == caption
 
 
-def test_webui_draws_with_a_merged_file_and_names_its_hash(webui: Webui):
-    written(webui, "likeA", "weighted_sum(A, B, alpha=0)")
+def test_webui_draws_with_a_merged_file_and_names_its_hash(merged: Webui):
+    written(merged, "likeA", "weighted_sum(A, B, alpha=0)")
     pictures, said = {}, {}
     for name in ("A", "B", "M", "likeA"):
-        webui.choose(name)
-        pictures[name], said[name] = webui.draw()
+        merged.choose(name)
+        pictures[name], said[name] = merged.draw()
     assert pictures["likeA"] == pictures["A"]
     assert len({pictures["A"], pictures["B"], pictures["M"]}) == 3
-    sha256 = hashlib.sha256((webui.models / "M.safetensors").read_bytes()).hexdigest()
+    sha256 = hashlib.sha256((merged.models / "M.safetensors").read_bytes()).hexdigest()
     assert f"Model hash: {sha256[:10]}, Model: M" in said["M"]
 
 
-def test_webui_s_read_metadata_shows_our_header(webui: Webui):
-    shown = json.loads(webui.get("probe/metadata", title=webui.choose("M"))["text"])
+def test_webui_s_read_metadata_shows_our_header(merged: Webui):
+    shown = json.loads(merged.get("probe/metadata", title=merged.choose("M"))["text"])
     assert (
         shown["sd_merge_recipe"]["type"] == "chillymerge"
         and "weighted_sum(A, B, alpha=0.3)" in shown["sd_merge_recipe"]["recipe"]
@@ -74,14 +81,14 @@ def test_webui_s_read_metadata_shows_our_header(webui: Webui):
     assert shown["modelspec.sai_model_spec"] == "1.0.0"
 
 
-def test_merge_of_the_webui_is_made_again_from_its_header_up_to_its_own_roundings(webui: Webui):
-    titles = [webui.choose(name) for name in "AB"]
-    done = webui.get("probe/merge", primary=titles[0], secondary=titles[1], multiplier=0.3, name="theirs")
+def test_merge_of_the_webui_is_made_again_from_its_header_up_to_its_own_roundings(merged: Webui):
+    titles = [merged.choose(name) for name in "AB"]
+    done = merged.get("probe/merge", primary=titles[0], secondary=titles[1], multiplier=0.3, name="theirs")
     assert done["said"].startswith("Checkpoint saved")
-    imported = recipe_from_metadata(open_checkpoint(webui.models / "theirs.safetensors").metadata)
+    imported = recipe_from_metadata(open_checkpoint(merged.models / "theirs.safetensors").metadata)
     assert imported is not None and imported.notation == "the webui's metadata"
-    written(webui, "ours", imported.recipe.canonical())
-    files = [read_file(webui.models / f"{name}.safetensors") for name in ("A", "B", "ours", "theirs")]
+    written(merged, "ours", imported.recipe.canonical())
+    files = [read_file(merged.models / f"{name}.safetensors") for name in ("A", "B", "ours", "theirs")]
     assert files[2].keys() == files[3].keys() and len(files[2]) == 1131
     for key in files[2]:
         a, b, ours, theirs = (np.asarray(file[key].values, np.float64) for file in files)
@@ -91,11 +98,11 @@ def test_merge_of_the_webui_is_made_again_from_its_header_up_to_its_own_rounding
         assert files[2][key].tag == files[3][key].tag
 
 
-def test_webui_merges_our_files_and_carries_their_recipe(webui: Webui):
-    titles = [webui.choose(name) for name in ("M", "A")]
-    done = webui.get("probe/merge", primary=titles[0], secondary=titles[1], multiplier=0.5, name="again")
+def test_webui_merges_our_files_and_carries_their_recipe(merged: Webui):
+    titles = [merged.choose(name) for name in ("M", "A")]
+    done = merged.get("probe/merge", primary=titles[0], secondary=titles[1], multiplier=0.5, name="again")
     assert done["said"].startswith("Checkpoint saved")
-    metadata = open_checkpoint(webui.models / "again.safetensors").metadata
+    metadata = open_checkpoint(merged.models / "again.safetensors").metadata
     models = json.loads(metadata["sd_merge_models"])
     assert {entry["name"] for entry in models.values()} == {"M.safetensors", "A.safetensors", "B"}
     imported = recipe_from_metadata(metadata)

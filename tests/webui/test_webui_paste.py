@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from house import Double, House
+from samples import MIX
 
 pytestmark = pytest.mark.timeout(600)
 
-MIX = "M = weighted_sum(A, B, alpha=0.3)"
 PLAIN = "a dog\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x512, Model hash: 0123456789, Model: dog"
 SENT = {"chilly_send_txt2img": "txt2img", "chilly_send_img2img": "img2img", "chillymerge_tab": "chillymerge"}
 

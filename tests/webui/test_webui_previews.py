@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from house import Double, House
+from samples import MIX, OTHER, of_users
 
 pytestmark = pytest.mark.timeout(600)
-
-MIX = "M = weighted_sum(A, B, alpha=0.3)"
-OTHER = "N = weighted_sum(A, B, alpha=0.7)"
-OF_USERS = ("chosen", "hash", "config", "queue", "flags", "hooked")
-"""What must be afterwards as before."""
-
-
-def of_users(state: dict) -> dict:
-    return {name: state[name] for name in OF_USERS}
 
 
 def test_picture_of_a_merge_is_neither_a_s_nor_b_s_and_nothing_of_the_user_s_is_changed(webui: House):
@@ -31,6 +25,7 @@ def test_picture_of_a_merge_is_neither_a_s_nor_b_s_and_nothing_of_the_user_s_is_
 
 
 def test_picture_that_is_asked_for_while_the_webui_starts_is_the_merge_s(webui: House):
+    assert not webui.first["was_loaded"] and "error" not in webui.first, webui.first
     assert webui.first["picture"] == webui.call("preview")["picture"]
     assert webui.call("plain")["picture"] != webui.first["picture"]
 
@@ -71,6 +66,21 @@ def test_refresh_amid_two_pictures_leaves_both_of_the_merge(webui: House):
     assert webui.call("pictures", amid="refresh", n_iter=2)["pictures"] == undisturbed["pictures"]
 
 
+@pytest.mark.parametrize("how", ["refresh", "refresh by the webui's own function"])
+def test_refresh_before_the_webui_begins_leaves_the_picture_of_the_merge(webui: House, how: str):
+    undisturbed = webui.call("pictures")
+    assert webui.call("pictures", before=how)["pictures"] == undisturbed["pictures"]
+
+
+def test_model_that_is_chosen_again_after_another_one_is_the_one_that_is_loaded(webui: House):
+    plain, merged = webui.call("plain"), webui.call("preview")
+    other = webui.call("choose", "B")
+    assert other["loaded"].startswith("B.safetensors") and webui.call("plain")["picture"] != plain["picture"]
+    assert webui.call("preview")["picture"] == merged["picture"]
+    assert webui.call("choose", "A")["loaded"].startswith("A.safetensors")
+    assert webui.call("plain")["picture"] == plain["picture"]
+
+
 def test_model_that_the_user_chooses_amid_a_picture_stays_chosen(webui: House):
     undisturbed = webui.call("preview")
     amid = webui.call("preview", amid="choose B")
@@ -98,8 +108,20 @@ def test_merge_that_cannot_be_loaded_after_one_that_was_let_go_leaves_the_user_s
     assert after["picture"] == plain["picture"] and after["hooked"]
 
 
+@pytest.mark.parametrize("loaded", ["another merge", "the refiner of a picture before"])
+def test_merge_that_cannot_be_loaded_leaves_the_user_s_choice_whatever_was_loaded(webui: House, loaded: str):
+    before, plain = webui.call("state"), webui.call("plain")
+    if loaded == "another merge":
+        webui.call("preview", OTHER)
+    else:
+        assert webui.call("plain", refiner_checkpoint="B", refiner_switch_at=0.5)["loaded"].startswith("B.safetensors")
+    assert of_users(webui.call("broken", "shape")) == of_users(before)
+    assert webui.call("plain")["picture"] == plain["picture"]
+
+
 @pytest.mark.parametrize(
-    ("amid", "said"), [("out of memory", "too little memory"), ("interrupt", "stopped"), ("cancel", "stopped")]
+    ("amid", "said"),
+    [("out of memory", "too little memory"), ("interrupt", "stopped"), ("skip", "stopped"), ("cancel", "stopped")],
 )
 def test_picture_that_ends_early_is_said_and_nothing_is_changed(webui: House, amid: str, said: str):
     before, plain, merged = webui.call("state"), webui.call("plain"), webui.call("preview", steps=20)
@@ -108,6 +130,17 @@ def test_picture_that_ends_early_is_said_and_nothing_is_changed(webui: House, am
     assert of_users(failed) == of_users(before)
     assert webui.call("preview", steps=20)["picture"] == merged["picture"]
     assert webui.call("plain")["picture"] == plain["picture"]
+
+
+def test_merge_that_fails_leaves_everything_as_before(webui: House):
+    before, plain, merged = webui.call("state"), webui.call("plain"), webui.call("preview")
+    webui.call("spoil", "B", "spoiled")
+    failed = webui.call("preview", "M = weighted_sum(A, spoiled, alpha=0.5)")
+    webui.call("remove", "spoiled")
+    assert "'spoiled" in failed["error"] and "NaN" in failed["error"] and not failed["interrupted"]
+    assert of_users(failed) == of_users(before) and failed["held"] == []
+    assert webui.call("plain")["picture"] == plain["picture"]
+    assert webui.call("preview")["picture"] == merged["picture"]
 
 
 def test_interrupt_that_came_before_does_not_count(webui: House):
@@ -130,6 +163,14 @@ def test_vae_of_the_settings_is_said_where_it_hides_the_merge_s(webui: House):
     assert webui.call("preview")["picture"] != hidden["picture"]
 
 
+def test_u_net_that_stands_in_for_the_merge_s_is_said(webui: House):
+    assert webui.call("preview", amid="another U-Net")["notes"] == [
+        "the U-Net 'fast' stood in for that of the merge: choose SD Unet None in the webui's settings."
+    ]
+    webui.call("fresh")
+    assert webui.call("preview")["notes"] == []
+
+
 def test_page_that_is_loaded_anew_finds_the_webui_s_functions_and_ours_once(webui: House):
     plain = webui.call("plain")
     merged = webui.call("preview")
@@ -143,8 +184,15 @@ def test_page_that_is_loaded_anew_finds_the_webui_s_functions_and_ours_once(webu
 def test_recipes_and_files_that_differ_have_paths_of_their_own(webui: House):
     one, other = webui.call("paths", MIX, OTHER)
     assert one[0] != other[0] and one[1] != other[1]
-    webui.call("touch", "B")
-    assert webui.call("paths", MIX)[0] != one
+    file = webui.models / "B.safetensors"
+    before = file.stat()
+    try:
+        webui.call("touch", "B")
+        assert webui.call("paths", MIX)[0] != one
+    finally:
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        webui.call("refresh")
+    assert webui.call("paths", MIX)[0] == one
 
 
 def test_loader_that_empties_what_it_is_given_gets_all_again(webui: House):
@@ -153,11 +201,14 @@ def test_loader_that_empties_what_it_is_given_gets_all_again(webui: House):
 
 
 def test_another_architecture_is_loaded_and_the_user_s_comes_back(double: Double):
+    double.call("fresh", "XL")
+    large = double.call("plain")["picture"]
     double.call("fresh")
-    plain = double.call("plain")
-    pictures = {double.call("preview", f"X = weighted_sum(XL, XL, alpha={alpha})")["picture"] for alpha in (0, 1)}
-    assert len(pictures) == 1
-    assert double.call("plain")["picture"] == plain["picture"]
+    plain = double.call("plain")["picture"]
+    for _ in range(2):  # at the second time from memory, after the webui has emptied what it was given
+        made = double.call("preview", "X = weighted_sum(XL, XL, alpha=0.5)")
+        assert (made["picture"], made["built"]) == (large, 1)
+        assert double.call("plain")["picture"] == plain != large
 
 
 def test_settings_that_are_saved_amid_a_picture_do_no_harm_at_the_next_start(webui: House):
@@ -177,13 +228,20 @@ def test_models_that_the_webui_caches_do_not_mix_up(webui: House, options: dict[
         assert again == pictures
 
 
-def test_merge_as_refiner_and_in_front_of_another_one_is_the_merge(webui: House):
-    alone, other = webui.call("pictures"), webui.call("pictures", OTHER)
-    half = {"refiner_checkpoint": "B", "refiner_switch_at": 0.5}
-    refined = [webui.call("pictures", recipe, **half) for recipe in (MIX, OTHER)]
-    assert len({*alone["pictures"], *other["pictures"], *refined[0]["pictures"], *refined[1]["pictures"]}) == 4
-    again = webui.call("pictures", n_iter=2, **half)
-    assert again["pictures"][0] == refined[0]["pictures"][0]
+def test_merge_in_front_of_a_refiner_and_as_one_gives_the_pictures_of_its_file(webui: House):
+    several = {"refiner_switch_at": 0.5, "n_iter": 2}
+    webui.call("save", "refining")
+    in_front = webui.call("plain", refiner_checkpoint="B", **several)["pictures"]
+    webui.call("choose", "A")
+    behind = webui.call("plain", refiner_checkpoint="refining", **several)["pictures"]
+    webui.call("remove", "refining")
+    alone = webui.call("pictures", n_iter=2)["pictures"]
+    assert len({*in_front, *behind, *alone}) == 6
+    assert webui.call("pictures", refiner_checkpoint="B", **several)["pictures"] == in_front
+    assert webui.call("pictures", refiner_checkpoint="the merge", **several)["pictures"] == alone
+    title = webui.call("keep")["title"]
+    webui.call("choose", "A")
+    assert webui.call("plain", refiner_checkpoint=title, **several)["pictures"] == behind
 
 
 @pytest.mark.parametrize(
@@ -202,19 +260,6 @@ def test_frozen_settings_are_said_before_anything_is_done(webui: House, flags: d
         assert not webui.call("can_load")
     finally:
         webui.call("flag", **dict.fromkeys(flags))
-
-
-def test_webui_that_loads_models_in_its_own_way_says_so_and_saves(double: Double):
-    double.call("fresh")
-    double.call("as_forge", True)
-    try:
-        assert "loads models in a way of its own" in double.call("preview")["error"]
-        saved = double.call("save", "there")
-        assert saved["titles"] == [f"there.safetensors [{saved['sha256'][:10]}]"]
-    finally:
-        double.call("as_forge", False)
-        double.call("choose", "A")
-        double.call("remove", "there")
 
 
 def test_merge_that_is_kept_is_the_current_model_until_another_one_is_chosen(webui: House):

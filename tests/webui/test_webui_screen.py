@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from house import Webui
 from screen import Screen
+from webuis import Webui
 
 from lib_chilly.family import MEMBERS, build_family
 

@@ -2,9 +2,9 @@
 
 import json
 import os
-import re
-import struct
 import sys
+from operator import attrgetter
+from pathlib import Path
 
 from modules import errors, hashes, paths_internal, shared
 
@@ -22,15 +22,17 @@ class CheckpointInfo:
         self.name_for_extra = os.path.splitext(os.path.basename(filename))[0]
         self.model_name = os.path.splitext(self.name.replace("/", "_"))[0]
         self.is_safetensors = filename.endswith(".safetensors")
-        self.metadata = {}
-        if self.is_safetensors:
-            try:
-                self.metadata = read_metadata_from_safetensors(filename)
-            except Exception as e:
-                errors.display(e, f"reading metadata for {filename}")
+        self.metadata = self._metadata() if self.is_safetensors else {}
         self.hash = "e3b0c442"
         self.sha256 = hashes.sha256_from_cache(filename, f"checkpoint/{self.name}")
         self._name_all()
+
+    def _metadata(self):
+        try:
+            return read_metadata_from_safetensors(self.filename)
+        except Exception as error:  # whatever is wrong with a file, the list has it
+            errors.display(error, f"metadata of {self.filename}")
+            return {}
 
     def _name_all(self):
         self.shorthash = self.sha256[:10] if self.sha256 else None
@@ -40,9 +42,8 @@ class CheckpointInfo:
         self.ids += [self.shorthash, self.sha256] if self.sha256 else []
 
     def register(self):
-        checkpoints_list[self.title] = self
-        for each in self.ids:
-            checkpoint_aliases[each] = self
+        checkpoints_list.update({self.title: self})
+        checkpoint_aliases.update(dict.fromkeys(self.ids, self))
 
     def calculate_shorthash(self):
         self.sha256 = hashes.sha256(self.filename, f"checkpoint/{self.name}")
@@ -54,33 +55,36 @@ class CheckpointInfo:
 
 
 def read_metadata_from_safetensors(filename):
-    with open(filename, "rb") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
-        head = file.read(2)
-        assert head in (b'{"', b"{'"), f"{filename} is not a safetensors file"
-        said = json.loads(head + file.read(size - 2)).get("__metadata__", {})
-    return {name: json.loads(value) if value.startswith("{") else value for name, value in said.items()}
+    """What a file says of itself; a value that begins like an object of JSON is read as one."""
+    data = Path(filename).read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    if not data[8:].startswith(b'{"'):
+        raise AssertionError("the header is none")
+    said = json.loads(data[8 : 8 + size]).get("__metadata__", {})
+    return {name: json.loads(value) if value[:1] == "{" else value for name, value in said.items()}
 
 
 def checkpoint_tiles(use_short=False):
-    return [info.short_title if use_short else info.title for info in checkpoints_list.values()]
+    return list(map(attrgetter("short_title" if use_short else "title"), checkpoints_list.values()))
 
 
 def get_closet_checkpoint_match(search_string):
-    if search_string in checkpoint_aliases:
-        return checkpoint_aliases[search_string]
-    for wanted in (search_string, re.sub(r"\s*\[[^]]+]\s*$", "", search_string or "")):
-        found = [info for info in checkpoints_list.values() if wanted and wanted in info.title]
-        if found:
-            return min(found, key=lambda info: len(info.title))
+    """By a name, else by a part of a title, with the hash behind it or without: the shortest title wins."""
+    if known := checkpoint_aliases.get(search_string):
+        return known
+    said = search_string or ""
+    for wanted in filter(None, (said, said.rpartition(" [")[0])):
+        if found := [title for title in checkpoints_list if wanted in title]:
+            return checkpoints_list[min(found, key=len)]
     return None
 
 
 def select_checkpoint():
-    chosen = shared.opts.sd_model_checkpoint
-    if chosen in checkpoint_aliases:
-        return checkpoint_aliases[chosen]
-    if not checkpoints_list:
-        raise FileNotFoundError("no checkpoints found")
-    print(f"{chosen} is not there; the first model is taken", file=sys.stderr)
-    return next(iter(checkpoints_list.values()))
+    """The model of the settings; where that is not there, the first of the list, and a line on the console."""
+    known = checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
+    if known is None:
+        known = next(iter(checkpoints_list.values()), None)
+        if known is None:
+            raise FileNotFoundError("there is no model")
+        print(f"{shared.opts.sd_model_checkpoint} is not there; {known.name} is taken", file=sys.stderr)
+    return known

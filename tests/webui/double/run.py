@@ -1,24 +1,35 @@
-"""The double as a process: starts as the webui does, then answers one call a line. Arguments: the extension's folder."""
+"""The double as a process: starts as the webui does, then answers one call a line. Arguments: the extension's folder; behind it
+`forge` to be like one, or `page` to build the page and answer no more than what of ours was imported for that."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import threading
-import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
 
 
-def run_entry(extension: Path) -> float:
-    """Run the webui's own script of grids, then the extension's; how long that took."""
+def run_entry(extension: Path) -> None:
+    """Run the webui's own script of grids, then the extension's."""
     from modules import scripts
 
-    started = time.perf_counter()
     own = (str(HERE / "scripts" / "xyz_grid.py"), str(HERE))
     scripts.load_scripts([own, (str(extension / "scripts" / "chillymerge.py"), str(extension))])
-    return time.perf_counter() - started
+
+
+def build_page() -> None:
+    """Ask the extension for all that belongs to the page, as the webui does before anybody sees it."""
+    from fastapi import FastAPI
+    from modules import script_callbacks
+
+    script_callbacks.ui_settings_callback()
+    script_callbacks.before_ui_callback()
+    tabs = script_callbacks.ui_tabs_callback()
+    assert [title for _, title, _ in tabs] == ["ChillyMerge"]
+    script_callbacks.app_started_callback(object(), FastAPI())
 
 
 def main() -> None:
@@ -28,13 +39,24 @@ def main() -> None:
     from modules import sd_models, sd_vae, shared
 
     torch.set_num_threads(1)
+    if is_forge := sys.argv[2:] == ["forge"]:
+        sys.path.insert(0, str(HERE / "forge"))
+        importlib.import_module("as_forge")
     sd_models.list_models()
-    seconds = run_entry(Path(sys.argv[1]))
+    run_entry(Path(sys.argv[1]))
+    if sys.argv[2:] == ["page"]:
+        build_page()
     ours = sorted(name for name in sys.modules if name.startswith(("lib_chilly", "lark", "gradio")))
+    said = json.dumps({"answer": {"imported": ours}})
+    if sys.argv[2:] == ["page"]:
+        print(said, file=out)
+        return
     sd_vae.refresh_vae_list()
-    threading.Thread(target=lambda: shared.sd_model, daemon=True).start()
-    print(json.dumps({"answer": {"seconds": seconds, "imported": ours}}), file=out, flush=True)
     sys.path.insert(0, str(HERE.parent))
+    if not is_forge:
+        importlib.import_module("first_model").hold()
+        threading.Thread(target=lambda: shared.sd_model, daemon=True).start()
+    print(said, file=out, flush=True)
     import inside
 
     for line in sys.stdin:

@@ -1,5 +1,6 @@
 """One at a time, in the order of asking; who holds the queue and asks again waits for ever, here for ten seconds."""
 
+import functools
 import threading
 
 PATIENCE_SECONDS = 10
@@ -30,8 +31,14 @@ queue_lock = Queue()
 
 
 def wrap_queued_call(func):
-    def inner(*args, **kwargs):
-        with queue_lock:
-            return func(*args, **kwargs)
+    """The same function, that waits for its turn."""
 
-    return inner
+    @functools.wraps(func)
+    def in_turn(*given, **more):
+        queue_lock.acquire()
+        try:
+            return func(*given, **more)
+        finally:
+            queue_lock.release()
+
+    return in_turn

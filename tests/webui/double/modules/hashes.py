@@ -7,8 +7,9 @@ from pathlib import Path
 from modules import shared
 from modules.cache import cache
 
-calculated = []
-"""Every file that was read for it."""
+
+def calculate_sha256(filename):
+    return hashlib.sha256(Path(filename).read_bytes()).hexdigest()
 
 
 def sha256_from_cache(filename, title, use_addnet_hash=False):
@@ -22,7 +23,6 @@ def sha256(filename, title, use_addnet_hash=False):
     known = sha256_from_cache(filename, title)
     if known is not None or shared.cmd_opts.no_hashing:
         return known
-    calculated.append(filename)
-    digest = hashlib.sha256(Path(filename).read_bytes()).hexdigest()
+    digest = calculate_sha256(filename)
     cache("hashes")[title] = {"mtime": os.path.getmtime(filename), "sha256": digest}
     return digest

@@ -1,6 +1,7 @@
 """Infotexts, and the buttons that send them from tab to tab."""
 
 import json
+from collections import namedtuple
 
 import gradio as gr
 
@@ -25,13 +26,13 @@ class ParamBinding:
         self.source_text_component, self.source_image_component = source_text_component, source_image_component
 
 
-class PasteField(tuple):
-    def __new__(cls, component, target, *, api=None):
-        return super().__new__(cls, (component, target))
+class PasteField(namedtuple("Pair", ["component", "target"])):
+    """A component, and what of an infotext it takes: a name, or a function."""
 
-    def __init__(self, component, target, *, api=None):
-        super().__init__()
-        self.api, self.component = api, component
+    def __new__(cls, component, target, *, api=None):
+        field = tuple.__new__(cls, (component, target))
+        field.api = api
+        return field
 
 
 def reset():
@@ -40,9 +41,10 @@ def reset():
 
 
 def add_paste_fields(tabname, init_img, fields, override_settings_component=None):
-    for number, field in enumerate(fields):
-        fields[number] = field if isinstance(field, PasteField) else PasteField(*field)
-    paste_fields[tabname] = {"init_img": init_img, "fields": fields, "override_settings_component": override_settings_component}
+    if fields:  # the list stays the one that was given: others append to it
+        fields[:] = [PasteField(*field) for field in fields]
+    given = {"init_img": init_img, "fields": fields, "override_settings_component": override_settings_component}
+    paste_fields.update({tabname: given})
 
 
 def register_paste_params_button(binding):
@@ -50,11 +52,13 @@ def register_paste_params_button(binding):
 
 
 def create_buttons(tabs_list):
-    buttons = {}
-    for tab in tabs_list:
-        buttons[tab] = gr.Button(f"Send to {tab}", elem_id=f"{tab}_tab")
-        script_callbacks.after_component_callback(buttons[tab], elem_id=f"{tab}_tab")
-    return buttons
+    return {name: _send_button(name, elem_id=f"{name}_tab") for name in tabs_list}
+
+
+def _send_button(name, elem_id):
+    button = gr.Button(f"Send to {name}", elem_id=elem_id)
+    script_callbacks.after_component_callback(button, elem_id=elem_id)
+    return button
 
 
 def _facts(line):

@@ -1,5 +1,6 @@
 """Pictures: what the loaded model's tensors, the prompt and the parameters come to, as coloured noise."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from modules import script_callbacks, sd_hijack, sd_models, sd_samplers, sd_vae, shared
+from modules import script_callbacks, scripts, sd_hijack, sd_models, sd_samplers, sd_vae, shared
 
 STEP_SECONDS = 0.002
 _TEXT, _UNET, _VAE = ("cond_stage_model.", "conditioner."), ("model.diffusion_model.",), ("first_stage_model.",)
@@ -76,8 +77,32 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         return drawn
 
 
+@dataclass(repr=False)
+class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
+    init_images: list = None
+    denoising_strength: float = 0.75
+
+    def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
+        given = [self.denoising_strength, *(image.tobytes() for image in self.init_images)]
+        return hashlib.sha256(repr((_sample(self), given)).encode()).hexdigest()
+
+
 class Processed:
-    def __init__(self, p, images_list, seed=-1, info="", all_seeds=None, index_of_first_image=0, infotexts=None, comments=""):
+    def __init__(
+        self,
+        p,
+        images_list,
+        seed=-1,
+        info="",
+        subseed=None,
+        all_prompts=None,
+        all_negative_prompts=None,
+        all_seeds=None,
+        all_subseeds=None,
+        index_of_first_image=0,
+        infotexts=None,
+        comments="",
+    ):
         self.images, self.seed, self.info, self.infotexts = images_list, seed, info, infotexts or [info]
         self.all_seeds, self.index_of_first_image = all_seeds or [seed], index_of_first_image
         self.comments = "".join(f"{comment}\n" for comment in p.comments)
@@ -86,25 +111,25 @@ class Processed:
 def process_images(p):
     if p.scripts is not None:
         p.scripts.before_process(p)
-    data = shared.opts.data
-    before = {name: data[name] for name in p.override_settings if name in data}
-    try:
+    kept = {name: shared.opts.data[name] for name in p.override_settings.keys() & shared.opts.data.keys()}
+    with contextlib.ExitStack() as afterwards:
+        if p.override_settings_restore_afterwards:
+            afterwards.callback(_set_all, kept, _REACTIONS_AFTER)
         if p.override_settings.get("sd_model_checkpoint") not in sd_models.checkpoint_aliases:
             p.override_settings.pop("sd_model_checkpoint", None)
             sd_models.reload_model_weights()
-        for name, value in p.override_settings.items():
-            shared.opts.set(name, value, is_api=True, run_callbacks=False)
-            if name == "sd_model_checkpoint":
-                sd_models.reload_model_weights()
-            if name == "sd_vae":
-                sd_vae.reload_vae_weights()
+        _set_all(p.override_settings, _REACTIONS)
         return _process(p)
-    finally:
-        if p.override_settings_restore_afterwards:
-            for name, value in before.items():
-                setattr(shared.opts, name, value)
-                if name == "sd_vae":
-                    sd_vae.reload_vae_weights()
+
+
+def _set_all(settings, reactions):
+    for name, value in settings.items():
+        shared.opts.set(name, value, run_callbacks=False)
+        reactions.get(name, lambda: None)()
+
+
+_REACTIONS_AFTER = {"sd_vae": lambda: sd_vae.reload_vae_weights()}
+_REACTIONS = {"sd_model_checkpoint": lambda: sd_models.reload_model_weights(), **_REACTIONS_AFTER}
 
 
 def _process(p):
@@ -125,11 +150,14 @@ def _process(p):
         sd_models.reload_model_weights()
         drawn = p.sample(None, None, p.all_seeds, p.all_seeds, 0, [p.prompt])
         vae = shared.sd_model.digest(*_VAE)
+        if p.scripts is not None:
+            p.scripts.postprocess_batch(p, None, batch_number=batch)
         for seed in p.all_seeds[batch * p.batch_size : (batch + 1) * p.batch_size]:
-            images.append(_picture(p, drawn, vae, seed))
+            images.append(_finished(p, _picture(p, drawn, vae, seed)))
             infotexts.append(_infotext(p, seed))
         state.nextjob()
-    made = Processed(p, images, p.all_seeds[0], infotexts[0] if infotexts else "", p.all_seeds, 0, infotexts)
+    first = infotexts[0] if infotexts else ""
+    made = Processed(p, images, p.all_seeds[0], first, all_seeds=p.all_seeds, infotexts=infotexts)
     if p.scripts is not None:
         p.scripts.postprocess(p, made)
     return made
@@ -156,7 +184,9 @@ def _sample(p):
     state, drawn = shared.state, _encoded(p)
     state.sampling_steps, state.sampling_step = p.steps, 0
     unet = shared.sd_model.digest(*_UNET)
-    switch = int(p.steps * p.refiner_switch_at) if p.refiner_checkpoint else None
+    refiner = sd_models.get_closet_checkpoint_match(p.refiner_checkpoint) if p.refiner_checkpoint else None
+    is_other = refiner not in (None, shared.sd_model.sd_checkpoint_info)
+    switch = int(p.steps * p.refiner_switch_at) if is_other else None
     for step in range(p.steps):
         if state.interrupted or state.skipped:
             break
@@ -176,6 +206,15 @@ def _picture(p, drawn, vae, seed):
     facts = repr((drawn, vae, seed, p.cfg_scale, p.sampler_name, p.scheduler, p.width, p.height))
     generator = np.random.default_rng(int(hashlib.sha256(facts.encode()).hexdigest()[:15], 16))
     return Image.fromarray(generator.integers(0, 255, (p.height, p.width, 3), np.uint8))
+
+
+def _finished(p, image):
+    """What scripts make of a picture."""
+    if p.scripts is None:
+        return image
+    made = scripts.PostprocessImageArgs(image)
+    p.scripts.postprocess_image(p, made)
+    return made.image
 
 
 def _infotext(p, seed):

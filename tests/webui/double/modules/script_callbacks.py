@@ -16,7 +16,7 @@ on_app_started, on_before_ui, on_ui_settings = _registrar("app_started"), _regis
 on_ui_tabs, on_script_unloaded = _registrar("ui_tabs"), _registrar("script_unloaded")
 on_infotext_pasted, on_after_component = _registrar("infotext_pasted"), _registrar("after_component")
 on_cfg_denoiser, on_model_loaded = _registrar("cfg_denoiser"), _registrar("model_loaded")
-on_image_grid = _registrar("image_grid")
+on_image_grid, on_before_image_saved = _registrar("image_grid"), _registrar("before_image_saved")
 
 
 class CFGDenoiserParams:
@@ -53,6 +53,10 @@ def _call(category, *given):
             callback(*given)
         except Exception:
             errors.report(f"Error executing callback {category}", exc_info=True)
+
+
+def ui_tabs_callback():
+    return [tab for callback in callback_map.get("ui_tabs", []) for tab in callback() or []]
 
 
 def ui_settings_callback():

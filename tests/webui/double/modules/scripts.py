@@ -12,6 +12,11 @@ ScriptClassData = namedtuple("ScriptClassData", ["script_class", "path", "basedi
 scripts_data = []
 
 
+class PostprocessImageArgs:
+    def __init__(self, image):
+        self.image = image
+
+
 class Script:
     name = section = filename = args_from = args_to = infotext_fields = None
     alwayson, create_group, is_txt2img, is_img2img = False, True, False, False
@@ -29,6 +34,12 @@ class Script:
         pass
 
     def before_process(self, p, *args):
+        pass
+
+    def postprocess_batch(self, p, *args, **kwargs):
+        pass
+
+    def postprocess_image(self, p, pp, *args):
         pass
 
     def postprocess(self, p, processed, *args):
@@ -69,12 +80,10 @@ class ScriptRunner:
             script = data.script_class()
             script.filename = data.path
             script.is_txt2img, script.is_img2img = not is_img2img, is_img2img
-            visibility = script.show(is_img2img)
-            if visibility is AlwaysVisible:
-                script.alwayson = True
-                self.alwayson_scripts.append(script)
-            elif visibility:
-                self.selectable_scripts.append(script)
+            shown = script.show(is_img2img)
+            script.alwayson = shown is AlwaysVisible
+            if shown:
+                (self.alwayson_scripts if script.alwayson else self.selectable_scripts).append(script)
 
     def setup_ui(self):
         self.inputs = [None]
@@ -90,18 +99,24 @@ class ScriptRunner:
         script = self.selectable_scripts[args[0] - 1]
         return script.run(p, *args[script.args_from : script.args_to])
 
-    def _ask(self, name, p, *given):
+    def _ask(self, name, p, *given, **named):
         for script in self.alwayson_scripts:
             try:
-                getattr(script, name)(p, *given, *p.script_args[script.args_from : script.args_to])
+                getattr(script, name)(p, *given, *p.script_args[script.args_from : script.args_to], **named)
             except Exception:
-                errors.report(f"Error running {name}: {script.filename}", exc_info=True)
+                errors.report(f"{script.filename} failed in {name}", exc_info=True)
 
     def before_process(self, p):
         self._ask("before_process", p)
+
+    def postprocess_batch(self, p, images, **kwargs):
+        self._ask("postprocess_batch", p, images=images, **kwargs)
+
+    def postprocess_image(self, p, pp):
+        self._ask("postprocess_image", p, pp)
 
     def postprocess(self, p, processed):
         self._ask("postprocess", p, processed)
 
 
-scripts_txt2img = ScriptRunner()
+scripts_txt2img, scripts_img2img = ScriptRunner(), ScriptRunner()

@@ -3,7 +3,6 @@
 import collections
 import os
 import threading
-import time
 
 from listing import (  # noqa: F401  the webui has all of them here
     CheckpointInfo,
@@ -18,10 +17,8 @@ from listing import (  # noqa: F401  the webui has all of them here
 from loaded import Model
 from safetensors.torch import load_file
 
-from modules import script_callbacks, sd_hijack, sd_unet, sd_vae, shared
+from modules import modelloader, script_callbacks, sd_hijack, sd_unet, sd_vae, shared
 
-FIRST_SECONDS = 1.0
-"""That the first model takes to be loaded, while the page is there already."""
 checkpoints_loaded = collections.OrderedDict()
 
 
@@ -32,11 +29,11 @@ def list_models():
         info = CheckpointInfo(shared.cmd_opts.ckpt)
         info.register()
         shared.opts.data["sd_model_checkpoint"] = info.title
-    for folder in dict.fromkeys(filter(None, (shared.cmd_opts.ckpt_dir, model_path))):
-        for parent, _, names in sorted(os.walk(folder, followlinks=True)):
-            for name in sorted(names):
-                if name.endswith((".safetensors", ".ckpt")) and not name.endswith((".vae.safetensors", ".vae.ckpt")):
-                    CheckpointInfo(os.path.join(parent, name)).register()
+    suffixes, others = [".ckpt", ".safetensors"], [".vae.ckpt", ".vae.safetensors"]
+    for path in modelloader.load_models(
+        model_path, command_path=shared.cmd_opts.ckpt_dir, ext_filter=suffixes, ext_blacklist=others
+    ):
+        CheckpointInfo(path).register()
 
 
 def get_state_dict_from_checkpoint(pl_sd):
@@ -153,8 +150,6 @@ def load_model(checkpoint_info=None, already_loaded_state_dict=None):
         send_model_to_trash(model_data.sd_model)
         model_data.sd_model = None
     state_dict = already_loaded_state_dict or get_checkpoint_state_dict(info, timer)
-    if not model_data.was_loaded_at_least_once:
-        time.sleep(FIRST_SECONDS)
     model = Model(find_config(state_dict, info), {key: tensor.shape for key, tensor in state_dict.items()})
     load_model_weights(model, info, dict(state_dict), timer)
     state_dict.clear()  # it is emptied while it is loaded

@@ -1,9 +1,11 @@
 """Settings, flags and state."""
 
+import collections
 import json
 import os
 import sys
 import types
+from pathlib import Path
 
 from PIL import Image
 
@@ -25,16 +27,29 @@ cmd_opts = types.SimpleNamespace(
     nowebui=False,
 )
 device = "cpu"
-prompt_styles = types.SimpleNamespace(
-    styles={"oil": types.SimpleNamespace(prompt="oil painting of {prompt}", negative_prompt="")}
-)
+PromptStyle = collections.namedtuple("PromptStyle", "name prompt negative_prompt path", defaults=(None,))
+prompt_styles = types.SimpleNamespace(styles={"oil": PromptStyle("oil", "oil painting of {prompt}", "")})
 sd_unet = sd_vae = None
 
 
 class OptionInfo:
-    def __init__(self, default=None, label="", component=None, component_args=None, onchange=None, section=None):
+    def __init__(
+        self,
+        default=None,
+        label="",
+        component=None,
+        component_args=None,
+        onchange=None,
+        section=None,
+        refresh=None,
+        comment_before="",
+        comment_after="",
+        infotext=None,
+        restrict_api=False,
+        category_id=None,
+    ):
         self.default, self.onchange, self.section = default, onchange, section or ("sd", "Stable Diffusion")
-        self.do_not_save = self.restrict_api = False
+        self.do_not_save, self.restrict_api = False, restrict_api
 
 
 _DEFAULTS = {
@@ -56,27 +71,27 @@ class Options:
         raise AttributeError(item)
 
     def __setattr__(self, key, value):
-        assert not cmd_opts.freeze_settings, "changing settings is disabled"
-        frozen = [each.strip() for each in (cmd_opts.freeze_specific_settings or "").split(",")]
-        assert key not in frozen, f"'{key}' is frozen"
+        named = (cmd_opts.freeze_specific_settings or "").replace(" ", "").split(",")
+        if cmd_opts.freeze_settings or key in named:
+            raise AssertionError(f"{key}: frozen")
         self.data[key] = value
 
     def set(self, key, value, is_api=False, run_callbacks=True):
-        if self.data.get(key) == value:
-            return False
-        setattr(self, key, value)
-        if run_callbacks and self.data_labels[key].onchange is not None:
-            self.data_labels[key].onchange()
-        return True
+        """Whether it is another value than before."""
+        is_other = self.data.get(key) != value
+        if is_other:
+            setattr(self, key, value)
+            react = self.data_labels[key].onchange
+            _ = run_callbacks and react and react()
+        return is_other
 
     def get_default(self, key):
-        label = self.data_labels.get(key)
-        return label.default if label else None
+        return getattr(self.data_labels.get(key), "default", None)
 
     def save(self, filename):
-        assert not cmd_opts.freeze_settings, "saving settings is disabled"
-        with open(filename, "w", encoding="utf8") as file:
-            json.dump(self.data, file)
+        if cmd_opts.freeze_settings:
+            raise AssertionError("all settings: frozen")
+        Path(filename).write_text(json.dumps(self.data), "utf-8")
 
     def add_option(self, key, info):
         self.data_labels[key] = info
@@ -117,6 +132,9 @@ class State:
 
     def interrupt(self):
         self.interrupted = True
+
+    def request_restart(self):
+        self.interrupt()
 
     def skip(self):
         self.skipped = True

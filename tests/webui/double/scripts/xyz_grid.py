@@ -20,7 +20,10 @@ _RANGE = re.compile(
 
 
 def apply_field(field):
-    return lambda p, x, xs: setattr(p, field, x)
+    def apply(p, x, xs):
+        vars(p)[field] = x
+
+    return apply
 
 
 def apply_checkpoint(p, x, xs):
@@ -28,7 +31,7 @@ def apply_checkpoint(p, x, xs):
 
 
 def format_value_add_label(p, opt, x):
-    return f"{opt.label}: {x}"
+    return ": ".join((opt.label, str(x)))
 
 
 class AxisOption:
@@ -40,7 +43,9 @@ class AxisOption:
 
 
 class AxisOptionImg2Img(AxisOption):
-    is_img2img = True
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.is_img2img = True
 
 
 axis_options = [
@@ -74,7 +79,7 @@ class Script(scripts.Script):
     def ui(self, is_img2img):
         import gradio as gr
 
-        self.current_axis_options = [x for x in axis_options if type(x) is AxisOption or x.is_img2img == is_img2img]
+        self.current_axis_options = [each for each in axis_options if is_img2img or not isinstance(each, AxisOptionImg2Img)]
         return [gr.State(None) for _ in range(18)]
 
     def _values(self, p, option, text, chosen, csv_mode):
@@ -85,9 +90,7 @@ class Script(scripts.Script):
         elif option.prepare is not None:
             values = option.prepare(text)
         else:
-            values = [
-                each.strip() for each in itertools.chain.from_iterable(csv.reader(io.StringIO(text), skipinitialspace=True))
-            ]
+            values = [value.strip() for line in csv.reader(io.StringIO(text), skipinitialspace=True) for value in line]
         values = list(_numbers(values, option.type) if option.type in (int, float) else map(option.type, values))
         if option.confirm:
             option.confirm(p, values)
@@ -128,17 +131,11 @@ class Script(scripts.Script):
 
     def _order(self, options, values):
         """The cells, by their numbers on x, y, z."""
-        x, y, z = (option.cost for option in options)
-        first, second = 2, 1
-        if x > y and x > z:
-            first, second = 0, 1 if y > z else 2
-        elif y > x and y > z:
-            first, second = 1, 0 if x > z else 2
-        elif z > x and z > y:
-            first, second = 2, 0 if x > y else 1
-        third = 3 - first - second
-        for places in itertools.product(*(range(len(values[axis])) for axis in (first, second, third))):
-            yield tuple(place for _, place in sorted(zip((first, second, third), places, strict=True)))
+        costs = [option.cost for option in options]
+        is_one_above_all = costs.count(max(costs)) == 1
+        loops = sorted(range(3), key=lambda axis: (costs[axis] if is_one_above_all else 0, axis), reverse=True)
+        for places in itertools.product(*(range(len(values[axis])) for axis in loops)):
+            yield tuple(place for _, place in sorted(zip(loops, places, strict=True)))
 
     def _cell(self, p, options, values, cell):
         nothing = processing.Processed(p, [], p.seed, "")
@@ -149,6 +146,6 @@ class Script(scripts.Script):
             option.apply(pc, all_values[place], all_values)
         try:
             return processing.process_images(pc)
-        except Exception as e:
-            errors.display(e, "generating image for xyz plot")
+        except Exception as error:  # a cell that fails is black, and the others go on
+            errors.display(error, f"cell {cell}")
             return nothing

@@ -1,0 +1,98 @@
+"""What the user changes around us counts: settings, styles, lists of models, the queue."""
+
+from __future__ import annotations
+
+import pytest
+from house import House
+
+pytestmark = pytest.mark.timeout(600)
+
+MIX = "M = weighted_sum(A, B, alpha=0.3)"
+
+
+def test_picture_after_a_setting_of_the_webui_s_was_changed_is_made_anew(webui: House):
+    first = webui.call("page_picture")
+    webui.call("fresh", sd_vae="other.safetensors")
+    other = webui.call("page_picture")
+    assert other["digest"] != first["digest"] and "other.safetensors" in " ".join(other["says"])
+    assert "other.safetensors" not in " ".join(first["says"])
+    webui.call("fresh")
+    assert webui.call("page_picture")["digest"] == first["digest"]
+
+
+def test_picture_after_a_style_was_written_anew_has_its_new_text(webui: House):
+    assert webui.call("page_picture", styles=["oil"])["infotext"].startswith("oil painting of ")
+    webui.call("changes.write_style", "oil", "etching of {prompt}")
+    try:
+        assert webui.call("page_picture", styles=["oil"])["infotext"].startswith("etching of ")
+    finally:
+        webui.call("changes.write_style", "oil", "oil painting of {prompt}")
+
+
+def test_picture_that_was_made_before_is_there_at_once_where_nothing_was_changed(webui: House):
+    assert webui.call("page_picture")["seconds"] == webui.call("page_picture")["seconds"]
+
+
+def test_picture_with_a_schedule_and_a_style_is_kept_in_the_history(webui: House):
+    row = webui.call("changes.keep_picture", sampler="DPM++ 2M", scheduler="Karras", styles=["oil"])
+    assert (row["params"]["scheduler"], row["params"]["styles"]) == ("Karras", ["oil"])
+    webui.call("ask", "history_change", id=row["id"], delete=True)
+
+
+def test_list_that_is_made_anew_amid_a_picture_is_not_touched_where_no_file_has_come_or_gone(webui: House):
+    webui.call("changes.copy_quietly", "A", "written")
+    amid = webui.call("changes.list_anew", is_busy=True, register="written")
+    assert amid["untouched"] == amid["listed"] and "written" in amid["listed"]
+    webui.call("changes.copy_quietly", "A", "came")
+    assert "came" in webui.call("changes.list_anew", is_busy=True)["listed"]
+    for name in ("written", "came"):
+        webui.call("remove", name)
+    webui.call("changes.list_anew", is_busy=True)
+    amid = webui.call("changes.list_anew", is_busy=True)
+    assert {"written", "came"} & set(amid["listed"]) == set() and amid["queue"]
+    assert webui.call("changes.list_anew", is_busy=False)["untouched"] == []
+
+
+def test_model_that_the_webui_lists_after_its_own_refresh_is_found(webui: House):
+    assert "there is no model 'quiet'" in webui.call("preview_error", "X = quiet")
+    webui.call("changes.copy_quietly", "A", "quiet")
+    webui.call("changes.list_anew", is_busy=False)
+    assert webui.call("preview_error", "X = quiet") == ""
+    webui.call("remove", "quiet")
+
+
+def test_model_that_nobody_has_listed_is_looked_for_once_more(webui: House):
+    webui.call("preview_error", "X = A")
+    webui.call("changes.copy_quietly", "A", "unseen")
+    webui.call("changes.look_again_after", 3600)
+    assert "there is no model 'unseen'" in webui.call("preview_error", "X = unseen")
+    webui.call("changes.look_again_after", 0)
+    assert webui.call("preview_error", "X = unseen") == ""
+    webui.call("changes.look_again_after", 2)
+    webui.call("remove", "unseen")
+
+
+def test_picture_that_waits_for_the_webui_can_be_stopped_and_leaves_the_queue_free(webui: House):
+    done = webui.call("changes.stop_while_the_webui_is_at_work", "S = weighted_sum(A, B, alpha=0.6125)")
+    assert (done["waiting"], done["stopped"]) == ("waiting for the webui, which is at work", "stopped")
+    assert done["queue"] and done["held"] == []
+    assert "picture" in webui.call("preview")
+
+
+def test_file_that_is_saved_while_the_webui_is_at_work_is_compared_with_its_picture_afterwards(webui: House):
+    webui.call("preview", MIX)
+    saved = webui.call("changes.save_while_the_webui_is_at_work", "while busy", MIX)
+    assert saved["seen"] == ["working", "waiting for the webui, which is at work"]
+    assert saved["report"]["as_shown"] is True
+
+
+def test_stop_while_a_saved_file_waits_to_be_compared_leaves_the_file_saved_and_not_compared(webui: House):
+    webui.call("preview", MIX)
+    saved = webui.call("changes.save_while_the_webui_is_at_work", "not compared", MIX, stop=True)
+    assert saved["seen"][0] == "done" and saved["report"]["checked"] and saved["report"]["as_shown"] is None
+
+
+def test_file_that_no_picture_is_of_does_not_wait_for_the_webui(webui: House):
+    webui.call("preview", MIX)
+    saved = webui.call("changes.save_while_the_webui_is_at_work", "other", "N = weighted_sum(A, B, alpha=0.7)")
+    assert saved["seen"][0] == "done" and saved["report"]["as_shown"] is None
