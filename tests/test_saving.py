@@ -96,6 +96,7 @@ def on_bytes(monkeypatch: pytest.MonkeyPatch, what: str, then: Callable[[], obje
         ('V1 = A\nsave(title="CON.txt")', "_CON.txt"),
         ('V1 = A\nsave(title="<b>: 100 %? *|* ...")', "b- 100 %"),
         (f"V1 = A\nsave(title={'long' * 50})", "long" * 20),
+        ('V1 = A\nsave(title="foo.VAE")', "foo-VAE"),
     ],
 )
 def test_name_is_proposed_from_the_recipe(text: str, proposed: str, page: Page):
@@ -122,6 +123,7 @@ def test_name_that_is_taken_gets_a_number(page: Page):
 @example("e\u0301" * 100)
 @example(" . ")
 @example("aux.\u202egpj")
+@example("x" * 76 + ".vae.safetensors")
 def test_safe_name_of_any_text_can_be_a_file_anywhere(tmp_path_factory: pytest.TempPathFactory, text: str):
     found = safe(text)
     assert len(found) <= 80
@@ -144,6 +146,7 @@ BACK = ["a\\b", "C:x", "C:/x", "C:\\x", "\\\\host\\x"]
     "typed",
     [
         *(*UP, *BACK, "", " ", "..", ".", ".hidden", "x.", " x", "nul", "COM1.a", "a\nb", "a\0b", "a/b\0", "a/ b"),
+        *("foo.vae", "mixes/foo.VAE", "foo.vae.safetensors"),
         *("x" * 81, "x" * 81 + "/b", "/".join(["x" * 50] * 5), "a\u202eb", "x\u200b", "\U0001f525" * 79, "<script>"),
     ],
 )

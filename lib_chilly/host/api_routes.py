@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response, Security
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -18,6 +18,20 @@ from . import api_forms as forms
 
 if TYPE_CHECKING:
     from .api_answers import Answers
+
+
+class Guard(Protocol):
+    """Who may ask.
+
+    Attributes:
+        scheme: of the password, as FastAPI describes it.
+    """
+
+    scheme: Any
+
+    async def admit(self, request: Request) -> None:
+        """HTTPException for who may not."""
+
 
 PREFIX = "/chillymerge/v1"
 LARGEST_REQUEST = 4 << 20
@@ -33,11 +47,20 @@ _SAYS = {
 _NUMBER = Path(..., ge=0, le=_MOST)
 
 
+async def _everybody(request: Request) -> None:
+    """No password is asked for."""
+
+
 class SaidRoute(APIRoute):
     """A route whose mistakes are told as Problem, whatever the application around it does with errors.
 
     What is not known is left out: pydantic 1 cannot say of a value that it may be null.
     """
+
+    admit = staticmethod(_everybody)
+    """Called before anything of a request is read but its headers; HTTPException where it may not be made."""
+    veiled = staticmethod(str)
+    """Called with the text of each answer: what may be told of it."""
 
     def __init__(self, *args: Any, **given: Any):
         super().__init__(*args, **{**given, "response_model_exclude_none": True})
@@ -45,9 +68,17 @@ class SaidRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Any]:
         handle = super().get_route_handler()
 
+        async def told(request: Request) -> Response:
+            answer = await said(request)
+            answer.body = self.veiled(bytes(answer.body).decode()).encode()
+            answer.headers["content-length"] = str(len(answer.body))
+            return answer
+
         async def said(request: Request) -> Response:
             try:
+                await self.admit(request)
                 if self.body_field is not None:
+                    request = Request(request.scope, _limited(request))
                     _check_text(await request.body())
                 return await handle(request)
             except HTTPException as error:
@@ -61,20 +92,23 @@ class SaidRoute(APIRoute):
 
                 return _problem(status_of(error), *problem_of_request(error))
 
-        return said
+        return told
 
 
-def make_router(answers: Callable[[], Answers], dependencies: Sequence[Any] = ()) -> APIRouter:
+def make_router(answers: Callable[[], Answers], guard: Guard | None = None, veiled: Callable[[str], str] = str) -> APIRouter:
     """All routes.
 
     Args:
         answers: called at each request, never before the first.
-        dependencies: of every route, such as one that wants a password.
+        guard: wants a password.
+        veiled: the text of an answer to what may be told of it.
     """
-    wanted = (401, 409, 422) if dependencies else (409, 422)
+    wanted = (401, 409, 422) if guard else (409, 422)
     responses = {status: _response(status) for status in wanted}
     about: dict[str, Any] = {"prefix": PREFIX, "tags": ["ChillyMerge"], "responses": responses}
-    router = APIRouter(**about, route_class=SaidRoute, dependencies=list(dependencies))
+    own = {"veiled": staticmethod(veiled), **({"admit": staticmethod(guard.admit)} if guard else {})}
+    kind = type("Route", (SaidRoute,), own)
+    router = APIRouter(**about, route_class=kind, dependencies=[Security(guard.scheme)] if guard else [])
     _add_models(router, answers)
     _add_jobs(router, answers)
     _add_history(router, answers)
@@ -165,10 +199,29 @@ def _problem(status: int, detail: str, field: str | None = None, headers: Any = 
     return JSONResponse({"detail": detail, **({"field": field} if field else {})}, status, headers=headers)
 
 
+def _limited(request: Request) -> Callable[[], Awaitable[Any]]:
+    """What a request's body comes from; HTTPException as soon as it is, or says that it will be, too large."""
+    said = request.headers.get("content-length", "")
+    _check_size(int(said) if said.isdecimal() else 0)
+    size = 0
+
+    async def receive() -> Any:
+        nonlocal size
+        message = await request.receive()
+        size += len(message.get("body") or b"")
+        _check_size(size)
+        return message
+
+    return receive
+
+
+def _check_size(size: int) -> None:
+    if size > LARGEST_REQUEST:
+        raise HTTPException(422, f"this is too much at once: {size:,} bytes; {LARGEST_REQUEST:,} are taken.")
+
+
 def _check_text(body: bytes) -> None:
-    """HTTPException where a body is too large, or holds what no file and no reply can hold."""
-    if len(body) > LARGEST_REQUEST:
-        raise HTTPException(422, f"this is too much at once: {len(body):,} bytes; {LARGEST_REQUEST:,} are taken.")
+    """HTTPException where a body holds what no file and no reply can hold."""
     try:
         json.dumps(json.loads(body, parse_constant=_refuse_constant), ensure_ascii=False).encode()
     except UnicodeEncodeError:

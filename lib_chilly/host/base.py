@@ -149,6 +149,10 @@ class Host(ABC):
     def output_folder(self) -> Path:
         """Where results are saved unless the user says otherwise."""
 
+    def hidden_folders(self) -> Sequence[Path]:
+        """Folders of which nobody who asks learns more than what is called how below them."""
+        return ()
+
     @abstractmethod
     def register_saved(self, path: Path, sha256: str) -> None:
         """A result was saved: list it, with its hash where the host keeps such."""

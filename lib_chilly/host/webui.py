@@ -19,7 +19,7 @@ from .settings import keep_setting, read_setting
 from .shown import overflow_notes
 from .webui_features import why_no_pictures
 from .webui_merged import CHOSEN
-from .webui_models import WebuiModels, checkpoint_folder, register_file, use_data_folder, use_file
+from .webui_models import WebuiModels, checkpoint_folder, hidden_folders, register_file, use_data_folder, use_file
 from .webui_pace import Pace
 from .webui_pictures import (
     add_recipe,
@@ -75,6 +75,9 @@ class WebuiHost(Host):
 
     def output_folder(self) -> Path:
         return checkpoint_folder()
+
+    def hidden_folders(self) -> Sequence[Path]:
+        return hidden_folders()
 
     def register_saved(self, path: Path, sha256: str) -> None:
         if path.is_file():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from modules import shared
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from fastapi import FastAPI, Request
 
     from ..ui.questions import Room
     from .api_answers import Answers
@@ -23,8 +23,6 @@ def add_api(app: FastAPI, room: Callable[[], Room]) -> None:
     """
     if not getattr(shared.cmd_opts, "api", False) and not getattr(shared.cmd_opts, "nowebui", False):
         return
-    from fastapi import Depends
-
     from .api_routes import make_router
 
     def answers() -> Answers:
@@ -33,21 +31,33 @@ def add_api(app: FastAPI, room: Callable[[], Room]) -> None:
         return Answers(room())
 
     said = getattr(shared.cmd_opts, "api_auth", None)
-    app.include_router(make_router(answers, [Depends(_guard(said))] if said else []))
+    app.include_router(make_router(answers, _Passwords(said) if said else None, _veiled))
 
 
-def _guard(said: str) -> Any:
-    """A dependency that lets through who knows a password of --api-auth, `user:password,user:password`."""
-    from fastapi import HTTPException, Security
-    from fastapi.security import HTTPBasic
+def _veiled(text: str) -> str:
+    """What may be told of an answer: with --hide-ui-dir-config no folders."""
+    if not getattr(shared.cmd_opts, "hide_ui_dir_config", False):
+        return text
+    from .hidden import without_folders
+    from .webui_models import hidden_folders
 
-    known = dict(each.split(":", 1) for each in said.split(",") if ":" in each)
-    asked = Security(HTTPBasic())
+    return without_folders(text, hidden_folders())
 
-    def check(given: Any = asked) -> None:
-        password = known.get(given.username)
+
+class _Passwords:
+    """Lets through who knows a password of --api-auth, `user:password,user:password`, before what they send is read."""
+
+    def __init__(self, said: str):
+        from fastapi.security import HTTPBasic
+
+        self.scheme = HTTPBasic()
+        self._known = dict(each.split(":", 1) for each in said.split(",") if ":" in each)
+
+    async def admit(self, request: Request) -> None:
+        from fastapi import HTTPException
+
+        given: Any = await self.scheme(request)
+        password = self._known.get(given.username)
         is_right = secrets.compare_digest(given.password.encode(), (password or "").encode())
         if password is None or not is_right:
             raise HTTPException(401, "Incorrect username or password", {"WWW-Authenticate": "Basic"})
-
-    return check

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 PREFIX = "[ChillyMerge] "
 _SCRIPT = "xyz_grid.py"
-_LONGEST_LABEL = 60
 _SLOWEST = 1.59
 """Cost of the first axis; each has one of its own. The webui changes what costs most least often, so all of ours stand outside of
 its own, which cost 1 at most, and every merge is made once."""
@@ -85,9 +84,9 @@ def _option(module: Any, axis: Axis, cost: float) -> Any:
         add_to_cell(p, axis.coordinate(value))
 
     def label(p: Any, option: Any, value: Any) -> str:
-        said = _spelled(value) if isinstance(value, float) else " ".join(str(value).split())
-        short = said if len(said) <= _LONGEST_LABEL else f"{said[: _LONGEST_LABEL - 3]}..."
-        return short if axis.name.startswith("parameter") else f"{axis.name}: {short}"
+        from ..ui.axis_labels import label_of
+
+        return label_of(axis.name, value)
 
     return module.AxisOption(
         PREFIX + axis.name,
@@ -115,13 +114,6 @@ def _number(address: str) -> Callable[[float], Coordinate]:
         return Coordinate(VALUE, exact_number(value), address)
 
     return coordinate
-
-
-def _spelled(value: float) -> str:
-    from ..expression import spell_number
-    from ..ui.axis_values import exact_number
-
-    return spell_number(exact_number(value))
 
 
 def _seed(value: int) -> Coordinate:

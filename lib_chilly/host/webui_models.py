@@ -11,10 +11,11 @@ from typing import Any
 
 from modules import cache, call_queue, errors, paths_internal, sd_models, shared
 
-from ..errors import MergeError
-from ..hashes import use_folder
+from ..errors import MergeError, RecipeError
+from ..hashes import use_folder, user_folder
 from ..models import ModelLibrary, without_suffix
 from .base import CheckpointRef
+from .hidden import without_folders
 from .webui_lazy import choose_again, listed_name, load_chosen
 from .webui_merged import CHOSEN, MergedInfo, when_listed
 from .webui_pictures import frozen_by
@@ -47,6 +48,16 @@ def vae_folders() -> tuple[Path, ...]:
     return tuple(dict.fromkeys(folder.absolute() for folder in folders if folder.is_dir()))
 
 
+def hidden_folders() -> tuple[Path, ...]:
+    """With --hide-ui-dir-config: all that the webui and we use."""
+    if not getattr(shared.cmd_opts, "hide_ui_dir_config", False):
+        return ()
+    own = (Path(paths_internal.script_path), Path(paths_internal.data_path), Path(paths_internal.models_path), user_folder())
+    named = getattr(shared.cmd_opts, "ckpt", None)
+    folders = (*own, *model_folders(), *vae_folders(), *([Path(named).parent] if named else []))
+    return tuple({way for folder in folders for way in (folder.absolute(), folder.resolve())})
+
+
 class _Library(ModelLibrary):
     """The folders, and the file that the webui was started with, wherever it lies. What is not there is looked for again."""
 
@@ -55,7 +66,10 @@ class _Library(ModelLibrary):
     def find(self, name: str) -> Path:
         if not self.knows(name) and time.monotonic() - self._looked > _PATIENCE_SECONDS:
             vars(self).pop("files", None)
-        return super().find(name)
+        try:
+            return super().find(name)
+        except RecipeError as error:
+            raise RecipeError(without_folders(error.message, hidden_folders()), instead=error.instead) from None
 
     @cached_property
     def files(self) -> tuple[tuple[str, Path], ...]:

@@ -18,6 +18,7 @@ _MOST_BYTES = 230
 """In UTF-8, as file systems count; with the suffix and a number there are 255."""
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+')
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
+_OF_VAE = re.compile(r"\.(vae)$", re.IGNORECASE)
 _UNNAMED = "result"
 _MOST_SOURCES = 6
 
@@ -39,6 +40,7 @@ def safe(text: str) -> str:
     text = _UNSAFE.sub("-", unicodedata.normalize("NFC", text))
     text = "".join(each if each.isprintable() else "-" for each in re.sub(r"\s+", " ", text))
     text = _shortened(text.strip(" .-"), LONGEST, _MOST_BYTES)
+    text = _OF_VAE.sub(r"-\1", text)
     return f"_{text}"[:LONGEST] if _RESERVED.fullmatch(text) else text
 
 
@@ -70,6 +72,8 @@ def fault_of(name: str) -> str | None:
     it can."""
     if not name.strip() or name.endswith("/"):
         return "The file has no name. Type one."
+    if _OF_VAE.search(re.sub(r"\.safetensors$", "", name, flags=re.IGNORECASE)):
+        return "What ends with .vae is a VAE for the webui, and stands in no list of models. Choose another name."
     if len(name) > _LONGEST_WITH_FOLDERS:
         return f"The name has {len(name)} characters with its folders; {_LONGEST_WITH_FOLDERS} are the most. Shorten it."
     return next(filter(None, map(_fault_of_part, name.split("/"))), None)

@@ -7,6 +7,7 @@ import re
 from typing import Any, NoReturn
 
 from ..errors import MergeError
+from ..host.hidden import without_folders
 from .problem import problem_of
 from .questions import Page, Room, all_questions, check_arguments
 
@@ -28,8 +29,8 @@ class Service:
         try:
             number, reply = self._answer(request)
         except Exception as error:
-            return _as_text({"id": _number_in(request, number), "problem": problem_of(error, "question")})
-        return reply
+            reply = _as_text({"id": _number_in(request, number), "problem": problem_of(error, "question")})
+        return without_folders(reply, self.room.host.hidden_folders())
 
     def close(self) -> None:
         """Stop what is under way; nothing half done is left behind."""

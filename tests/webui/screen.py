@@ -65,6 +65,7 @@ class Screen:
         """Our tab, once it can be used."""
         self.tab("ChillyMerge")
         self.page.wait_for_selector("#chilly_page[data-state=ready]")
+        self.page.evaluate("chilly.preview.setFollow(true)")  # also where a machine is slow
         return self
 
     def button(self, name: str) -> Any:

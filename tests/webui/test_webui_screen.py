@@ -218,3 +218,34 @@ def test_page_that_is_loaded_again_amid_a_picture_goes_on_with_its_recipe(screen
     assert screen.page.evaluate("chilly.text") == MIX
     time.sleep(0.2)
     assert screen.mix(MIX).drawn()["merged"] == merged
+
+
+WORDS = {
+    "Preview": "Vorschau",
+    "Smooth": "Glatt",
+    "Save": "Sichern",
+    "Replace": "Ersetzen",
+    "Add below": "Darunter",
+    "Cancel": "Nein",
+}
+WORDS |= {"Use it unsaved": "Ohne Datei", "weighted sum": "Mischung", "M": "Emm", "A": "Ah", "Text": "Schrift", "Stop": "Halt"}
+
+
+def test_page_in_another_language_does_the_same(screen: Screen):
+    screen.house.call("localise", **WORDS)
+    try:
+        screen.open()
+        screen.ours().mix(MIX).drawn()
+        assert screen.page.get_by_role("heading", name="Vorschau").is_visible()
+        screen.button("Glatt").click()
+        screen.paste("X = weighted_sum(A, B, alpha=0.5)")
+        screen.page.get_by_role("dialog").get_by_role("button", name="Darunter").click()
+        screen.page.wait_for_function("() => chilly.view.steps.length === 2")
+        assert screen.page.evaluate("chilly.text").splitlines() == [MIX, "X = weighted_sum(A, B, alpha=0.5)"]
+        assert screen.page.evaluate("chilly.view.ok")
+        screen.page.locator("#chilly_view_text").click()
+        assert screen.page.locator("#chilly_text").input_value().startswith(MIX)
+        screen.button("Ohne Datei").click()
+        screen.wait_for_chosen("X [recipe-")
+    finally:
+        screen.house.call("localise")
