@@ -40,7 +40,7 @@ METHODS = {
     "sd_samplers": "visible_sampler_names get_sampler_and_scheduler",
     "sd_vae": "get_filename refresh_vae_list",
     "shared": "opts.set opts.save opts.get_default opts.add_option state.begin state.end state.nextjob state.interrupt state.skip"
-    " state.stop_generating state.set_current_image state.assign_current_image",
+    " state.stop_generating",
 }
 SYMBOLS = [f"{module}.{name}" for module, names in METHODS.items() for name in names.split()]
 """What we call on a Forge too, or what the double is told to be called for."""
