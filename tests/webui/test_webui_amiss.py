@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from drawing import ALPHA
 from house import House
-from samples import MIX, OTHER, of_users
+from samples import MIX, of_users
 from webuis import Webui
 
 pytestmark = pytest.mark.timeout(900)
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.timeout(900)
 
 def test_merge_that_cannot_be_used_unsaved_leaves_the_user_s_model_chosen(webui: House):
     before, plain = webui.call("state"), webui.call("plain")
-    webui.call("preview", OTHER)  # another merge is the loaded model now, and gives way to the one that fails
+    webui.call("preview", MIX.replace("0.3", "0.7"))  # another merge is the loaded model now, and gives way to the one that fails
     failed = webui.call("amiss.keep_that_fails", MIX, "M [recipe-")
     assert "too little memory" in failed["error"] and of_users(failed) == of_users(before)
     assert failed["held"] == []

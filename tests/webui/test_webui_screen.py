@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from samples import MIX
 from screen import Screen
 from webuis import Webui
 
@@ -14,7 +15,6 @@ from lib_chilly.family import MEMBERS, build_family
 
 pytestmark = pytest.mark.timeout(900)
 
-MIX = "M = weighted_sum(A, B, alpha=0.3)"
 SIX = [
     ["F222_v1", "+0.75"],
     ["analogDiffusion_10", "+0.6056"],
