@@ -67,6 +67,14 @@ def webui(request: pytest.FixtureRequest) -> House:
     return house
 
 
+@pytest.fixture
+def spoiled(webui: House) -> Iterator[House]:
+    """A webui with a model `spoiled`, whose merges fail while they are made."""
+    webui.call("spoil", "B", "spoiled")
+    yield webui
+    webui.call("remove", "spoiled")
+
+
 @pytest.fixture(params=["forge_double", "real_forge"])
 def forge(request: pytest.FixtureRequest) -> House:
     """A Forge as after its start; a test with it runs in both."""

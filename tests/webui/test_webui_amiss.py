@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
+from drawing import ALPHA
 from house import House
+from samples import MIX, of_users
 from webuis import Webui
 
 pytestmark = pytest.mark.timeout(900)
 
-MIX, OTHER = "M = weighted_sum(A, B, alpha=0.3)", "M = weighted_sum(A, B, alpha=0.7)"
-ALPHA, PRESET = "[ChillyMerge] alpha", "[ChillyMerge] preset"
-OF_USERS = ("chosen", "hash", "config", "queue", "flags", "hooked")
-
-
-def of_users(state: dict) -> dict:
-    return {name: state[name] for name in OF_USERS}
-
-
-@pytest.fixture
-def spoiled(webui: House) -> Iterator[House]:
-    """A webui with a model `spoiled`, whose merges fail while they are made."""
-    webui.call("spoil", "B", "spoiled")
-    yield webui
-    webui.call("remove", "spoiled")
-
 
 def test_merge_that_cannot_be_used_unsaved_leaves_the_user_s_model_chosen(webui: House):
     before, plain = webui.call("state"), webui.call("plain")
-    webui.call("preview", OTHER)  # another merge is the loaded model now, and gives way to the one that fails
+    webui.call("preview", MIX.replace("0.3", "0.7"))  # another merge is the loaded model now, and gives way to the one that fails
     failed = webui.call("amiss.keep_that_fails", MIX, "M [recipe-")
     assert "too little memory" in failed["error"] and of_users(failed) == of_users(before)
     assert failed["held"] == []

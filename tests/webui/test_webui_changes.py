@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 from house import House
+from samples import MIX
 
 pytestmark = pytest.mark.timeout(600)
-
-MIX = "M = weighted_sum(A, B, alpha=0.3)"
 
 
 def test_picture_after_a_setting_of_the_webui_s_was_changed_is_made_anew(webui: House):

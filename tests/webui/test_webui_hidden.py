@@ -8,10 +8,9 @@ from collections.abc import Iterator
 import pytest
 from asking import ask, ended
 from house import House
+from samples import MIX
 
 pytestmark = pytest.mark.timeout(600)
-
-MIX = "M = weighted_sum(A, B, alpha=0.3)"
 
 
 @pytest.fixture

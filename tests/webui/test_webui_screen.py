@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from samples import MIX
 from screen import Screen
 from webuis import Webui
 
@@ -14,8 +15,7 @@ from lib_chilly.family import MEMBERS, build_family
 
 pytestmark = pytest.mark.timeout(900)
 
-MIX = "M = weighted_sum(A, B, alpha=0.3)"
-SIX = [
+SIX = [  # what the card's recipe comes to, before it takes the input blocks of NED
     ["F222_v1", "+0.75"],
     ["analogDiffusion_10", "+0.6056"],
     ["r34_e4", "+0.25"],
@@ -23,7 +23,6 @@ SIX = [
     ["pyro_pov_b", "+0.0534"],
     ["v1-5-pruned-emaonly", "−0.7125"],
 ]
-"""What the card's recipe comes to, before it takes the input blocks of NED."""
 CARD_MODELS = {name for name, _ in SIX} | {"NED"}
 
 
