@@ -24,8 +24,16 @@ def timed(what, function):
     return call
 
 
+def load_timed(path):
+    """The webui's way to run a script; of ours, what is registered by it is timed too."""
+    if Path(path).name != "chillymerge.py":
+        return load(path)
+    module = timed("script", load)(path)
+    time_callbacks()
+    return module
+
+
 def time_callbacks():
-    """Called before the webui's page is made; those of the settings were called already."""
     for category, callbacks in script_callbacks.callback_map.items():
         for each in callbacks:
             if "/chillymerge/" in each.script.replace("\\", "/") or each.callback.__module__.startswith("lib_chilly."):
@@ -37,6 +45,5 @@ def write(demo, app):
 
 
 load = script_loading.load_module
-script_loading.load_module = lambda path: (timed("script", load) if Path(path).name == "chillymerge.py" else load)(path)
-script_callbacks.on_before_ui(time_callbacks)
+script_loading.load_module = load_timed
 script_callbacks.on_app_started(write)

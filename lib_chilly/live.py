@@ -115,8 +115,8 @@ class LiveWeights:
         return change
 
     def may_be_of(self, plan: Plan) -> bool:
-        """Whether these are the tensors of a plan's result, or are becoming others just now; any thread may ask."""
-        return bool(self._origins) and (not self._is_whole or self._origins == origins(plan))
+        """Whether these are the tensors of a plan's result; any thread may ask, also while they are becoming others."""
+        return self._is_whole and self._origins == origins(plan)
 
     def file_sha256(self, plan: Plan, header: bytes) -> str | None:
         """sha256 in hex of the file that would hold these tensors behind `header`; None where they are not those of `plan`."""

@@ -157,11 +157,11 @@ class Host(ABC):
     def register_saved(self, path: Path, sha256: str) -> None:
         """A result was saved: list it, with its hash where the host keeps such."""
 
-    def load(self, path: Path) -> str:
+    def load(self, path: Path, progress: Progress | None = None) -> str:
         """Make a saved model the current one of the program: its title. Waits until the program has time for it.
 
         Raises:
-            MergeError: it cannot be loaded, or `can_load` is false.
+            MergeError: it cannot be loaded, or `can_load` is false; Interrupted where it was stopped while it waited.
         """
         raise MergeError("no model can be loaded here.")
 

@@ -20,9 +20,12 @@ def is_in_file(weights: LiveWeights, plan: Plan, path: Path, sha256: str) -> boo
         plan: of the file.
         sha256: of the file, which is not read again but for its header.
     """
-    with path.open("rb") as file:
-        start = file.read(_LENGTH.size)
-        header = start + file.read(*_LENGTH.unpack(start))
+    try:
+        with path.open("rb") as file:
+            start = file.read(_LENGTH.size)
+            header = start + file.read(*_LENGTH.unpack(start))
+    except (OSError, struct.error):  # somebody has taken it away meanwhile
+        return None
     found = weights.file_sha256(plan, header)
     return None if found is None else found == sha256
 

@@ -84,8 +84,8 @@ class WebuiHost(Host):
             register_file(path, sha256)
         self._models.refresh()
 
-    def load(self, path: Path) -> str:
-        return use_file(path)
+    def load(self, path: Path, progress: Progress | None = None) -> str:
+        return use_file(path, progress or Progress())
 
     def is_as_shown(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
         if not path.is_file() or not self.weights.may_be_of(plan):

@@ -13,7 +13,7 @@ from modules import errors, shared
 from ..errors import MergeError
 from .webui import WebuiHost
 from .webui_entry import room
-from .webui_failures import begin_cell, end_cell, fail_cell
+from .webui_failures import begin_cell, count_pictures, end_cell, fail_cell
 from .webui_grid import check_request, plan_of, recipe_of
 from .webui_kept import remember_choice
 from .webui_merged import CHOSEN, MergedInfo
@@ -56,6 +56,7 @@ def check_batch(p: Any) -> None:
     """Look whether what was drawn now is of the merge; what is not, is not saved. Later it could not be told any more: other
     scripts may draw over the pictures with models of their own."""
     info: MergedInfo | None = getattr(p, _MERGE, None)
+    count_pictures(p)
     if info is not None and not is_loaded(p, info):
         setattr(p, _OTHER, True)
         p.do_not_save_samples = True

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from modules import script_callbacks
 
 from .webui_api import add_api
+from .webui_failures import forget as forget_grid
 from .webui_features import why_no_pictures
 from .webui_kept import is_ours, put_choice_back
 from .webui_merged import CHOSEN, install, uninstall
@@ -121,6 +122,7 @@ def unload() -> None:
         ended.room.host.close()
     put_choice_back()
     uninstall()
+    forget_grid()
 
 
 def _answer_an_old_choice() -> None:

@@ -31,17 +31,23 @@ def begin_cell(p: Any) -> None:
     grid, match = grid_of(p), _CELL.fullmatch(str(shared.state.job))
     if grid is None or match is None:
         return
-    number, grid.count = int(match[1]) - 1, int(match[2])
+    number, grid.count, grid.pictures = int(match[1]) - 1, int(match[2]), 0
     setattr(p, _NUMBER, number)
     grid.failures[number] = _NOT_DRAWN
     _current.append(grid)
+
+
+def count_pictures(p: Any) -> None:
+    """A batch of a cell was drawn; of several pictures the webui makes a grid of their own."""
+    if grid := grid_of(p):
+        grid.pictures += p.batch_size
 
 
 def fail_cell(p: Any, said: str) -> None:
     """A cell has no picture, for this reason."""
     grid, number = grid_of(p), getattr(p, _NUMBER, None)
     if grid is not None and number is not None:
-        grid.failures[number] = said
+        grid.failures[number], grid.pictures = said, 0
 
 
 def end_cell(p: Any) -> None:
@@ -50,13 +56,22 @@ def end_cell(p: Any) -> None:
     if grid is not None and number is not None:
         grid.failures.pop(number, None)
         grid.drawn.add(number)
+        grid.pictures = 0
+
+
+def forget() -> None:
+    """No grid is under way."""
+    _current.clear()
 
 
 def write_failures(params: Any) -> None:
-    """Called by the webui for each sheet of a grid, with its cells; then for all sheets together."""
+    """Called by the webui for the pictures of a cell, where those are several; at the end for each sheet with its cells, and for
+    all sheets together."""
     if not _current:
         return
     (grid,) = _current
+    if grid.pictures == len(params.imgs):  # none are left of a cell that has ended
+        return
     grid.on_end()
     for number, image in enumerate(params.imgs, grid.cells_seen):
         if number not in grid.drawn and image.convert("RGB").getbbox() is None:

@@ -14,11 +14,12 @@ from modules import cache, call_queue, errors, paths_internal, sd_models, shared
 from ..errors import MergeError, RecipeError
 from ..hashes import use_folder, user_folder
 from ..models import ModelLibrary, without_suffix
-from .base import CheckpointRef
+from .base import CheckpointRef, Progress
 from .hidden import without_folders
 from .webui_lazy import choose_again, listed_name, load_chosen
 from .webui_merged import CHOSEN, MergedInfo, when_listed
 from .webui_pictures import frozen_by
+from .webui_queue import turn
 
 _PATIENCE_SECONDS = 2.0
 """Folders are not looked at more often than that for a name that is not there."""
@@ -144,18 +145,19 @@ def register_file(path: Path, sha256: str) -> Any:
     return info
 
 
-def use_file(path: Path) -> str:
+def use_file(path: Path, progress: Progress) -> str:
     """Choose and load a listed model, as if the user had picked it: its title. Waits for the webui's queue itself.
 
     Raises:
-        MergeError: the webui does not list it, does not let settings be changed, or cannot load it.
+        MergeError: the webui does not list it, does not let settings be changed, or cannot load it; Interrupted where it was
+            stopped while it waited.
     """
-    info = info_of_file(path)
-    if info is None:
-        raise MergeError(f"the webui does not list '{path.name}'. Refresh its list of models.")
     if flag := frozen_by(CHOSEN):
         raise MergeError(f"the webui was started with {flag}, so another model cannot be chosen.")
-    with call_queue.queue_lock:  # in one turn: what a picture of a merge chooses for a while must not be saved
+    with turn(progress):  # one for all of it: what a picture of a merge chooses for a while must not be saved
+        info = info_of_file(path)
+        if info is None:
+            raise MergeError(f"the webui does not list '{path.name}'. Refresh its list of models.")
         before, name = shared.opts.data.get(CHOSEN), listed_name(info)
         shared.opts.data[CHOSEN] = name
         try:

@@ -32,6 +32,7 @@ class Grid:
         count: of the cells, of which `drawn` have their picture.
         failures: number of a cell that was begun to why it has none.
         cells_seen: how many the webui has put together.
+        pictures: of the cell that is made now, so far.
         on_end: called when the last cell was made.
     """
 
@@ -45,6 +46,7 @@ class Grid:
     drawn: set[int] = field(default_factory=set)
     failures: dict[int, str] = field(default_factory=dict)
     cells_seen: int = 0
+    pictures: int = 0
     on_end: Callable[[], None] = lambda: None
 
 

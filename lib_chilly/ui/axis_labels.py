@@ -8,8 +8,8 @@ from itertools import groupby
 from ..expression import spell_number
 from .axis_values import exact_number
 
-_LONGEST = 60
-_NUMBER = r"-?(?:\d+\.?\d*|\.\d+)"
+_LONGEST, _LONGEST_READ = 60, 2000
+_NUMBER = r"-?(?:\d+(?:\.\d*)?|\.\d+)"
 _LIST = re.compile(rf"(?<![\w.]){_NUMBER}(?:\s*,\s*{_NUMBER}){{3,}}(?![\w.])")
 _FILE = re.compile(r"(?:\.safetensors|\.ckpt|\.pt)?(?: \[\w+\])?$")
 
@@ -20,7 +20,7 @@ def label_of(axis: str, value: object) -> str:
     Args:
         axis: its name, without what all of ours begin with.
     """
-    said = spell_number(exact_number(value)) if isinstance(value, float) else " ".join(str(value).split())
+    said = spell_number(exact_number(value)) if isinstance(value, float) else " ".join(str(value)[:_LONGEST_READ].split())
     if axis.startswith("model"):
         said = _FILE.sub("", said) or said
     said = re.sub(r",(?=\S)", ", ", _LIST.sub(_runs, said))

@@ -29,7 +29,7 @@ def load(page: Page, name: str) -> dict[str, Any]:
 
     def do(job: Job) -> None:
         job.progress.at(0.0, "loading")
-        job.report = {"title": host.load(path)}
+        job.report = {"title": host.load(path, job.progress)}
 
     return {"job": page.one(Work, Work).start(page.name, "load", do, thread=SAVES)}
 

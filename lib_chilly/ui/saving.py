@@ -151,9 +151,10 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
     report = _written(page, plan, output, name, job)
     seconds = time.perf_counter() - started
     host.register_saved(output, report.sha256)
-    is_as_shown = host.is_as_shown(plan, output, report.sha256, job.progress)
-    warnings = [*report.warnings, *([_NOT_AS_SHOWN] if is_as_shown is False else [])]
-    facts = {"name": file, "bytes": report.written_bytes, "sha256": report.sha256}
+    facts, warnings = {"name": file, "bytes": report.written_bytes, "sha256": report.sha256}, list(report.warnings)
+    number = _remember(page, plan, name, facts, warnings)
+    is_as_shown = host.is_as_shown(plan, output, report.sha256, job.progress)  # may wait for long
+    warnings += [_NOT_AS_SHOWN] if is_as_shown is False else []
     return {
         "name": name,
         "file": file,
@@ -162,7 +163,7 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
         "sha256": report.sha256,
         "short_hash": report.sha256[:_SHORT_HASH],
         "checked": True,
-        "history": _remember(page, plan, name, facts, warnings),
+        "history": number,
         "warnings": warnings,
         "as_shown": is_as_shown,
         "notes": list(report.notes),

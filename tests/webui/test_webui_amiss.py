@@ -82,8 +82,11 @@ def test_cell_whose_sampling_fails_says_so_and_the_others_are_right(webui: House
     assert of_users(grid) == of_users(before)
 
 
-def test_cells_of_several_pictures_say_why_they_have_none(spoiled: House):
-    grid = spoiled.call("amiss.words_of_grid", ["[ChillyMerge] model B", ["B", "spoiled"]], recipe=MIX, n_iter=2)
+@pytest.mark.parametrize("names", [["B", "spoiled"], ["spoiled", "B"]], ids=["last", "first"])
+def test_cell_without_its_several_pictures_says_why(spoiled: House, names: list[str]):
+    """Of a cell's pictures the webui makes a grid of its own, amid the other cells."""
+    several = {"n_iter": 2, "do_not_save_grid": False}
+    grid = spoiled.call("amiss.words_of_grid", ["[ChillyMerge] model B", names], recipe=MIX, **several)
     assert len(grid["written"]) == 1 and "NaN" in grid["written"][0]
 
 

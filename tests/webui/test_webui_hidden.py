@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from asking import ask, ended
 from house import House
 from samples import MIX
+
+from lib_chilly.host.hidden import without_folders
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -59,3 +62,10 @@ def test_api_knows_names_of_files_alone_and_works_as_ever(hiding: House):
     saved = ended(hiding.url, ask(hiding.url, "POST", "merge", {"recipe": MIX, "name": "hidden"})[1])
     hiding.call("remove", "hidden")
     assert saved["state"] == "done" and not is_in(hiding, saved)
+
+
+def test_pictures_and_names_that_only_begin_alike_are_left_as_they_are():
+    picture = '"data:image/png;base64,iVBORw0K/sd/AAAA/sd"'
+    text = f'{{"a": "/sd/x.safetensors", "b": "/sd-models/x", "c": "in /sd.", "image": {picture}}}'
+    hidden = without_folders(text, [Path("/sd")])
+    assert hidden == f'{{"a": "x.safetensors", "b": "/sd-models/x", "c": "in sd.", "image": {picture}}}'

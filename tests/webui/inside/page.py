@@ -73,10 +73,9 @@ def page_lives(text=MIX, method="Approx cheap", enabled=True):
 
 
 def localise(**words):
-    """The webui's page, when it is loaded next, in words of another language; without any, in its own."""
-    from modules import localization, ui_gradio_extensions
-
-    path = Path(shared.cmd_opts.data_dir) / "xx.json"
+    """The real webui's page, when it is loaded next, in words of another language; without any, in its own."""
+    localization, ui_gradio_extensions = map(importlib.import_module, ("modules.localization", "modules.ui_gradio_extensions"))
+    path = Path(shared.config_filename).with_name("xx.json")
     path.write_text(json.dumps(words), "utf-8")
     localization.localizations["xx"] = [str(path)]
     option(localization="xx" if words else "None")

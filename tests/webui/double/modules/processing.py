@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from modules import images as sheets
 from modules import script_callbacks, scripts, sd_hijack, sd_models, sd_samplers, sd_vae, shared
 
 STEP_SECONDS = 0.002
@@ -156,6 +157,8 @@ def _process(p):
             images.append(_finished(p, _picture(p, drawn, vae, seed)))
             infotexts.append(_infotext(p, seed))
         state.nextjob()
+    if len(images) > 1 and not p.do_not_save_grid:
+        sheets.image_grid(images, p.batch_size)
     first = infotexts[0] if infotexts else ""
     made = Processed(p, images, p.all_seeds[0], first, all_seeds=p.all_seeds, infotexts=infotexts)
     if p.scripts is not None:
