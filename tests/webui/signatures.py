@@ -17,7 +17,8 @@ from typing import Any
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 FACTS = HERE / "signatures.json"
-SOURCES = (*sorted((ROOT / "lib_chilly" / "host").glob("webui*.py")), *sorted((HERE / "inside").glob("*.py")))
+PRODUCT, SUITE = sorted((ROOT / "lib_chilly" / "host").glob("webui*.py")), sorted((HERE / "inside").glob("*.py"))
+SOURCES = (*PRODUCT, *SUITE)
 """What runs inside the webui; what the suite does there too, as the double must be right where it is asked."""
 BEHIND = {
     "errors": "display",
@@ -43,6 +44,11 @@ def names() -> list[str]:
     """Everything that is used, as `module.name`."""
     behind = (f"{module}.{name}" for module, several in BEHIND.items() for name in several.split())
     return sorted({*used(SOURCES), *behind})
+
+
+def needed() -> set[str]:
+    """What the double must have: all but what the suite does in the real one alone."""
+    return set(names()) - (used(SUITE) - used(PRODUCT))
 
 
 def used(paths: Iterable[Path]) -> set[str]:

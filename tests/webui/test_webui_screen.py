@@ -23,13 +23,12 @@ SIX = [  # what the card's recipe comes to, before it takes the input blocks of 
     ["pyro_pov_b", "+0.0534"],
     ["v1-5-pruned-emaonly", "−0.7125"],
 ]
-CARD_MODELS = {name for name, _ in SIX} | {"NED"}
 
 
 @pytest.fixture(scope="module")
 def stocked(real: Webui) -> Iterator[Webui]:
     """The webui with the models that the card names."""
-    members = tuple(member for member in MEMBERS if member.name in CARD_MODELS)
+    members = tuple(member for member in MEMBERS if member.name in {"NED", *dict(SIX)})
     list(build_family(real.models, members))
     real.call("refresh")
     yield real

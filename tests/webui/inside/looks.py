@@ -28,6 +28,8 @@ def signatures(*names):
 
 
 def _parameters(module, *names):
+    if module != "xyz_grid" and importlib.util.find_spec(f"modules.{module}") is None:
+        return False
     thing = module_of_grids() if module == "xyz_grid" else importlib.import_module(f"modules.{module}")
     for each in names:
         if not hasattr(thing, each):

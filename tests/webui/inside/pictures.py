@@ -8,6 +8,7 @@ import threading
 
 import first_model
 import numpy as np
+import torch
 from modules import (
     call_queue,
     processing,
@@ -75,14 +76,20 @@ def pictures(recipe=MIX, amid=None, before=None, **fields):
     return {"pictures": [digest(image) for image in processed.images], "infotexts": processed.infotexts, **state()}
 
 
+class FromPicture(processing.StableDiffusionProcessingImg2Img):
+    """With a seed for the noise of the VAE that encodes the picture, which the webui draws without one."""
+
+    def init(self, *given):
+        torch.manual_seed(1)
+        return super().init(*given)
+
+
 def request_for(from_picture, fields):
     """The webui's own request for a picture, made from another one where that is asked for."""
     p = webui_pictures.processing_for(GenParams(**SMALL))
     if from_picture:
         picture = Image.linear_gradient("L").resize((p.width, p.height)).convert("RGB")
-        p = processing.StableDiffusionProcessingImg2Img(
-            init_images=[picture], denoising_strength=0.9, **{n: getattr(p, n) for n in SAME}
-        )
+        p = FromPicture(init_images=[picture], denoising_strength=0.9, **{n: getattr(p, n) for n in SAME})
     for name, value in fields.items():
         setattr(p, name, value)
     return p
