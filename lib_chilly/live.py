@@ -61,6 +61,7 @@ class LiveWeights:
         self._removed: set[str] = set()
         self._is_whole = False
         self.overflow: dict[str, int] = {}
+        self._seen: set[int] = set()
 
     @property
     def tensors(self) -> Mapping[str, torch.Tensor]:
@@ -112,11 +113,12 @@ class LiveWeights:
         self.overflow.update(run.tally.overflow)
         change = Change(frozenset(self._changed), frozenset(self._removed), run.tally)
         self._changed, self._removed, self._is_whole = set(), set(), True
+        self._seen.add(_digest(now))
         return change
 
-    def may_be_of(self, plan: Plan) -> bool:
-        """Whether these are the tensors of a plan's result; any thread may ask, also while they are becoming others."""
-        return self._is_whole and self._origins == origins(plan)
+    def were_of(self, plan: Plan) -> bool:
+        """Whether these were the tensors of a plan's result since the last `close`, or are still; any thread may ask."""
+        return _digest(origins(plan)) in self._seen
 
     def file_sha256(self, plan: Plan, header: bytes) -> str | None:
         """sha256 in hex of the file that would hold these tensors behind `header`; None where they are not those of `plan`."""
@@ -134,7 +136,7 @@ class LiveWeights:
         for source in self._sources.values():
             source.__exit__()
         self._sources, self._tensors, self._origins, self._is_whole = {}, {}, {}, False
-        self.overflow = {}
+        self.overflow, self._seen = {}, set()
 
     def _make_room(self, plan: Plan, stale: Sequence[KeyJob]) -> None:
         """A tensor for every key that is to be merged; those of keys that the result no longer has are let go."""
@@ -173,6 +175,10 @@ def source_identity(source: Source) -> Hashable:
     """What says that a source is still the same: its files, their header, and what is taken of it under which keys."""
     checkpoint = source.checkpoint
     return checkpoint.files, checkpoint.header_digest, source.architecture.name, len(source.tensors)
+
+
+def _digest(found: Mapping[str, Hashable]) -> int:
+    return hash(frozenset(found.items()))
 
 
 def origins(plan: Plan) -> dict[str, Hashable]:

@@ -28,6 +28,7 @@ from lib_chilly.ui.png import AMPLIFIED
 from lib_chilly.ui.png_text import png_texts
 from lib_chilly.ui.questions import Room
 from lib_chilly.ui.service import Service
+from lib_chilly.workers import single_threaded_torch
 
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
@@ -199,15 +200,15 @@ def test_thread_that_began_while_another_saved_has_all_cores(folder):
     inner = threading.Thread(target=lambda: found.append((torch.get_num_threads(), picture(host, "a"), torch.get_num_threads())))
 
     def save() -> None:
-        torch.set_num_threads(1)
-        inner.start()
-        inner.join()
+        with single_threaded_torch():
+            inner.start()
+            inner.join()
 
     outer = threading.Thread(target=save)
     outer.start()
     outer.join()
     torch.set_num_threads(before)
-    assert (found[0][0], found[0][2]) == (1, 2)
+    assert (found[0][0], found[0][2]) == (2, 2)
 
 
 def test_job_tells_what_it_does(tab):

@@ -253,9 +253,7 @@ def test_view_while_weights_change_says_what_a_plan_says(library, numbers, rules
     said_of_weights = f"A with F222: {view['words']}"
     assert sorted(view["warnings"]) == sorted(plan.warnings)
     assert sorted(view["notes"]) == sorted(note for note in plan.notes if note != said_of_weights)
-    assert view["plan"]["sources"] == 3
-    # The header holds the recipe, whose length the weights change.
-    assert abs(view["plan"]["writes_bytes"] - plan.writes_bytes) <= 4096
+    assert view["plan"]["reads_bytes"] <= plan.reads_bytes
     groups = view["fold"]["lanes"] or [{"rows": view["fold"]["rows"]}]
     exact = {tuple(sorted((plan.sources[n].name, float(value)) for n, value in row.exact.items())) for row in plan.rows.values()}
     found = {tuple(sorted((row["name"], row["value"]) for row in group["rows"])) for group in groups}

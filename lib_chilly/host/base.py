@@ -174,14 +174,14 @@ class Host(ABC):
         raise MergeError("no model can be loaded here.")
 
     def is_as_shown(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
-        """Whether a file that was written now holds what the last picture was made of, bit for bit. Waits for who is at work with
-        that.
+        """Whether a file that was written now holds what a picture was made of, bit for bit. That is merged once more where there
+        were others since. Waits for who is at work with it.
 
         Args:
             plan, sha256: of the file.
 
         Returns:
-            None where that picture was of another merge, or `progress` was cancelled before its turn.
+            None where there was no picture of this merge, or `progress` was cancelled before its turn.
         """
         return None
 

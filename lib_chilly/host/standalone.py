@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..architecture import NO_LANE
-from ..errors import Interrupted
+from ..errors import Interrupted, MergeError
 from ..header import counted
 from ..key_job import KeyJob
 from ..live import LiveWeights
@@ -73,14 +73,19 @@ class StandaloneHost(Host):
         self.refresh_checkpoints()
 
     def is_as_shown(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
-        if not path.is_file() or not self._weights.may_be_of(plan):
+        if not path.is_file() or not self._weights.were_of(plan):
             return None
         progress.at(progress.share, COMPARING)
         while not self._lock.acquire(timeout=_LOOK_SECONDS):
             if progress.is_cancelled():
                 return None
         try:
+            if (found := is_in_file(self._weights, plan, path, sha256)) is not None:
+                return found
+            self._merged(plan, progress)  # another picture was made since
             return is_in_file(self._weights, plan, path, sha256)
+        except MergeError:  # stopped, or a source is gone
+            return None
         finally:
             self._lock.release()
 

@@ -88,11 +88,11 @@ class WebuiHost(Host):
         return use_file(path, progress or Progress())
 
     def is_as_shown(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
-        if not path.is_file() or not self.weights.may_be_of(plan):
+        if not path.is_file() or not self.weights.were_of(plan):
             return None
-        with suppress(Interrupted), turn(progress):
+        with suppress(Interrupted, MergeError), turn(progress):
             progress.at(progress.share, COMPARING)
-            return self.weights.is_in_file(plan, path, sha256)
+            return self.weights.is_in_file(plan, path, sha256, progress)
         return None
 
     # ---- pictures ----

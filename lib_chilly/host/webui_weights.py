@@ -151,15 +151,19 @@ class WebuiWeights:
             sd_models.reload_model_weights()
         heal()
 
-    def may_be_of(self, plan: Plan) -> bool:
-        """Whether a merge here may be that of a plan; the one thing that may be asked outside of the queue."""
+    def were_of(self, plan: Plan) -> bool:
+        """Whether a merge here is that of a plan, or was; the one thing that may be asked outside of the queue."""
         kept = self._kept
-        return self._weights.may_be_of(plan) or (kept is not None and kept.weights.may_be_of(plan))
+        return self._weights.were_of(plan) or (kept is not None and kept.weights.were_of(plan))
 
-    def is_in_file(self, plan: Plan, path: Path, sha256: str) -> bool | None:
-        """Whether a file holds one of the merges here; see Host.is_as_shown."""
-        found = is_in_file(self._weights, plan, path, sha256)
-        return found if found is not None or self._kept is None else is_in_file(self._kept.weights, plan, path, sha256)
+    def is_in_file(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
+        """Whether a file holds a plan's merge, which is made again where another one was made since; see Host.is_as_shown."""
+        if self._kept is not None and (found := is_in_file(self._kept.weights, plan, path, sha256)) is not None:
+            return found
+        if (found := is_in_file(self._weights, plan, path, sha256)) is not None:
+            return found
+        self.take(plan, progress)
+        return is_in_file(self._weights, plan, path, sha256)
 
     def close(self) -> None:
         """Let go of everything; nothing is loaded by this."""

@@ -194,7 +194,7 @@ def test_variants_blocks_and_kept_pictures_are_gone_on_with(pane, site, tmp_path
 
     head = base64.b64encode((tmp_path / "picture.png").read_bytes()).decode()
     review = pane.evaluate("head => chilly.ask('paste', {file: {name: 'picture.png', head}})", head)
-    assert review["view"]["canonical"] == pane.evaluate("chilly.view.canonical")
+    assert review["view"]["fold"] == pane.evaluate("chilly.view.fold")
 
 
 def test_pane_is_accessible_and_fits_at_every_width_in_both_themes(pane):

@@ -85,6 +85,13 @@ def test_file_that_is_saved_while_the_webui_is_at_work_is_compared_with_its_pict
     assert saved["report"]["as_shown"] is True
 
 
+def test_file_is_compared_with_its_picture_also_where_others_were_made_since(webui: House):
+    for recipe in (MIX, "M = A", "M = B"):
+        webui.call("preview", recipe)
+    saved = webui.call("changes.save_while_the_webui_is_at_work", "compared", MIX)
+    assert saved["report"]["as_shown"] is True
+
+
 def test_stop_while_a_saved_file_waits_to_be_compared_leaves_the_file_saved_and_not_compared(webui: House):
     webui.call("preview", MIX)
     saved = webui.call("changes.save_while_the_webui_is_at_work", "not compared", MIX, stop=True)
