@@ -7,7 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+if os.environ.get("CI"):  # where a property does not say how many examples it needs, these do
+    settings.register_profile("chilly", settings.get_profile("ci"), max_examples=40)
+    settings.load_profile("chilly")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the cores have a process each
 

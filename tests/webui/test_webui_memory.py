@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from house import Double, House
+from house import House
 from samples import MIX, of_users
 
 pytestmark = pytest.mark.timeout(1200)
@@ -33,7 +33,7 @@ def test_memory_is_flat_over_many_pictures_of_which_some_fail_each_with_its_reas
 
 
 def test_memory_is_flat_over_many_cells(webui: House):
-    merged, alpha = 50 if isinstance(webui, Double) else 20, "[ChillyMerge] alpha"
+    merged, alpha = 20, "[ChillyMerge] alpha"
     webui.call("grid", [alpha, f"0-1 [{merged // 5}]"], recipe=MIX, steps=1)
     before = webui.call("own_memory")
     grid = webui.call("grid", [alpha, f"0-1 [{merged}]"], ["Seed", "1,2"], recipe=MIX, steps=1)
