@@ -37,8 +37,10 @@ def count_after_a_sum() -> int:
 def test_workers_use_one_thread_of_torch_each_and_threads_that_begin_meanwhile_or_later_use_all():
     own: list[int] = []
     meanwhile: list[int] = []
+    both_have_begun = threading.Barrier(2)
 
     def work(tasks: Iterator[int]) -> None:
+        both_have_begun.wait(30)
         for _ in tasks:
             own.append(count_after_a_sum())
             meanwhile.append(in_a_new_thread(count_after_a_sum))
