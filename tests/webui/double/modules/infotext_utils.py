@@ -1,13 +1,11 @@
 """Infotexts, and the buttons that send them from tab to tab."""
 
 import json
-import re
 
 import gradio as gr
 
 from modules import script_callbacks
 
-_FACT = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 paste_fields = {}
 registered_param_bindings = []
 
@@ -59,18 +57,21 @@ def create_buttons(tabs_list):
     return buttons
 
 
-def unquote(text):
-    if len(text) == 0 or text[0] != '"' or text[-1] != '"':
-        return text
-    try:
-        return json.loads(text)
-    except Exception:
-        return text
+def _facts(line):
+    """`name: value` after `name: value`, with commas between them; a value that has commas or colons is in JSON's quotes."""
+    while line:
+        name, _, line = line.partition(": ")
+        try:
+            value, end = json.JSONDecoder().raw_decode(line) if line.startswith('"') else (None, 0)
+        except ValueError:  # a quote that nothing closes
+            end = 0
+        if end:
+            line = line[end:].removeprefix(", ")
+        else:
+            value, _, line = line.partition(", ")
+        yield name, value
 
 
 def parse_generation_parameters(x, skip_fields=None):
-    *lines, last = x.strip().split("\n")
-    found = {"Prompt": "\n".join(lines)}
-    for name, value in _FACT.findall(last):
-        found[name] = unquote(value)
-    return found
+    prompt, _, facts = x.strip().rpartition("\n")
+    return {"Prompt": prompt, **dict(_facts(facts))}

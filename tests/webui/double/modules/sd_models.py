@@ -1,79 +1,28 @@
-"""Checkpoints, and the one model that is loaded: a table of tensors in float32 that is rewritten for the next one."""
+"""Checkpoints, and how the one model is loaded."""
 
 import collections
-import hashlib
-import json
 import os
-import re
-import struct
-import sys
 import threading
 import time
 
-import torch
+from listing import (  # noqa: F401  the webui has all of them here
+    CheckpointInfo,
+    checkpoint_aliases,
+    checkpoint_tiles,
+    checkpoints_list,
+    get_closet_checkpoint_match,
+    model_path,
+    read_metadata_from_safetensors,
+    select_checkpoint,
+)
+from loaded import Model
 from safetensors.torch import load_file
 
-from modules import errors, hashes, paths_internal, script_callbacks, sd_hijack, sd_unet, sd_vae, shared
+from modules import script_callbacks, sd_hijack, sd_unet, sd_vae, shared
 
-model_path = os.path.join(paths_internal.models_path, "Stable-diffusion")
-checkpoints_list = {}
-checkpoint_aliases = {}
 FIRST_SECONDS = 1.0
 """That the first model takes to be loaded, while the page is there already."""
 checkpoints_loaded = collections.OrderedDict()
-
-
-class CheckpointInfo:
-    def __init__(self, filename):
-        self.filename = filename
-        folders = [os.path.abspath(folder) for folder in (shared.cmd_opts.ckpt_dir, model_path) if folder]
-        below = next((folder for folder in folders if os.path.abspath(filename).startswith(folder)), os.path.dirname(filename))
-        self.name = os.path.relpath(filename, below)
-        self.name_for_extra = os.path.splitext(os.path.basename(filename))[0]
-        self.model_name = os.path.splitext(self.name.replace("/", "_"))[0]
-        self.is_safetensors = filename.endswith(".safetensors")
-        self.metadata = {}
-        if self.is_safetensors:
-            try:
-                self.metadata = read_metadata_from_safetensors(filename)
-            except Exception as e:
-                errors.display(e, f"reading metadata for {filename}")
-        self.hash = "e3b0c442"
-        self.sha256 = hashes.sha256_from_cache(filename, f"checkpoint/{self.name}")
-        self._name_all()
-
-    def _name_all(self):
-        self.shorthash = self.sha256[:10] if self.sha256 else None
-        behind = f" [{self.shorthash}]" if self.shorthash else ""
-        self.title, self.short_title = self.name + behind, self.name_for_extra + behind
-        self.ids = [self.hash, self.model_name, self.title, self.name, self.name_for_extra]
-        self.ids += [self.shorthash, self.sha256] if self.sha256 else []
-
-    def register(self):
-        checkpoints_list[self.title] = self
-        for each in self.ids:
-            checkpoint_aliases[each] = self
-
-    def calculate_shorthash(self):
-        self.sha256 = hashes.sha256(self.filename, f"checkpoint/{self.name}")
-        if self.sha256 is not None and self.shorthash is None:
-            checkpoints_list.pop(self.title, None)
-            self._name_all()
-            self.register()
-        return self.shorthash
-
-
-def read_metadata_from_safetensors(filename):
-    with open(filename, "rb") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
-        head = file.read(2)
-        assert head in (b'{"', b"{'"), f"{filename} is not a safetensors file"
-        said = json.loads(head + file.read(size - 2)).get("__metadata__", {})
-    return {name: json.loads(value) if value.startswith("{") else value for name, value in said.items()}
-
-
-def checkpoint_tiles(use_short=False):
-    return [info.short_title if use_short else info.title for info in checkpoints_list.values()]
 
 
 def list_models():
@@ -88,26 +37,6 @@ def list_models():
             for name in sorted(names):
                 if name.endswith((".safetensors", ".ckpt")) and not name.endswith((".vae.safetensors", ".vae.ckpt")):
                     CheckpointInfo(os.path.join(parent, name)).register()
-
-
-def get_closet_checkpoint_match(search_string):
-    if search_string in checkpoint_aliases:
-        return checkpoint_aliases[search_string]
-    for wanted in (search_string, re.sub(r"\s*\[[^]]+]\s*$", "", search_string or "")):
-        found = [info for info in checkpoints_list.values() if wanted and wanted in info.title]
-        if found:
-            return min(found, key=lambda info: len(info.title))
-    return None
-
-
-def select_checkpoint():
-    chosen = shared.opts.sd_model_checkpoint
-    if chosen in checkpoint_aliases:
-        return checkpoint_aliases[chosen]
-    if not checkpoints_list:
-        raise FileNotFoundError("no checkpoints found")
-    print(f"{chosen} is not there; the first model is taken", file=sys.stderr)
-    return next(iter(checkpoints_list.values()))
 
 
 def get_state_dict_from_checkpoint(pl_sd):
@@ -127,13 +56,26 @@ def get_checkpoint_state_dict(checkpoint_info: CheckpointInfo, timer):
 
 
 class SkipWritingToConfig:
+    """While one is entered, a model that is loaded does not become the chosen one; they may stand in each other."""
+
     skip = False
+    _entered = 0
 
     def __enter__(self):
-        self.previous, SkipWritingToConfig.skip = SkipWritingToConfig.skip, True
+        self._count(1)
 
     def __exit__(self, exc_type, exc_value, exc_traceback):
-        SkipWritingToConfig.skip = self.previous
+        self._count(-1)
+
+    @classmethod
+    def _count(cls, more):
+        cls._entered += more
+        cls.skip = cls._entered > 0
+
+
+def _choose(info):
+    if not SkipWritingToConfig.skip:
+        shared.opts.data["sd_model_checkpoint"] = info.title
 
 
 class Timer:
@@ -141,55 +83,25 @@ class Timer:
         pass
 
 
-class Model:
-    """The tensors of the architecture of a config, at first without values."""
-
-    lowvram = False
-
-    def __init__(self, config, shapes):
-        self.used_config = config
-        self.state = {key: torch.zeros(shape) for key, shape in shapes.items()}
-        self.is_trash = False
-
-    def load_state_dict(self, state_dict, strict=True):
-        wrong = [key for key, tensor in state_dict.items() if key in self.state and tensor.shape != self.state[key].shape]
-        if wrong:
-            raise RuntimeError(f"size mismatch for {wrong[0]}")
-        for key, tensor in state_dict.items():
-            if key in self.state:
-                self.state[key].copy_(tensor)
-
-    def digest(self, *prefixes):
-        """Of all tensors of a component: what a picture follows from."""
-        if self.is_trash:
-            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
-        found = hashlib.sha256()
-        for key in sorted(self.state):
-            if key.startswith(prefixes):
-                found.update(self.state[key].numpy().tobytes())
-        return found.hexdigest()
-
-
 class SdModelData:
+    """The model that is loaded, which the first who asks waits for, and those beside it, the last used first."""
+
     def __init__(self):
-        self.sd_model = None
-        self.loaded_sd_models = []
-        self.was_loaded_at_least_once = False
         self.lock = threading.Lock()
+        self.sd_model, self.loaded_sd_models, self.was_loaded_at_least_once = None, [], False
+
+    def _is_missing(self):
+        return self.sd_model is None and not self.was_loaded_at_least_once
 
     def get_sd_model(self):
-        if not self.was_loaded_at_least_once and self.sd_model is None:
+        if self._is_missing():
             with self.lock:
-                if self.sd_model is None and not self.was_loaded_at_least_once:
-                    load_model()
+                _ = self._is_missing() and load_model()
         return self.sd_model
 
     def set_sd_model(self, v, already_loaded=False):
-        self.sd_model = v
-        if v in self.loaded_sd_models:
-            self.loaded_sd_models.remove(v)
-        if v is not None:
-            self.loaded_sd_models.insert(0, v)
+        others = [model for model in self.loaded_sd_models if model is not v]
+        self.sd_model, self.loaded_sd_models = v, others if v is None else [v, *others]
 
 
 model_data = SdModelData()
@@ -215,22 +127,24 @@ def send_model_to_trash(m):
 
 
 def load_model_weights(model, checkpoint_info, state_dict, timer):
-    checkpoint_info.calculate_shorthash()
-    if not SkipWritingToConfig.skip:
-        shared.opts.data["sd_model_checkpoint"] = checkpoint_info.title
-    if state_dict is None:
-        state_dict = get_checkpoint_state_dict(checkpoint_info, timer)
-    if shared.opts.sd_checkpoint_cache > 0:
-        checkpoints_loaded[checkpoint_info] = state_dict.copy()
-    model.load_state_dict(state_dict, strict=False)
-    while len(checkpoints_loaded) > shared.opts.sd_checkpoint_cache:
-        checkpoints_loaded.popitem(last=False)
-    model.sd_model_hash = checkpoint_info.calculate_shorthash()
-    model.sd_model_checkpoint = checkpoint_info.filename
-    model.sd_checkpoint_info = checkpoint_info
+    short = checkpoint_info.calculate_shorthash()
+    _choose(checkpoint_info)
+    tensors = get_checkpoint_state_dict(checkpoint_info, timer) if state_dict is None else state_dict
+    _cache(checkpoint_info, tensors)
+    model.load_state_dict(tensors, strict=False)
+    model.become(checkpoint_info, short)
     shared.opts.data["sd_checkpoint_hash"] = checkpoint_info.sha256
     sd_vae.forget()
     sd_vae.load_vae(model, sd_vae.resolve_vae(checkpoint_info.filename))
+
+
+def _cache(info, tensors):
+    """Keep a model's tensors, and as many as the settings say of those before it."""
+    most = shared.opts.sd_checkpoint_cache
+    if most > 0:
+        checkpoints_loaded[info] = dict(tensors)
+    for old in list(checkpoints_loaded)[: max(0, len(checkpoints_loaded) - most)]:
+        del checkpoints_loaded[old]
 
 
 def load_model(checkpoint_info=None, already_loaded_state_dict=None):
@@ -252,25 +166,28 @@ def load_model(checkpoint_info=None, already_loaded_state_dict=None):
 
 
 def reuse_model_from_already_loaded(sd_model, checkpoint_info, timer):
-    if sd_model is not None and sd_model.sd_checkpoint_info.filename == checkpoint_info.filename:
+    """The model that has a checkpoint's weights already, or one that may be overwritten with them."""
+    same = [each for each in (sd_model, *model_data.loaded_sd_models) if each is not None and _is_of(each, checkpoint_info)]
+    if same and same[0] is sd_model:
         return sd_model
-    loaded = model_data.loaded_sd_models
-    for model in loaded:
-        if model.sd_checkpoint_info.filename == checkpoint_info.filename:
-            model_data.set_sd_model(model, already_loaded=True)
-            if not SkipWritingToConfig.skip:
-                shared.opts.data["sd_model_checkpoint"] = model.sd_checkpoint_info.title
-            sd_vae.reload_vae_weights(model)
-            return model
-    while len(loaded) > shared.opts.sd_checkpoints_limit > 0:
-        send_model_to_trash(loaded.pop())
-    if 1 < shared.opts.sd_checkpoints_limit > len(loaded):
+    if same:
+        model_data.set_sd_model(same[0], already_loaded=True)
+        _choose(same[0].sd_checkpoint_info)
+        sd_vae.reload_vae_weights(same[0])
+        return same[0]
+    most = max(1, shared.opts.sd_checkpoints_limit)
+    for old in model_data.loaded_sd_models[most:]:
+        send_model_to_trash(old)
+    del model_data.loaded_sd_models[most:]
+    if len(model_data.loaded_sd_models) < most > 1:
         model_data.sd_model = None
         return load_model(checkpoint_info)
-    if loaded:
-        model_data.sd_model = loaded.pop()
-        return model_data.sd_model
-    return None
+    model_data.sd_model = model_data.loaded_sd_models.pop() if model_data.loaded_sd_models else None
+    return model_data.sd_model
+
+
+def _is_of(model, info):
+    return model.sd_checkpoint_info.filename == info.filename
 
 
 def reload_model_weights(sd_model=None, info=None, forced_reload=False):
