@@ -19,7 +19,7 @@ def ask(page: Any, name: str, given: dict[str, Any]) -> Any:
     )
 
 
-def walk(page: Any, site: Site) -> None:
+def ask_and_go_on(page: Any, site: Site) -> None:
     """What holds on every gradio: questions in order, problems as sentences, a reload, hostile names."""
     page.wait_for_function("() => !chilly.start.more")
     facts = {model["name"]: model for model in page.evaluate("chilly.start.models")}
@@ -41,11 +41,7 @@ def walk(page: Any, site: Site) -> None:
 
 
 def test_page_on_the_current_gradio_asks_is_answered_and_goes_on_after_a_reload(page, site):
-    walk(page, site)
-
-
-def test_page_on_the_gradio_of_webuis_does_the_same(old_site, new_context):
-    walk(open_page(new_context(old_site), old_site.url), old_site)
+    ask_and_go_on(page, site)
 
 
 def test_page_in_a_tab_that_is_not_open_asks_nothing_before_it_is_seen(site, new_context):

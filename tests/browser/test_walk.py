@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from browsing import CARD, READY, Site, check_accessibility, open_page, wait_for_view
+from test_page_loads import ask_and_go_on
 
 BASE, RESULT = "ChillyMixBaseV0", "ChillyMixBase_V1-NED"
 FACTORS = {
@@ -101,6 +102,10 @@ def walk(page: Any, site: Site, name: str) -> None:
 def test_the_whole_way_on_the_current_gradio(page, site):
     walk(page, site, "walk")
     check_accessibility(page)
+
+
+def test_page_on_the_gradio_of_webuis_asks_is_answered_and_goes_on_after_a_reload(old_site, new_context):
+    ask_and_go_on(open_page(new_context(old_site), old_site.url), old_site)
 
 
 def test_the_whole_way_on_the_gradio_of_webuis(old_site, new_context):
