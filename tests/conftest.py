@@ -40,7 +40,20 @@ def run(
     return command
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """A worker takes a file at a time; the first of them takes all tests in a webui, as a webui takes long to start."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneHouse(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/webui" if nodeid.startswith("tests/webui/") else super()._split_scope(nodeid)
+
+    return OneHouse(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/webui/"))
     if config.getoption("--peers"):
         return
     for item in items:

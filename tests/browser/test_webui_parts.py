@@ -38,7 +38,6 @@ AS_IN_A_WEBUI = """() => {
 @pytest.fixture
 def parts(page: Any) -> Any:
     """A page with the parts that it has in a webui, and a picture that was made of another recipe than the one on the page."""
-    page.evaluate("chilly.preview.setFollow(false)")
     page.evaluate("text => chilly.look(text)", "OTHER = weighted_sum(NED, r34_e4, alpha=0.9)")
     page.wait_for_function("() => chilly.good?.step === 'OTHER'")
     page.evaluate(AS_IN_A_WEBUI)
