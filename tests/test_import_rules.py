@@ -25,7 +25,7 @@ LAYERS = {
     4: "claims diffusers_parts fold jobs history key_job linear_form memory modelspec output_dtypes plan plan_options plan_words"
     " provenance sidecar sources vae",
     5: "diffusers_output inspection kernel live measure pass_choice passes reading recorded_library report resident"
-    " resident_sources resident_table room similarity slabs stream tally triton_pass workers",
+    " resident_sources resident_table room similarity slabs stream tally triton_pass weights workers",
     6: "console engine host/* recipe_queue",
     7: "arguments cli contact_sheet demo demo_models demo_sheet family family_config merge_commands queue_command synth ui/*"
     " host/api_answers host/api_forms host/api_routes host/webui_api host/webui_axes host/webui_cells host/webui_entry"
