@@ -68,7 +68,7 @@ def folders_read(other):
     copy_quietly("A", other)
     by_webui, by_us = collections.Counter(), collections.Counter()
     with (
-        mock.patch.object(modelloader, "load_models", _counting(by_webui, modelloader.load_models)),
+        mock.patch("modules.modelloader.load_models", _counting(by_webui, modelloader.load_models)),
         mock.patch.object(models, "_walk", _counting(by_us, models._walk)),
     ):
         host().refresh_checkpoints()
