@@ -28,7 +28,7 @@ from .job import Job
 from .plans import Plans
 from .problem import FieldError
 from .questions import Page, question
-from .save_names import fault_of, folded, names_in, proposed_name
+from .save_names import fault_of, folded, names_in, proposed_name, twins_of
 from .save_place import fault_of_folders, folders_for
 from .save_progress import SaveProgress, in_bytes, in_words
 from .saves import Saves
@@ -156,8 +156,8 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> tuple[Plan, Path]
     report = _written(page, plan, output, name, job)
     seconds = time.perf_counter() - started
     host.register_saved(output, report.sha256)
-    facts, warnings = {"name": file, "bytes": report.written_bytes, "sha256": report.sha256}, list(report.warnings)
-    number = _remember(page, plan, name, facts, warnings)
+    warnings = [*report.warnings, *twins_of(name, host.library())]
+    number = _remember(page, plan, name, {"name": file, "bytes": report.written_bytes, "sha256": report.sha256}, warnings)
     job.report = {
         "name": name,
         "file": file,
@@ -179,8 +179,8 @@ def _compare(host: Host, plan: Plan, output: Path, job: Job) -> None:
     """Say in the report whether the file is what a picture was made of."""
     assert job.report is not None
     is_as_shown = host.is_as_shown(plan, output, job.report["sha256"], job.progress)
-    warnings = [*job.report["warnings"], *([_NOT_AS_SHOWN] if is_as_shown is False else [])]
-    job.report = {**job.report, "as_shown": is_as_shown, "warnings": warnings}
+    job.report["warnings"] += [_NOT_AS_SHOWN] if is_as_shown is False else []
+    job.report["as_shown"] = is_as_shown
 
 
 def _written(page: Page, plan: Plan, output: Path, name: str, job: Job) -> Report:
