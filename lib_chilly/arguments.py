@@ -13,6 +13,9 @@ from .architecture import architecture_names
 from .errors import RecipeError
 from .plan_options import CHOICES
 
+MEASURE_NAMES = ("asim", "cosine", "l2", "delta", "sign", "equal", "cka", "stable_rank")
+"""Of similarity.MEASURES, which imports torch."""
+
 
 class Parser(argparse.ArgumentParser):
     """A mistake in the arguments is one line, as every other mistake."""
@@ -32,6 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_plan(commands)
     _add_queue(commands)
     _add_inspect(commands)
+    _add_similarity(commands)
     _add_synth(commands)
     _add_bench(commands)
     _add_methods(commands)
@@ -145,6 +149,28 @@ def _add_inspect(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(command="inspect")
 
 
+def _add_similarity(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("similarity", help="say how alike models are, block by block")
+    parser.add_argument("base", metavar="BASE", help="a model, or a recipe")
+    parser.add_argument("others", metavar="OTHER", nargs="+", help="a model, a recipe, or a folder of models")
+    parser.add_argument("--measure", default="asim", metavar="NAME", help=f"{', '.join(MEASURE_NAMES)} (default: asim)")
+    parser.add_argument("--ancestor", metavar="MODEL", help="of all of them; delta and sign look at what was learned since")
+    parser.add_argument("--stream", choices=("supermerger", "original"), default="supermerger", help="asim's random numbers")
+    parser.add_argument("--by", choices=("lane", "key", "component"), default="lane", help="figures of these too")
+    parser.add_argument("--rank", choices=("all", "input", "output"), default="all", help="the total that models are ranked by")
+    parser.add_argument("--matrix", action="store_true", help="each against each, how they group, and a guess at ancestry")
+    parser.add_argument("--models", type=Path, action="append", metavar="DIR", help="where models lie; may be repeated")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it too, as .svg or .png")
+    parser.add_argument(
+        "--replace-below", type=_percent, metavar="X", help="print OTHER's recipe, its blocks below X %% replaced"
+    )
+    parser.add_argument("--with", dest="donor", metavar="MODEL", help="with --replace-below: whose blocks come in")
+    parser.add_argument("--as-weights", action="store_true", help="print a recipe that weighs each block by its figure")
+    parser.add_argument("--threads", type=_positive, help="workers (default: one a core, at most 4)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command="similarity")
+
+
 def _add_synth(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("synth", help="make up a checkpoint with an architecture's true keys")
     parser.add_argument("--arch", choices=architecture_names())
@@ -184,6 +210,13 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     what.add_argument(
         "--live", dest="what", action="store_const", const="live", help="compare updates in memory with a copy instead (45 GB)"
     )
+    what.add_argument(
+        "--similarity",
+        dest="what",
+        action="store_const",
+        const="similarity",
+        help="rank five models, against a mere read (11 GB)",
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="with --live (default: the GPU where there is one)")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(command="bench", what="floor")
@@ -198,6 +231,12 @@ def _positive(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text[:4]) <= 256):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number between 1 and 256")
     return int(text)
+
+
+def _percent(text: str) -> float:
+    if not re.fullmatch(r"\d{1,3}(\.\d{1,9})?", text) or float(text) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage, a number between 0 and 100")
+    return float(text)
 
 
 def _port(text: str) -> int:
