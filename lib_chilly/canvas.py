@@ -15,7 +15,7 @@ from .errors import OutputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-INK, PALE, PAPER, GRID, NONE = "#1b1b1f", "#5c5c66", "#ffffff", "#e3e3e8", "#ececf0"
+INK, PALE, FAINT, PAPER, GRID, NONE = "#1b1b1f", "#5c5c66", "#8a8a94", "#ffffff", "#e3e3e8", "#f1f1f4"
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1b1b1f", "#8a8678")
 """Okabe and Ito's colours, which all eyes tell apart, without their yellow: it is not seen on white."""
 _CIVIDIS = (

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .block_rules import runs
+from .block_rules import listed, runs
 from .header import quoted
 
 Likeness = Mapping[tuple[int, int], float]
 """Two numbers of models, the smaller one first, to how alike they are."""
 
-_MANY_EQUAL = 90.0
-"""Percent of equal elements from which on a block was hardly trained or merged apart."""
+_EQUAL = 99.0
+"""Percent of equal elements from which on a lane has the same weights; a few may differ by rounding."""
 
 
 @dataclass(frozen=True)
@@ -45,31 +45,62 @@ def joined(count: int, likeness: Likeness) -> list[Join]:
     return found
 
 
-def kinship(
-    names: tuple[str, str], blocks: Mapping[str, float], equal: Mapping[str, float], near: float, unit: str = "%"
-) -> list[str]:
-    """What two models' figures say of their ancestry, each sentence with its evidence; nothing where they say nothing.
+def same_weights(names: Sequence[str], equal: Mapping[tuple[int, int], Mapping[str, float]]) -> list[str]:
+    """Which models have the same weights in which lanes, a sentence for each group of models.
 
     Args:
-        blocks: lane to figure.
-        equal: lane to the percentage of equal elements; empty where it is not known.
+        equal: pair to lane to the percentage of equal elements; empty where it is not known.
+    """
+    lanes_of: dict[tuple[int, ...], list[str]] = {}
+    order = list(dict.fromkeys(lane for shares in equal.values() for lane in shares))
+    for lane in order:
+        left = set(range(len(names)))
+        while left:
+            first = min(left)
+            group = {first} | {other for other in left if equal.get((first, other), {}).get(lane, 0.0) >= _EQUAL}
+            left -= group
+            if len(group) > 1:
+                lanes_of.setdefault(tuple(sorted(group)), []).append(lane)
+    return [
+        f"{listed(quoted(names[number]) for number in group)} have the same weights in {runs(lanes, order)}: "
+        f"at least {_EQUAL:g} % of the elements are equal."
+        for group, lanes in lanes_of.items()
+    ]
+
+
+def kinship(
+    names: Sequence[str],
+    likeness: Likeness,
+    blocks: Mapping[tuple[int, int], Mapping[str, float]],
+    near: float,
+    unit: str = "%",
+) -> list[str]:
+    """Who may come from whom, each sentence with its evidence.
+
+    Args:
+        blocks: pair to lane to figure.
         near: the figure from which on a block is as good as the other's.
     """
-    a, b = map(quoted, names)
-    order = list(dict.fromkeys((*blocks, *equal)))
-    copied = [lane for lane, share in equal.items() if share >= _MANY_EQUAL]
-    close = [lane for lane, value in blocks.items() if value >= near and lane not in copied]
-    found = []
-    if copied:
-        least = min(equal[lane] for lane in copied)
-        where = "everywhere" if len(copied) == len(equal) else f"in {runs(copied, order)}"
-        found.append(f"{a} and {b} have the same weights {where}: at least {least:.2f} % of the elements are equal, bit for bit.")
-    if close:
-        least = min(blocks[lane] for lane in close)
-        many = len(close) + len(copied) >= len(blocks)
-        meant = "one was made from the other, or both from a third" if many else "these blocks may have one origin"
-        found.append(f"{a} and {b} are near in {runs(close, order)}, {least:.4f}{unit and ' ' + unit} or more: {meant}.")
+    count, found = len(names), []
+    best = nearest(count, likeness)
+    for number, (other, value) in best.items():
+        figures = {lane: figure for lane, figure in blocks[min(number, other), max(number, other)].items() if _is_core(lane)}
+        close = [lane for lane, figure in figures.items() if figure >= near]
+        where = f"; {near:g} or more in {runs(close, list(figures))}" if close else f"; no block of it reaches {near:g}"
+        found.append(f"{quoted(names[number])} is nearest to {quoted(names[other])}: {value:.4f}{unit and ' ' + unit}{where}.")
+    followers: dict[int, int] = {}
+    for other, _ in best.values():
+        followers[other] = followers.get(other, 0) + 1
+    head = max(followers, key=lambda number: followers[number])
+    if followers[head] >= max(2, count / 2):
+        said = f"{quoted(names[head])} is the nearest of {followers[head]} of {count - 1} others"
+        found.append(f"{said}: it may be what they were made from, or close to that.")
     return found
+
+
+def _is_core(lane: str) -> bool:
+    """Whether a lane is one of the network's numbered blocks; what is before and behind them is alike in most models."""
+    return lane[-1:].isdigit()
 
 
 def nearest(count: int, likeness: Likeness) -> dict[int, tuple[int, float]]:

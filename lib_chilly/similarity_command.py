@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 from .canvas import check_picture
@@ -16,7 +16,7 @@ from .console import sentence, show, stop_flag
 from .diffusers_folder import is_diffusers_folder
 from .errors import MergeError, RecipeError
 from .expression import ModelRef, spell_name
-from .header import quoted
+from .header import counted, quoted
 from .merge_commands import library_of, load_recipe, print_json
 from .models import SUFFIXES, ModelLibrary, without_suffix
 from .plan import Plan, make_plan
@@ -81,20 +81,36 @@ def run_similarity(options: argparse.Namespace) -> None:
         by=options.by,
         with_equal=options.matrix,
     )
-    with stop_flag() as should_stop, _bar() as on_layer:
-        found = dict(
-            zip(
-                pairs,
-                compare_all(question, threads=options.threads or default_threads(), on_layer=on_layer, should_stop=should_stop),
-                strict=True,
-            )
-        )
-    for pair, each in found.items():
-        notes += [f"{names[pair[0]]} and {names[pair[1]]}: {note}" for note in each.notes]
+    found = _compared(question, options)
+    notes += _gathered({(names[a], names[b]): each.notes for (a, b), each in found.items()})
     rows = [(names[place], found[0, place]) for place in range(1, count)]
     ranking = Ranking(names[0], options.measure, ranked(rows, options.rank), tuple(notes))
     matrix = Matrix(names, options.measure, found, options.rank) if options.matrix else None
     _tell(options, ranking, matrix, _edited(options, base, others[0], found[0, 1], library))
+
+
+def _compared(question: Question, options: argparse.Namespace) -> dict[tuple[int, int], Similarity]:
+    """What was found of each pair; in a matrix with the shares of equal elements too, by a pass of their own where need be."""
+    with stop_flag() as should_stop, _bar() as on_layer:
+        run = partial(compare_all, threads=options.threads or default_threads(), should_stop=should_stop, on_layer=on_layer)
+        found = run(question)
+        if question.with_equal and not any(each.equal for each in found):
+            shares = run(replace(question, measure="equal", by="lane"))
+            found = [replace(each, equal=share.blocks) for each, share in zip(found, shares, strict=True)]
+    return dict(zip(question.pairs, found, strict=True))
+
+
+def _gathered(notes_of: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
+    """Notes on pairs of models, each once."""
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    for pair, notes in notes_of.items():
+        for note in notes:
+            pairs.setdefault(note, []).append(pair)
+    found = []
+    for note, ((a, b), *others) in pairs.items():
+        more = f", and {counted(len(others), 'other pair')}" if others else ""
+        found.append(f"{quoted(a)} and {quoted(b)}{more}: {note}")
+    return found
 
 
 def _tell(options: argparse.Namespace, ranking: Ranking, matrix: Matrix | None, recipe: Recipe | None) -> None:

@@ -5,8 +5,27 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-from .canvas import GRID, INK, LINES, NONE, PALE, SHAPES, Box, Canvas, Dot, Stroke, Words, colour, fitted, ink_on, text_width
+from .canvas import (
+    FAINT,
+    GRID,
+    INK,
+    LINES,
+    NONE,
+    PALE,
+    SHAPES,
+    Box,
+    Canvas,
+    Dot,
+    Stroke,
+    Words,
+    colour,
+    fitted,
+    ink_on,
+    text_width,
+)
+from .errors import OutputError
 from .similarity import MEASURES
 from .similarity_words import Matrix, Ranking
 
@@ -15,13 +34,18 @@ _CELL, _MIDDLE, _ACROSS = 92, 92, 12
 _U_WIDTH = 2 * _CELL + _MIDDLE + 2 * _GAP
 _MOST_U, _MOST_CURVES, _IN_A_ROW = 6, 8, 3
 _CURVES_HEIGHT = 300
+_NUMBERED = re.compile(r"(IN|OUT)\d\d")
 Shade = Callable[[float], str]
 
 
 def ranking_picture(ranking: Ranking) -> Canvas:
     """The blocks of the most alike models as they lie in the network, and all models' curves over the blocks."""
-    shown = ranking.rows[:_MOST_U]
-    figures = [value for _, each in ranking.rows for value in each.blocks.values()]
+    with_figures = [row for row in ranking.rows if row[1].blocks]
+    if not with_figures:
+        raise OutputError("there is nothing to draw: no block has a figure.")
+    ranking = replace(ranking, rows=with_figures)
+    shown = with_figures[:_MOST_U]
+    figures = [value for _, each in with_figures[:_MOST_CURVES] for value in each.blocks.values()]
     low, high = _limits(figures, MEASURES[ranking.measure].unit)
     columns = min(len(shown), _IN_A_ROW)
     heights = [_blocks_height(each.blocks) for _, each in shown]
@@ -29,7 +53,7 @@ def ranking_picture(ranking: Ranking) -> Canvas:
     block_width = max(_blocks_width(each.blocks) for _, each in shown)
     width = 2 * _MARGIN + max(760, columns * block_width + (columns - 1) * _MARGIN)
     top = _MARGIN + _HEAD
-    canvas = Canvas(width, top + sum(rows) + len(rows) * _MARGIN + _CURVES_HEIGHT + 2 * _MARGIN)
+    canvas = Canvas(width, top + sum(rows) + (len(rows) + 1) * _MARGIN + _CURVES_HEIGHT)
     unit = MEASURES[ranking.measure].unit
     _title(canvas, f"How alike {ranking.base}: {ranking.measure}{unit and ', ' + unit}", low, high)
     for number, (name, each) in enumerate(shown):
@@ -39,7 +63,7 @@ def ranking_picture(ranking: Ranking) -> Canvas:
         said = "" if total is None else f"  {_figure(total)}"
         canvas.shapes.append(Words(left, place + 12, fitted(name, block_width - text_width(said, 13), 13) + said, 13))
         _draw_blocks(canvas, each.blocks, left, place + _ROW, lambda value: colour(_share(value, low, high)))
-    _draw_curves(canvas, ranking, top + sum(rows) + len(rows) * _MARGIN, low, high)
+    _draw_curves(canvas, ranking, top + sum(rows) + (len(rows) + 1) * _MARGIN, low, high)
     return canvas
 
 
@@ -73,14 +97,14 @@ def matrix_picture(matrix: Matrix) -> Canvas:
 def _draw_tree(
     canvas: Canvas, matrix: Matrix, order: Sequence[int], left: float, top: float, cell: float, limits: tuple[float, float]
 ) -> None:
-    """Joins from the right, where models are, to the left... of the likeness at which groups meet."""
+    """From the models at the left to the likeness at which groups meet."""
     width, bottom = 290.0, top + len(order) * cell
     low, high = limits
 
     def across(value: float) -> float:
         return left + width * (1 - _share(value, low, high))
 
-    for tick in _ticks(low, high, 4):
+    for tick in _ticks(low, high):
         canvas.shapes += [Stroke([(across(tick), top), (across(tick), bottom)], GRID)]
         canvas.shapes += [Words(across(tick), bottom + 16, f"{tick:g}", 11, "middle", PALE)]
     canvas.shapes.append(Words(left + width / 2, bottom + 34, "joined at (average linkage)", 11, "middle", PALE))
@@ -98,30 +122,26 @@ def _draw_curves(canvas: Canvas, ranking: Ranking, top: float, low: float, high:
     shown = ranking.rows[:_MOST_CURVES]
     lanes = list(dict.fromkeys(lane for _, each in shown for lane in each.blocks))
     lanes.sort(key=lambda lane: max(list(each.blocks).index(lane) for _, each in shown if lane in each.blocks))
-    label = min(200.0, max(text_width(name) for name, _ in shown)) + 16
+    label = min(220.0, max(text_width(name) for name, _ in shown) + 26)
     left, right, bottom = _MARGIN + 48.0, canvas.width - _MARGIN - label, top + _CURVES_HEIGHT - 56
 
     def at(number: int, value: float) -> tuple[float, float]:
         return left + (right - left) * (number + 0.5) / len(lanes), bottom - (bottom - top) * _share(value, low, high)
 
-    for tick in _ticks(low, high, 5):
+    canvas.shapes.append(Words(_MARGIN, top - 14, "By block", 13))
+    for tick in _ticks(low, high):
         y = at(0, tick)[1]
         canvas.shapes += [Stroke([(left, y), (right, y)], GRID), Words(left - 8, y + 4, f"{tick:g}", 11, "end", PALE)]
     every = math.ceil(len(lanes) * 34 / (right - left))
     for number, lane in enumerate(lanes):
         if number % every == 0:
             canvas.shapes.append(Words(at(number, low)[0], bottom + 16 + 12 * (number // every % 2), lane, 10, "middle", PALE))
-    ends = []
     for number, (name, each) in enumerate(shown):
         points = [at(place, each.blocks[lane]) for place, lane in enumerate(lanes) if lane in each.blocks]
         line, shape = LINES[number % len(LINES)], SHAPES[number % len(SHAPES)]
         canvas.shapes += [Stroke(points, line, 1.75), *(Dot(x, y, line, shape) for x, y in points)]
-        ends.append((points[-1], name, line, shape))
-    free = top
-    for (_, y), name, line, shape in sorted(ends, key=lambda end: end[0][1]):
-        free = max(free, y - 4)
-        canvas.shapes += [Dot(right + 10, free, line, shape), Words(right + 18, free + 4, fitted(name, label - 18), fill=INK)]
-        free += 16
+        y = top + 17 * number
+        canvas.shapes += [Dot(right + 10, y, line, shape), Words(right + 18, y + 4, fitted(name, label - 18))]
     if len(ranking.rows) > len(shown):
         said = f"The {len(shown)} most alike of {len(ranking.rows)} models."
         canvas.shapes.append(Words(left, bottom + 46, said, 11, fill=PALE))
@@ -132,32 +152,39 @@ def _title(canvas: Canvas, text: str, low: float, high: float) -> None:
     canvas.shapes.append(Words(_MARGIN, _MARGIN + 12, fitted(text, canvas.width - 2 * _MARGIN, 16), 16))
     left, steps, width = _MARGIN + text_width(f"{low:g}", 11) + 8, 60, 4
     canvas.shapes.append(Words(left - 8, _MARGIN + 36, f"{low:g}", 11, "end", PALE))
-    canvas.shapes += [Box(left + step * width, _MARGIN + 26, width, 12, colour(step / (steps - 1))) for step in range(steps)]
+    canvas.shapes += [
+        Box(left + step * width, _MARGIN + 26, width + (step < steps - 1), 12, colour(step / (steps - 1)))
+        for step in range(steps)
+    ]
     canvas.shapes.append(Words(left + steps * width + 8, _MARGIN + 36, f"{high:g}", 11, fill=PALE))
 
 
 def _is_u(blocks: Mapping[str, float]) -> bool:
-    return any(re.fullmatch(r"(IN|OUT)\d\d", lane) for lane in blocks)
+    return any(map(_NUMBERED.fullmatch, blocks))
+
+
+def _lanes(blocks: Mapping[str, float]) -> list[str]:
+    """What is drawn: also the blocks of a U-Net that have no figure."""
+    if not _is_u(blocks):
+        return list(blocks)
+    depth = 1 + max(int(lane[-2:]) for lane in blocks if _NUMBERED.fullmatch(lane))
+    core = [*(f"IN{n:02}" for n in range(depth)), "M00", *(f"OUT{n:02}" for n in range(depth))]
+    return [*(lane for lane in blocks if lane not in core), *core]
 
 
 def _places(blocks: Mapping[str, float]) -> dict[str, tuple[float, float]]:
-    """Where a block's cell lies: IN down on the left, M00 below, OUT up on the right, all others above; or in rows."""
+    """Where a lane's cell lies: IN down on the left, M00 below, OUT up on the right, all others above; or in rows."""
+    lanes = _lanes(blocks)
     if not _is_u(blocks):
-        return {
-            lane: (number % _ACROSS * (_CELL + _GAP), number // _ACROSS * (_ROW + _GAP)) for number, lane in enumerate(blocks)
-        }
-    depth = 1 + max((int(lane[-2:]) for lane in blocks if re.fullmatch(r"(IN|OUT)\d\d", lane)), default=0)
-    others = [lane for lane in blocks if not re.fullmatch(r"(IN|OUT)\d\d|M00", lane)]
+        return {lane: (n % _ACROSS * (_CELL + _GAP), n // _ACROSS * (_ROW + _GAP)) for n, lane in enumerate(lanes)}
+    depth = sum(lane.startswith("IN") for lane in lanes)
+    others = lanes[: -2 * depth - 1]
     above = math.ceil(len(others) / 3) * (_ROW + _GAP)
     found = {lane: (n % 3 * (_CELL + _GAP), n // 3 * (_ROW + _GAP)) for n, lane in enumerate(others)}
-    for lane in blocks:
-        if lane.startswith("IN"):
-            found[lane] = (0, above + int(lane[2:]) * (_ROW + _GAP))
-        elif lane == "M00":
-            found[lane] = (_CELL + _GAP, above + depth * (_ROW + _GAP))
-        elif lane.startswith("OUT"):
-            found[lane] = (2 * (_CELL + _GAP), above + (depth - 1 - int(lane[3:])) * (_ROW + _GAP))
-    return found
+    for n in range(depth):
+        found[f"IN{n:02}"] = (0, above + n * (_ROW + _GAP))
+        found[f"OUT{n:02}"] = (2 * (_CELL + _GAP), above + (depth - 1 - n) * (_ROW + _GAP))
+    return found | {"M00": (_CELL + _GAP, above + depth * (_ROW + _GAP))}
 
 
 def _blocks_height(blocks: Mapping[str, float]) -> float:
@@ -170,10 +197,11 @@ def _blocks_width(blocks: Mapping[str, float]) -> float:
 
 def _draw_blocks(canvas: Canvas, blocks: Mapping[str, float], left: float, top: float, shade: Shade) -> None:
     for lane, (x, y) in _places(blocks).items():
-        fill = shade(blocks[lane])
-        canvas.shapes.append(Box(left + x, top + y, _CELL, _ROW, fill))
-        canvas.shapes.append(Words(left + x + 5, top + y + 15, lane, 11, fill=ink_on(fill)))
-        canvas.shapes.append(Words(left + x + _CELL - 5, top + y + 15, _figure(blocks[lane]), 11, "end", ink_on(fill)))
+        fill = shade(blocks[lane]) if lane in blocks else NONE
+        ink = ink_on(fill) if lane in blocks else FAINT
+        canvas.shapes += [Box(left + x, top + y, _CELL, _ROW, fill), Words(left + x + 5, top + y + 15, lane, 11, fill=ink)]
+        if lane in blocks:
+            canvas.shapes.append(Words(left + x + _CELL - 5, top + y + 15, _figure(blocks[lane]), 11, "end", ink))
 
 
 def _limits(values: Sequence[float], unit: str) -> tuple[float, float]:
@@ -184,8 +212,12 @@ def _limits(values: Sequence[float], unit: str) -> tuple[float, float]:
     return math.floor(least / step) * step, most if unit else math.ceil(most / step) * step or 1.0
 
 
-def _ticks(low: float, high: float, count: int) -> list[float]:
-    return [round(low + (high - low) * number / count, 10) for number in range(count + 1)]
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers between both, some five of them."""
+    rough = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    return [round(step * number, 10) for number in range(math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6) + 1)]
 
 
 def _share(value: float, low: float, high: float) -> float:

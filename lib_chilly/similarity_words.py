@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .dendrogram import Join, joined, kinship, nearest
-from .header import quoted
+from .dendrogram import Join, joined, kinship, same_weights
 from .similarity import MEASURES, Similarity
 
 _ACROSS = 12
@@ -52,13 +51,10 @@ class Matrix:
     def kinship(self) -> list[str]:
         """Sentences on who may come from whom, each with its evidence."""
         measure = MEASURES[self.measure]
-        lines = []
-        for (a, b), each in self.found.items():
-            lines += kinship((self.names[a], self.names[b]), each.blocks, each.equal, measure.near, measure.unit)
-        for number, (other, value) in nearest(len(self.names), self.likeness).items():
-            a, b = quoted(self.names[number]), quoted(self.names[other])
-            lines.append(f"nearest to {a} is {b}: {_figure(value)}{measure.unit and ' ' + measure.unit}.")
-        return lines
+        blocks = {pair: each.blocks for pair, each in self.found.items()}
+        equal = {pair: each.equal for pair, each in self.found.items()}
+        nearest = kinship(self.names, self.likeness, blocks, measure.near, measure.unit) if measure.unit else []
+        return [*same_weights(self.names, equal), *nearest]
 
 
 def ranked(rows: Sequence[tuple[str, Similarity]], by: str) -> list[tuple[str, Similarity]]:
@@ -115,9 +111,16 @@ def describe_matrix(matrix: Matrix) -> list[str]:
         lines.append(f"{f'[{a + 1}] {name}':<{width}}" + "".join(f"{cell:>10}" for cell in cells))
     lines += ["", "joined by average linkage:"]
     for join in matrix.joins():
-        left, right = (" + ".join(matrix.names[number] for number in side) for side in (join.left, join.right))
+        left, right = (_side(matrix, side) for side in (join.left, join.right))
         lines.append(f"{_figure(join.likeness):>10}  {left}  with  {right}")
     return [*lines, "", "a guess at ancestry:", *(f"  {sentence}" for sentence in matrix.kinship())]
+
+
+def _side(matrix: Matrix, numbers: Sequence[int]) -> str:
+    """One model by its name, several by their numbers."""
+    if len(numbers) == 1:
+        return f"[{numbers[0] + 1}] {matrix.names[numbers[0]]}"
+    return " ".join(f"[{number + 1}]" for number in numbers)
 
 
 def _groups(found: Similarity) -> list[list[str]]:
