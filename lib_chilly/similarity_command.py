@@ -119,8 +119,6 @@ def _tell(options: argparse.Namespace, ranking: Ranking, matrix: Matrix | None, 
         picture.save(options.plot)
     if options.json:
         facts = ranking_facts(ranking)
-        if options.by != "lane":
-            facts["parts"] = {name: dict(each.parts) for name, each in ranking.rows}
         facts |= {"matrix": matrix_facts(matrix)} if matrix else {}
         facts |= {"recipe": recipe.canonical()} if recipe else {}
         facts |= {"warnings": list(ranking.notes)} if ranking.notes else {}

@@ -67,7 +67,11 @@ def ranking_facts(ranking: Ranking) -> dict[str, object]:
     return {
         "base": ranking.base,
         "measure": ranking.measure,
-        "rows": [{"model": name, "blocks": dict(each.blocks), "totals": dict(each.totals)} for name, each in ranking.rows],
+        "rows": [
+            {"model": name, "blocks": dict(each.blocks), "totals": dict(each.totals)}
+            | ({"parts": dict(each.parts)} if each.parts else {})
+            for name, each in ranking.rows
+        ],
     }
 
 
