@@ -31,7 +31,7 @@ class Join:
 
 def joined(count: int, likeness: Likeness) -> list[Join]:
     """The joins from the most alike to the least; of equally alike ones that of the smallest numbers first."""
-    groups = [(number,) for number in range(count)]
+    groups: list[tuple[int, ...]] = [(number,) for number in range(count)]
     found: list[Join] = []
 
     def between(left: tuple[int, ...], right: tuple[int, ...]) -> float:

@@ -43,13 +43,13 @@ def shared_layers(a: Plan, b: Plan, measure: str = "asim", ancestor: Plan | None
             raise ArchitectureError(
                 f"A is {a.architecture.title}, {word} is {plan.architecture.title}; models of one kind can be compared."
             )
-    shapes = [{job.key: job.shape for job in plan.jobs if not job.is_copied} for plan in (a, b)]
+    of_a, of_b = ({job.key: job.shape for job in plan.jobs if not job.is_copied} for plan in (a, b))
     if not isinstance(chosen, Summed):
-        return _attention(a.architecture, *shapes)
+        return _attention(a.architecture, of_a, of_b)
     below = None
     if ancestor and chosen.of_deltas:
         below = {job.key: job.shape for job in ancestor.jobs if not job.is_copied}
-    return _lanes(a.architecture, *shapes, below, chosen.is_whole)
+    return _lanes(a.architecture, of_a, of_b, below, chosen.is_whole)
 
 
 def takes_deltas(measure: str) -> bool:

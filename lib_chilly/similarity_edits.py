@@ -45,11 +45,10 @@ def weighted_by(base: str, recipe: Recipe, blocks: Mapping[str, float]) -> Recip
 def _with_step(recipe: Recipe, other: ModelRef, alpha: Rules, is_first: bool = False) -> Recipe:
     """One more step, of the result so far and another model; in the place of a step that is a model and nothing else."""
     result = recipe.steps[recipe.result]
-    lines = list(recipe.lines)
+    lines: list[Line] = list(recipe.lines)
+    operand: Node = StepRef(result.name)
     if len(lines) == 1 and isinstance(result.expression, ModelRef):
         lines, operand = [], result.expression
-    else:
-        operand = StepRef(result.name)
     taken = {line.name for line in lines} | {model.name for model in recipe.models()} | {other.name}
     name = next(name for number in range(1, len(taken) + 2) if (name := f"MIX{number if number > 1 else ''}") not in taken)
     operands = (other, operand) if is_first else (operand, other)

@@ -180,7 +180,9 @@ def _places(blocks: Mapping[str, float]) -> dict[str, tuple[float, float]]:
     depth = sum(lane.startswith("IN") for lane in lanes)
     others = lanes[: -2 * depth - 1]
     above = math.ceil(len(others) / 3) * (_ROW + _GAP)
-    found = {lane: (n % 3 * (_CELL + _GAP), n // 3 * (_ROW + _GAP)) for n, lane in enumerate(others)}
+    found: dict[str, tuple[float, float]] = {
+        lane: (n % 3 * (_CELL + _GAP), n // 3 * (_ROW + _GAP)) for n, lane in enumerate(others)
+    }
     for n in range(depth):
         found[f"IN{n:02}"] = (0, above + n * (_ROW + _GAP))
         found[f"OUT{n:02}"] = (2 * (_CELL + _GAP), above + (depth - 1 - n) * (_ROW + _GAP))

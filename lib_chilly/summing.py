@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,8 +64,8 @@ class Summing:
     ):
         self.models = [*models, *([ancestor] if ancestor else [])]
         self.pairs, self.shared, self.measures = pairs, shared, measures
-        self.ancestor = len(models) if ancestor else None
-        self.kept = {first for first, _ in pairs} | ({self.ancestor} if ancestor else set())
+        self.ancestor: int | None = len(models) if ancestor else None
+        self.kept = {first for first, _ in pairs} | ({len(models)} if ancestor else set())
         self.is_whole = any(measure.is_whole for measure in measures)
         self.sums: dict[str, np.ndarray] = {}
         self.broken = Broken()
@@ -162,7 +162,7 @@ class _Worker:
         return values.view(task.shape) if self._run.is_whole else values
 
 
-def figures(run: Summing, groups: Mapping[str, Sequence[str]], measure: int, pair: int) -> dict[str, float]:
+def figures(run: Summing, groups: Mapping[str, Iterable[str]], measure: int, pair: int) -> dict[str, float]:
     """What the sums of groups of keys say of a pair, without the groups that it does not share; NaN where one is broken."""
     found: dict[str, float] = {}
     for name, keys in groups.items():
