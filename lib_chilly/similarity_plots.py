@@ -132,7 +132,7 @@ def _draw_curves(canvas: Canvas, ranking: Ranking, top: float, low: float, high:
     for tick in _ticks(low, high):
         y = at(0, tick)[1]
         canvas.shapes += [Stroke([(left, y), (right, y)], GRID), Words(left - 8, y + 4, f"{tick:g}", 11, "end", PALE)]
-    every = math.ceil(len(lanes) * 34 / (right - left))
+    every = math.ceil(len(lanes) * 18 / (right - left))  # in two rows
     for number, lane in enumerate(lanes):
         if number % every == 0:
             canvas.shapes.append(Words(at(number, low)[0], bottom + 16 + 12 * (number // every % 2), lane, 10, "middle", PALE))
@@ -179,7 +179,7 @@ def _places(blocks: Mapping[str, float]) -> dict[str, tuple[float, float]]:
         return {lane: (n % _ACROSS * (_CELL + _GAP), n // _ACROSS * (_ROW + _GAP)) for n, lane in enumerate(lanes)}
     depth = sum(lane.startswith("IN") for lane in lanes)
     others = lanes[: -2 * depth - 1]
-    above = math.ceil(len(others) / 3) * (_ROW + _GAP)
+    above = math.ceil(len(others) / 3) * (_ROW + _GAP) + (_ROW / 2 if others else 0)
     found: dict[str, tuple[float, float]] = {
         lane: (n % 3 * (_CELL + _GAP), n // 3 * (_ROW + _GAP)) for n, lane in enumerate(others)
     }
