@@ -66,7 +66,7 @@ def run_similarity(options: argparse.Namespace) -> None:
     others = [model for argument in options.others for model in _models(argument, library, base, options, notes)]
     if not others:
         raise RecipeError(f"there is nothing to compare {quoted(base.name)} with. {' '.join(notes)}".strip())
-    names = _told_apart([base, *others])
+    names, donor = _told_apart([base, *others]), _donor(options, base, others[0], library)
     ancestor = _only(options.ancestor, library) if options.ancestor else None
     if ancestor and not takes_deltas(options.measure):
         notes.append(f"{options.measure} looks at no ancestor; --ancestor goes with delta and sign.")
@@ -82,11 +82,12 @@ def run_similarity(options: argparse.Namespace) -> None:
         with_equal=options.matrix,
     )
     found = _compared(question, options)
+    notes += [note for model in (base, *others) for note in model.recipe.notes]
     notes += _gathered({(names[a], names[b]): each.notes for (a, b), each in found.items()})
     rows = [(names[place], found[0, place]) for place in range(1, count)]
     ranking = Ranking(names[0], options.measure, ranked(rows, options.rank), tuple(notes))
     matrix = Matrix(names, options.measure, found, options.rank) if options.matrix else None
-    _tell(options, ranking, matrix, _edited(options, base, others[0], found[0, 1], library))
+    _tell(options, ranking, matrix, _edited(options, donor, others[0], found[0, 1]))
 
 
 def _compared(question: Question, options: argparse.Namespace) -> dict[tuple[int, int], Similarity]:
@@ -149,20 +150,28 @@ def _check(options: argparse.Namespace) -> None:
         check_picture(options.plot)
 
 
-def _edited(options: argparse.Namespace, base: Model, other: Model, found: Similarity, library: ModelLibrary) -> Recipe | None:
-    """The recipe that an option asks for, with numbers of what was found."""
+def _donor(options: argparse.Namespace, base: Model, other: Model, library: ModelLibrary) -> str:
+    """The name of the model that comes into OTHER's recipe, or into which OTHER comes; "" where no recipe is asked for."""
     if options.as_weights:
         if base.spelling is None:
             raise RecipeError("--as-weights puts BASE into a recipe by its name, and BASE is a merge here. Save it first.")
-        return weighted_by(base.spelling, other.recipe, found.blocks)
+        return base.spelling
     if options.replace_below is None:
-        return None
+        return ""
     donor = _only(options.donor, library)
     if donor.spelling is None:
         raise RecipeError("--with names one model, and this is a merge. Save it first.")
     shared_layers(other.plan, donor.plan, "cosine")  # whether it fits
-    architecture = other.plan.architecture
-    return replaced_below(other.recipe, donor.spelling, found.blocks, options.replace_below, architecture)
+    return donor.spelling
+
+
+def _edited(options: argparse.Namespace, donor: str, other: Model, found: Similarity) -> Recipe | None:
+    """The recipe that an option asks for, with numbers of what was found."""
+    if options.as_weights:
+        return weighted_by(donor, other.recipe, found.blocks)
+    if options.replace_below is None:
+        return None
+    return replaced_below(other.recipe, donor, found.blocks, options.replace_below, other.plan.architecture)
 
 
 def _only(argument: str, library: ModelLibrary) -> Model:
