@@ -13,6 +13,7 @@
   const past = [];
   const future = [];
   const handlers = new Map();
+  const own = {}; // name of a part to what it alone goes on with after a reload
   const underWay = new Set(); // looks and edits that are not answered
   let turn = Promise.resolve(); // the end of the last undo or redo
   let strokeStart = null; // text and step before the gesture that goes on
@@ -181,10 +182,19 @@
   const keep = () => {
     const { text, step, params, page } = chilly;
     try {
-      sessionStorage.setItem(KEPT, JSON.stringify({ text, step, params, page, past: past.slice(-20) }));
+      sessionStorage.setItem(KEPT, JSON.stringify({ text, step, params, page, own, past: past.slice(-20) }));
     } catch (error) {
       // Private windows and full stores: then a reload begins anew.
     }
+  };
+
+  /** What a part alone goes on with after a reload; `some` of it is other now. */
+  chilly.own = (part, some) => {
+    if (some) {
+      own[part] = { ...own[part], ...some };
+      keep();
+    }
+    return own[part] || {};
   };
 
   const markOpen = () => sessionStorage.setItem(OPEN, "1");
@@ -206,6 +216,7 @@
   /** Go on with what was kept. */
   chilly.restore = (kept) => {
     past.push(...(kept.past || []));
+    Object.assign(own, kept.own);
     chilly.params = { ...chilly.start.params, ...(kept.params || {}) };
   };
 })();

@@ -186,6 +186,7 @@
   /** Whether the preview follows the mixer; turned on, it catches up. */
   preview.setFollow = (on) => {
     preview.follow = on;
+    chilly.own("preview", { follow: on });
     if (on) changed();
     else emit();
   };
@@ -220,6 +221,7 @@
 
   /** Begins to follow the state; the pane calls it once. */
   preview.begin = () => {
+    preview.follow = chilly.own("preview").follow ?? null;
     chilly.on("view", changed);
     chilly.on("params", changed);
     changed();

@@ -12,7 +12,7 @@
   };
   const REST = 250;
 
-  const form = { name: null, proposed: "", options: {}, written: "" };
+  const form = { name: null, proposed: "", options: {}, written: "{}" };
   let facts = null;
   let problem = null;
   let newest = 0;
@@ -21,6 +21,9 @@
 
   ((chilly.parts ??= {}).save = (root) => {
     ui = build(root);
+    Object.assign(form, chilly.own("save"));
+    fillName();
+    fillParts();
     chilly.on("view", changed);
     changed();
     (chilly.start?.jobs || []).filter((job) => job.kind === "save").forEach((job) => save.watch(job, ui.list));
@@ -64,20 +67,28 @@
   function listen({ name, dtype, vae, parts: fold, button }) {
     name.addEventListener("input", () => {
       form.name = name.value.trim() ? name.value : null;
-      later();
+      chosen();
     });
     name.addEventListener("keydown", (event) => event.key === "Enter" && start());
     name.addEventListener("blur", fillName);
-    const option = (key, control) => control.addEventListener("change", () => ((form.options[key] = control.value), later()));
+    const option = (key, control) => control.addEventListener("change", () => ((form.options[key] = control.value), chosen()));
     option("dtype", dtype);
     option("vae", vae);
     fold.addEventListener("change", () => {
       const ticked = [...fold.querySelectorAll("[data-glob]:checked")].map((box) => box.dataset.glob);
       const typed = fold.querySelector("[data-globs]").value.trim();
       form.options.discard = [...ticked, ...(typed ? [typed] : [])].join(",");
-      later();
+      chosen();
     });
     button.addEventListener("click", start);
+  }
+
+  /** A reload goes on with what was typed and chosen here. */
+  const hold = () => chilly.own("save", { name: form.name, options: form.options, written: form.written });
+
+  function chosen() {
+    hold();
+    later();
   }
 
   const fillName = () => {
@@ -89,15 +100,25 @@
       the text is newer than what was chosen here, when it changes. */
   function changed() {
     const written = chilly.good?.save || {};
-    if (form.written !== JSON.stringify(written)) {
-      form.options = {};
-      ui.parts.querySelectorAll("input").forEach((input) => ((input.checked = false), (input.value = "")));
+    if (chilly.good && form.written !== JSON.stringify(written)) {
+      Object.assign(form, { options: {}, written: JSON.stringify(written) });
+      fillParts();
+      hold();
     }
-    form.written = JSON.stringify(written);
     ui.dtype.value = form.options.dtype || written.dtype || "fp16";
     fillVae(form.options.vae || written.vae || "keep");
     if (form.ok !== chilly.view?.ok) draw(); // the name and the size may take their time
     later();
+  }
+
+  /** What stays out of the file: parts that are ticked, and the rest as it was typed. */
+  function fillParts() {
+    let rest = form.options.discard || "";
+    for (const box of ui.parts.querySelectorAll("[data-glob]")) {
+      box.checked = rest.includes(box.dataset.glob);
+      rest = rest.replace(box.dataset.glob, "");
+    }
+    ui.parts.querySelector("[data-globs]").value = rest.split(",").filter(Boolean).join(",");
   }
 
   function fillVae(value) {
@@ -110,7 +131,8 @@
     ui.vae.value = value;
   }
 
-  const basis = () => ({ text: chilly.good.text, step: chilly.good.step, name: form.name ?? form.proposed, options: options() });
+  const named = () => (ui.name.value.trim() ? ui.name.value : form.proposed);
+  const basis = () => ({ text: chilly.good.text, step: chilly.good.step, name: named(), options: options() });
   const options = () => Object.fromEntries(Object.entries(form.options).filter(([, value]) => value !== ""));
 
   function later() {
@@ -186,6 +208,7 @@
       save.watch(job, ui.list, { file: wanted.name, text: wanted.text });
       chilly.say(`Saving ${wanted.name}`);
       if (form.name === wanted.name) form.name = null;
+      hold();
     } catch (error) {
       problem = { message: error.message, field: error.field };
     }

@@ -6,16 +6,17 @@
 
   const byId = (id) => chilly.host().querySelector(`#${id}`);
 
-  /** The webui's Ctrl+Enter, Alt+Enter and Escape look for buttons with these names in the tab that is open. */
-  const shortcuts = () => {
-    const button = (name, act) => chilly.el("button", { id: `chilly_${name}`, type: "button", tabindex: "-1", onclick: act }, name);
+  /** The webui's Ctrl+Enter, Alt+Enter and Escape look for buttons with these names in the tab that is open, and its script fails
+      where there are none: without pictures they do nothing. */
+  const shortcuts = ({ no_pictures: none }) => {
+    const button = (name, act) => chilly.el("button", { id: `chilly_${name}`, type: "button", tabindex: "-1", onclick: none ? null : act }, name);
     const interrupt = button("interrupt", () => preview.stop());
     interrupt.style.display = "none";
     const box = chilly.el("div", { hidden: true }, button("generate", () => (preview.commit(), preview.update())), interrupt);
     box.append(button("skip", () => preview.stop()));
     byId("chilly_page").append(box);
     // It presses "interrupt" only while that is shown, and then waits until it is not.
-    chilly.on("pictures", () => (interrupt.style.display = preview.status().action === "stop" ? "block" : "none"));
+    if (!none) chilly.on("pictures", () => (interrupt.style.display = preview.status().action === "stop" ? "block" : "none"));
     // Keys in a dialog are not for the tab behind it: Escape would stop its pictures, and the dialog would stay.
     document.body.addEventListener("keydown", (event) => byId("chilly_page").querySelector("dialog[open]") && event.stopPropagation());
   };
@@ -37,7 +38,7 @@
     button.addEventListener("click", async () => {
       button.disabled = true;
       try {
-        const { text, step } = preview.pictures.merged?.of ?? preview.basis(); // what is seen, not what was changed since
+        const { text, step } = preview.pictures.merged.of; // what is seen, not what was changed since: without it there is no button
         const done = await chilly.job((await chilly.ask("use", { text, step })).job);
         if (done.state !== "done") throw new Error(done.problem?.message || done.text);
         byId("refresh_sd_model_checkpoint")?.click();
@@ -120,10 +121,8 @@
 
   chilly.on("ready", (start) => {
     if (start.host !== "webui") return;
-    if (!start.no_pictures) {
-      shortcuts();
-      unsaved();
-    }
+    shortcuts(start);
+    if (!start.no_pictures) unsaved();
     dropdown();
     exchange(start);
   });

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -21,25 +20,11 @@ from .plan import Plan
 from .reading import OpenSource, Reader, not_finite
 from .sources import Source
 from .tally import NotFinite, Tally
+from .weights import Change, Weights
 from .workers import Failures, single_threaded_torch, work_together
 
 
-@dataclass(frozen=True)
-class Change:
-    """What has happened to the tensors since the last update that was finished.
-
-    Attributes:
-        keys: whose tensors were merged again, or are new.
-        removed: that the result no longer has.
-        tally: what this update saw on the way.
-    """
-
-    keys: frozenset[str]
-    removed: frozenset[str]
-    tally: Tally
-
-
-class LiveWeights:
+class LiveWeights(Weights):
     """A result in memory that follows its recipe.
 
     Sources stay open between updates. They are read, not mapped: mapped files were at most a fifth faster, and one that is cut
@@ -53,26 +38,12 @@ class LiveWeights:
     """
 
     def __init__(self, threads: int = 1):
+        super().__init__()
         self.threads = threads
         self._sources: dict[Hashable, OpenSource] = {}
-        self._tensors: dict[str, torch.Tensor] = {}
         self._origins: dict[str, Hashable] = {}
-        self._changed: set[str] = set()
-        self._removed: set[str] = set()
-        self._is_whole = False
         self.overflow: dict[str, int] = {}
         self._seen: set[int] = set()
-
-    @property
-    def tensors(self) -> Mapping[str, torch.Tensor]:
-        """Key to tensor, as in the file; the next update writes into the same tensors.
-
-        Raises:
-            RuntimeError: the last update did not end, or there was none: some tensors may be another recipe's.
-        """
-        if not self._is_whole:
-            raise RuntimeError("the weights are not whole. Let update() finish first.")
-        return self._tensors
 
     def update(
         self,
@@ -111,10 +82,8 @@ class LiveWeights:
         merged_now = {job.key for job in stale}
         self.overflow = {key: count for key, count in self.overflow.items() if key in now and key not in merged_now}
         self.overflow.update(run.tally.overflow)
-        change = Change(frozenset(self._changed), frozenset(self._removed), run.tally)
-        self._changed, self._removed, self._is_whole = set(), set(), True
         self._seen.add(_digest(now))
-        return change
+        return self._finish(run.tally)
 
     def were_of(self, plan: Plan) -> bool:
         """Whether these were the tensors of a plan's result since the last `close`, or are still; any thread may ask."""

@@ -102,11 +102,10 @@ class ModelLibrary:
         matches = self._fitting(name)
         if len(matches) > 1:
             listed = ", ".join(f"'{path}'" for path in matches)
-            raise RecipeError(
-                f"'{plain}' fits {len(matches)} files: {listed}. Write the suffix, or the folder as in \"folder/name.suffix\" "
-                'or "./name.suffix"; a diffusers folder is "name/".',
-                instead=tuple(Instead(name, self._only_name(given)) for given, path in self.files if path in matches),
-            )
+            own = [self._own_name(given, path) for given, path in self.files if path in matches]
+            advice = f"Write {' or '.join(map(_quoted, own))}" if all(own) else "Rename one of them: their names are the same"
+            instead = tuple(Instead(name, each) for each in own if each)
+            raise RecipeError(f"'{plain}' fits {len(matches)} files: {listed}. {advice}.", instead=instead)
         if not matches:
             near = self._nearest(plain)
             if near:
@@ -130,9 +129,10 @@ class ModelLibrary:
                 by_file.setdefault(path.resolve(), path)
         return list(by_file.values())
 
-    def _only_name(self, given: str) -> str:
-        """What means this file alone, though one in a sub-folder is called like it."""
-        return given if len(self._matches(given)) == 1 else f"./{given}"
+    def _own_name(self, given: str, path: Path) -> str:
+        """The shortest name that means this file alone; empty where another models folder has one of the very same name."""
+        stem = without_suffix(given)
+        return next((name for name in (stem, given, f"./{stem}", f"./{given}") if self._fitting(name) == [path]), "")
 
     def _where(self) -> str:
         return ", ".join(f"'{folder}'" for folder in self.folders)
@@ -167,6 +167,10 @@ def _name_below(folder: Path, path: Path) -> str:
     """What a checkpoint is called from `folder`, which may be one itself."""
     name = path.relative_to(folder).as_posix() if path != folder else path.resolve().name
     return f"{name}/" if path.is_dir() else name
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -19,19 +19,20 @@ import torch
 from .dtypes import torch_dtype
 from .errors import Interrupted, MergeError
 from .key_job import KeyJob
-from .live import Change, LiveWeights, source_identity
+from .live import LiveWeights, source_identity
 from .plan import Plan
 from .resident_sources import ResidentSource, Shelves
 from .resident_table import Table
 from .room import Room
 from .tally import Tally
+from .weights import Change, Weights
 from .workers import torch_threads
 
 _FACTS = tuple(map(operator.attrgetter, ("key", "dtype", "shape", "compute")))
 """Of a job: with the sources, all that a table is made of. Where a sum gives way to anything else, it has no terms left."""
 
 
-class ResidentWeights:
+class ResidentWeights(Weights):
     """A result on a device that follows its recipe; sources are read once, when they are first needed.
 
     On a GPU an update may come back before the GPU is done; what is queued behind it on the same stream sees it done.
@@ -55,27 +56,13 @@ class ResidentWeights:
         host_bytes: int | None = None,
         way: str | None = None,
     ):
+        super().__init__()
         self.device = torch.empty(0, device=device).device
         self.threads, self.into, self.way = threads, into or {}, way
         self._room = Room(self.device, device_bytes, host_bytes)
         self._others = LiveWeights(threads)
         self._sources: dict[Hashable, ResidentSource] = {}
-        self._tensors: dict[str, torch.Tensor] = {}
         self._table: Table | None = None
-        self._changed: set[str] = set()
-        self._removed: set[str] = set()
-        self._is_whole = False
-
-    @property
-    def tensors(self) -> Mapping[str, torch.Tensor]:
-        """Key to tensor, as in the file; while keys, dtypes and shapes stay, the next update writes into the same tensors.
-
-        Raises:
-            RuntimeError: the last update did not end, or there was none: some tensors may be another recipe's.
-        """
-        if not self._is_whole:
-            raise RuntimeError("the weights are not whole. Let update() finish first.")
-        return self._tensors
 
     def update(
         self,
@@ -105,9 +92,7 @@ class ResidentWeights:
             is_summed = table.is_summable(weights)
             tally = self._merge_others(plan, table, is_summed, on_bytes, should_stop)
             self._sum(table, weights, is_summed, on_bytes, should_stop)
-        change = Change(frozenset(self._changed), frozenset(self._removed), tally)
-        self._changed, self._removed, self._is_whole = set(), set(), True
-        return change
+        return self._finish(tally)
 
     def overflow(self) -> dict[str, int]:
         """Key to how many elements were too large for their dtype, but for fp8's, which stay finite. Waits for the device."""

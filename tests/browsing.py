@@ -85,13 +85,11 @@ class Watch:
         self.url = url
         self.outside: list[str] = []
         self.errors: list[str] = []
-        self.requests: list[str] = []
         context.route("**/*", self._let_through)
         context.on("console", self._on_console)
         context.on("weberror", lambda error: self.errors.append(str(error.error)))
 
     def _let_through(self, route: Any) -> None:
-        self.requests.append(route.request.url)
         if route.request.url.startswith((self.url, "data:", "blob:")):
             route.continue_()
         else:
@@ -103,15 +101,17 @@ class Watch:
             self.errors.append(f"{message.text} ({message.location.get('url')})")
 
     def check(self) -> None:
-        """Fail when a script has failed, or something outside of this machine was asked for."""
-        assert (self.errors, self.outside) == ([], [])
+        """Fail when since the last look a script has failed, or something outside of this machine was asked for."""
+        seen, self.errors, self.outside = (self.errors, self.outside), [], []
+        assert seen == ([], [])
 
 
 def open_page(context: Any, url: str) -> Any:
-    """A new tab of the page, once it can be used."""
+    """A new tab of the page, once it can be used; it makes those pictures alone that it is asked for."""
     page = context.new_page()
     page.goto(url)
     page.wait_for_selector(READY, timeout=PATIENCE_SECONDS * 1000)
+    page.evaluate("chilly.preview.setFollow(false)")
     return page
 
 

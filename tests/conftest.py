@@ -1,8 +1,10 @@
-"""What holds for every test: the option --peers, that CI skips nothing but what cannot run there, and how a command is run."""
+"""What holds for every test: the option --peers, that CI skips nothing but what cannot run there, how a command is run, and which
+sockets were used."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,22 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 ALLOWED_SKIPS = ("CHILLY_WEBUI", "GPU", "peers")
 """A skip is allowed in CI when its reason says one of these words."""
+
+_SOCKETS: list[tuple[object, ...]] = []
+
+
+def _note(event: str, given: tuple[object, ...]) -> None:
+    if event.startswith("socket."):
+        _SOCKETS.append((event, *(each for each in given if isinstance(each, (str, bytes, int, tuple)))))
+
+
+sys.addaudithook(_note)  # it cannot be taken back, and a module that was imported before cannot evade it
+
+
+@pytest.fixture
+def sockets() -> list[tuple[object, ...]]:
+    """What this process has done with sockets since it began, and does: Python's audit event, then addresses and numbers."""
+    return _SOCKETS
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,7 +58,20 @@ def run(
     return command
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """A worker takes a file at a time; the first of them takes all tests in a webui, as a webui takes long to start."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneHouse(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/webui" if nodeid.startswith("tests/webui/") else super()._split_scope(nodeid)
+
+    return OneHouse(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/webui/"))
     if config.getoption("--peers"):
         return
     for item in items:

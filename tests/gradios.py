@@ -14,8 +14,6 @@ _FORGE = ["gradio==4.40.0", "fastapi==0.104.1", "pydantic==2.8.2", "huggingface-
 OLD_GRADIO = {"3.41.2": ["gradio==3.41.2", "starlette<1"], "4.40.0": [*_FORGE, "transformers==4.46.3"]}
 """The gradio of the webui and that of Forge, with what each needs to run and, where they are others than ours, for pictures."""
 
-QUICKLY = ("--disable-pip-version-check", "--no-compile")
-
 
 def gradio_python(version: str) -> str:
     """A Python with that gradio: the one that CHILLY_GRADIO3 or CHILLY_GRADIO4 names, else one that is made on first use.
@@ -35,7 +33,7 @@ def gradio_python(version: str) -> str:
         if not (folder / "whole").exists():
             shutil.rmtree(folder, ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-            subprocess.run([str(python), "-m", "pip", "install", "-q", *QUICKLY, *wanted], check=True)
+            subprocess.run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted], check=True)
             (site_packages,) = folder.glob("lib/python*/site-packages")
             behind = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
             (site_packages / "behind.pth").write_text("\n".join(behind))

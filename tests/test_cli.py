@@ -585,7 +585,7 @@ def test_memory_that_the_plan_says_is_what_the_merge_takes(models: Path, tmp_pat
         models = tmp_path / "models"
         models.mkdir()
         for name in "ab":
-            large_model(models / f"{name}.safetensors", 50_000_000)
+            large_model(models / f"{name}.safetensors", 20_000_000)
     command = [
         "-m",
         "lib_chilly.cli",

@@ -178,7 +178,7 @@ def test_name_that_fits_a_file_and_a_folder_lists_both_and_a_slash_means_the_fol
     file = tmp_path / "models" / "m.safetensors"
     file.write_bytes(b"")
     library = ModelLibrary([tmp_path / "models"])
-    with pytest.raises(RecipeError, match=r"'m' fits 2 files.*a diffusers folder is \"name/\""):
+    with pytest.raises(RecipeError, match=r"'m' fits 2 files.*Write \"m\.safetensors\" or \"m/\"\.$"):
         library.find("m")
     assert library.find("m/") == path and library.find("m.safetensors") == file
     assert plan_in(tmp_path / "models", 'X = "m/"').sources[0].name == "m"

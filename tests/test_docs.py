@@ -54,3 +54,9 @@ def test_no_link_in_the_docs_is_broken() -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8"))]
     assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_file_of_the_extension_stands_in_its_table_and_no_other() -> None:
+    text = (ROOT / "docs" / "webui-internals.md").read_text("utf-8")
+    table = re.findall(r"^    host/(\w+\.py) ", text, re.MULTILINE)
+    assert sorted(table) == sorted(path.name for path in (ROOT / "lib_chilly" / "host").glob("webui*.py"))

@@ -53,7 +53,7 @@ def fixed(text: str, library: ModelLibrary) -> dict[str, str]:
         ("M = 0.5 * A + 0.5 * ned # NED, ned", "Use NED", "M = 0.5 * A + 0.5 * NED # NED, ned"),
         ("M = mean(A, my-model)", "Use my model", 'M = mean(A, "my model")'),
         ('M = mean(A, "NDE")', "Use NED", 'M = mean(A, "NED")'),
-        ("M = mean(A, B)", "Use sub/B.safetensors", 'M = mean(A, "sub/B.safetensors")'),
+        ("M = mean(A, B)", "Use sub/B", 'M = mean(A, "sub/B")'),
         ("MIX = mean(A, C)\nN = mean(mix, A)", "Use MIX", "MIX = mean(A, C)\nN = mean(MIX, A)"),
         ("r = 0.3\nM = (1-r) * A + r * C", "Use 1 - r", "r = 0.3\nM = (1 - r) * A + r * C"),
         ("ratio = 0.3\nM = ratoi * A + 0.7 * C", "Use ratio", "ratio = 0.3\nM = ratio * A + 0.7 * C"),

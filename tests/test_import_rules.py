@@ -26,7 +26,7 @@ LAYERS = {
     " plan_words provenance sidecar similarity_edits sources vae",
     5: "asim compared diffusers_output inspection kernel likeness live measure pass_choice passes reading recorded_library"
     " report resident resident_sources resident_table room shared_layers similarity slabs stream summing tally triton_pass"
-    " workers",
+    " weights workers",
     6: "canvas console engine host/* recipe_queue similarity_plots similarity_words",
     7: "argument_types arguments cli contact_sheet demo demo_models demo_sheet family family_config merge_commands queue_command"
     " similarity_arguments similarity_command synth ui/*"

@@ -44,11 +44,11 @@ def shown(text):
     return mixer_view(mixed(draft, "MIX", None, SDXL), draft)
 
 
-def number_of(text, key):
-    """The number that the engine gives a key."""
+def keys_with(text, number):
+    """The keys that the engine gives a number."""
     draft = read_draft(text)
     weights = resolve(draft.checker.weights(mixed(draft, "MIX", None, SDXL).value), SDXL, Fraction(0))
-    return float(weights.of(key, SDXL.lane_of(key))[0])
+    return {key for key in known_keys("sdxl") if float(weights.of(key, SDXL.lane_of(key))[0]) == number}
 
 
 def test_layer_that_is_set_is_a_rule_for_its_keys_alone(edit):
@@ -56,8 +56,7 @@ def test_layer_that_is_set_is_a_rule_for_its_keys_alone(edit):
     assert after == "MIX = weighted_sum(A, B, alpha={*: 0.5, IN07/*.transformer_blocks.1.*: 0.8})\n"
     assert shown(after)["layers"] == {"IN07.1": 0.8}
     assert shown(after)["rules"] == "IN07:*.transformer_blocks.1.*:0.8"
-    changed = {key for key in known_keys("sdxl") if number_of(after, key) == 0.8}
-    assert changed == {key for key in known_keys("sdxl") if ".input_blocks.7.1.transformer_blocks.1." in key}
+    assert keys_with(after, 0.8) == {key for key in known_keys("sdxl") if ".input_blocks.7.1.transformer_blocks.1." in key}
 
 
 def test_layer_follows_its_block_until_it_is_set_and_again_after_it_is_linked(edit):

@@ -17,7 +17,7 @@ import pytest
 import torch
 from pictures import SMALL, family_pair, picture, plan_on
 
-from lib_chilly.host.base import GenParams
+from lib_chilly.host.base import GenParams, Progress
 from lib_chilly.host.standalone import StandaloneHost
 from lib_chilly.similarity import compare
 from lib_chilly.ui.alike import Alike
@@ -278,11 +278,18 @@ def test_alike_reports_what_was_compared_and_knows_it_the_next_time(tab, host):
     assert "made of one model" in tab.ask("alike", text="x = a")["problem"]["message"]
 
 
+def test_comparison_that_waits_for_a_picture_can_be_stopped(tab, host):
+    with host.exclusive(Progress()):
+        job = tab.ask("alike", text="M = weighted_sum(a, b, alpha=0.375)\nV = weighted_sum(a, M)")["reply"]["job"]
+        tab.ask("stop", job=job["job"])
+        assert tab.wait(job)["state"] == "stopped"
+
+
 def test_comparison_gives_others_a_turn_after_every_layer(host):
     job, pieces = Job(1, "tab1", "alike", None, None), 0
     for _ in Alike(host).find(("key",), (plan_on(host, "a"), plan_on(host, "b")), "asim", job):
         pieces += 1
-        with host.exclusive():  # a picture could be made now
+        with host.exclusive(Progress()):  # a picture could be made now
             assert pieces == 17 or job.progress.text.endswith(f"layer {pieces} of 16")
     assert pieces == 17 and job.report is not None and len(job.report["blocks"]) == 16
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import metadata_of, model, plan_in, stored, tiny, write_file, write_models
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lib_chilly.claims import CLAIMED, LARGEST_BYTES, parsed
@@ -260,14 +261,21 @@ def test_metadata_that_are_no_texts_are_carried_as_json(tmp_path: Path):
     assert claims_in(header_metadata(models, RECIPE)) == [{"model": "a", "says": {"license": {"name": ["MIT", 2]}}}]
 
 
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
 )
 
 
-@given(st.dictionaries(st.text(), JSON) | JSON | st.text())
-@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.text(max_size=4), JSON, max_size=4) | JSON | st.text())
+@example({"deep": functools.reduce(lambda inner, _: [inner], range(60), 1)})
+@example({"long": "x" * LARGEST_BYTES})
+@example('{"lone": "\\ud800"}')
+@example('{"a": Infinity}')
+@example('{"a": 1, "a": 2}')
+@settings(max_examples=100, deadline=None)
 def test_parsed_json_can_always_be_written_again(value: object):
     text = value if isinstance(value, str) else json.dumps(value)
     found = parsed(text)

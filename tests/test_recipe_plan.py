@@ -82,6 +82,7 @@ def test_name_that_fits_two_files_is_an_error_that_lists_both(refusal):
     message = refusal("M = mean(A, ‸twice)")
     assert "'twice' fits 2 files" in message
     assert all(str(Path(folder, "twice.safetensors")) in message for folder in ("sub", "other"))
+    assert 'Write "other/twice" or "sub/twice".' in message
 
 
 def test_file_beside_the_folder_of_its_namesake_is_named_with_a_dot(tmp_path: Path):
@@ -93,13 +94,20 @@ def test_file_beside_the_folder_of_its_namesake_is_named_with_a_dot(tmp_path: Pa
         with pytest.raises(RecipeError, match="fits 2 files") as caught:
             library.find(name)
         right = [each.right for each in caught.value.instead]
-        assert right == ["./A.safetensors", "sub/A.safetensors"]
+        assert right == ["./A", "sub/A"] and str(caught.value).endswith('Write "./A" or "sub/A".')
         assert [library.find(each) for each in right] == [folder / "A.safetensors", Path(copy)]
     for name in ("./A", "./A.safetensors", ".\\A"):
         assert library.find(name) == folder / "A.safetensors"
     assert library.find("./sub/A") == Path(copy) and library.find("./B") == folder / "B.safetensors"
     found = plan_in(folder, 'M = mean("./A", "sub/A", "./B")')
     assert [source.checkpoint.path for source in found.sources][:2] == [folder / "A.safetensors", Path(copy)]
+
+
+def test_name_that_two_models_folders_have_is_refused_with_what_helps(tmp_path: Path):
+    folders = [write_models(tmp_path / name, A=model(1)) for name in ("one", "two")]
+    with pytest.raises(RecipeError, match=r"'A' fits 2 files: .*\. Rename one of them: their names are the same\.$") as caught:
+        ModelLibrary(folders).find("A")
+    assert caught.value.instead == ()
 
 
 def test_unknown_model_is_an_error_with_the_nearest_name(refusal):

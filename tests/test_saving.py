@@ -322,6 +322,15 @@ def test_name_with_folders_is_saved_below_the_output_folder(page: Page):
         assert "like Mixes in other letters" in facts(page, TEXT, "Mixes/other")["problem"]["message"]
 
 
+def test_file_that_is_called_as_another_model_is_says_how_each_is_written_from_now_on(tmp_path: Path, page: Page):
+    host = StandaloneHost([tmp_path / "models"])
+    beside = Page("k3v9x0", Room(host))
+    said = [ended(beside, save(beside, TEXT, typed))["report"]["warnings"] for typed in ("mixes/D", "mixes/A")]
+    assert said[0] == [] and len(said[1]) == 1
+    assert said[1][0].startswith("from now on 'A' fits 2 files: ") and said[1][0].endswith('Write "./A" or "mixes/A".')
+    beside.room.close()
+
+
 def test_folder_is_not_made_before_the_save_begins(page: Page):
     facts(page, TEXT, "mixes/new")
     on_disk: list[bool] = []

@@ -14,7 +14,7 @@ import pytest
 from lib_chilly.errors import CheckpointError, Interrupted, MergeError
 from lib_chilly.ui.job import Job
 from lib_chilly.ui.problem import FieldError
-from lib_chilly.ui.work import SAVES, Work
+from lib_chilly.ui.work import COMPARISONS, SAVES, Work
 
 
 @pytest.fixture
@@ -292,6 +292,48 @@ def test_saves_go_on_beside_pictures(work):
     gate = Gate()
     work.start("p", "preview", gate)
     assert ended(work, work.start("p", "save", lambda job: None, thread=SAVES))["state"] == "done"
+
+
+def test_job_that_goes_on_in_another_thread_lets_the_next_one_begin(work):
+    gate, threads = Gate(), []
+
+    def do(job: Job) -> Iterator[None]:
+        threads.append(threading.current_thread().name)
+        job.report, job.thread = {"file": "x"}, COMPARISONS
+        yield
+        threads.append(threading.current_thread().name)
+        gate(job)
+        job.report = {"file": "x", "as_shown": True}
+
+    first = work.start("p", "save", do, thread=SAVES)
+    assert gate.entered.wait(10)
+    second = work.start("p", "save", lambda job: None, thread=SAVES)
+    assert ended(work, second)["state"] == "done"
+    assert until(work, first, lambda reply: True)["state"] == "working"
+    gate.opened.set()
+    assert ended(work, first)["report"] == {"file": "x", "as_shown": True}
+    assert threads == ["chilly-saves", "chilly-comparisons"]
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_job_that_has_its_report_is_done_when_it_is_stopped(work, is_begun):
+    ahead, gate = Gate(), Gate()
+
+    def do(job: Job) -> Iterator[None]:
+        job.report, job.thread = {"file": "x"}, COMPARISONS
+        yield
+        gate(job)
+
+    if not is_begun:
+        work.start("p", "compare", ahead, thread=COMPARISONS)
+        assert ahead.entered.wait(10)
+    job = work.start("p", "save", do, thread=SAVES)
+    until(work, job, lambda reply: reply["report"] is not None)
+    assert not is_begun or gate.entered.wait(10)
+    work.stop("p", job["job"])
+    done = ended(work, job)
+    assert (done["state"], done["report"], gate.entered.is_set()) == ("done", {"file": "x"}, is_begun)
+    ahead.opened.set()
 
 
 def test_page_sees_and_stops_its_own_jobs_alone(work):

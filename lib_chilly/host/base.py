@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DEFAULT_SAMPLER = "Euler a"
 MOST_PIXELS_ON_A_SIDE = 2048
 COMPARING = "comparing the file with the last picture"
+STOPPED = "stopped. There is no picture; the models are as they were."
 RECIPE = "ChillyMerge recipe"
 """Name of the value below a picture that holds its recipe, as a JSON text."""
 
@@ -173,15 +174,19 @@ class Host(ABC):
         """
         raise MergeError("no model can be loaded here.")
 
+    def was_shown(self, plan: Plan) -> bool:
+        """Whether there was a picture of a plan's merge; any thread may ask, and need not wait."""
+        return False
+
     def is_as_shown(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
         """Whether a file that was written now holds what a picture was made of, bit for bit. That is merged once more where there
         were others since. Waits for who is at work with it.
 
         Args:
-            plan, sha256: of the file.
+            plan, sha256: of the file; the plan's merge `was_shown`.
 
         Returns:
-            None where there was no picture of this merge, or `progress` was cancelled before its turn.
+            None where `progress` was cancelled before its turn, or the file or a source is gone.
         """
         return None
 
@@ -198,8 +203,12 @@ class Host(ABC):
         return ()
 
     @abstractmethod
-    def exclusive(self) -> AbstractContextManager[None]:
-        """One thread at a time merges or makes pictures; a second waits here. Not to be entered twice by one thread."""
+    def exclusive(self, progress: Progress) -> AbstractContextManager[None]:
+        """One thread at a time merges or makes pictures; a second waits here. Not to be entered twice by one thread.
+
+        Raises:
+            Interrupted: `progress` was cancelled while this waited.
+        """
 
     @abstractmethod
     def preview(self, plan: Plan, params: GenParams, progress: Progress | None = None) -> GenResult:

@@ -21,7 +21,7 @@ from ..models import ModelLibrary, default_folders, without_suffix
 from ..plan import Plan
 from ..report import default_threads
 from ..workers import single_threaded_torch
-from .base import COMPARING, CheckpointRef, GenParams, GenResult, Host, Progress
+from .base import COMPARING, STOPPED, CheckpointRef, GenParams, GenResult, Host, Progress
 from .configs import configs_of
 from .parts import Parts, load_modules, shapes_of
 from .sampling import check_params, decode, encode, sample
@@ -72,22 +72,17 @@ class StandaloneHost(Host):
     def register_saved(self, path: Path, sha256: str) -> None:
         self.refresh_checkpoints()
 
+    def was_shown(self, plan: Plan) -> bool:
+        return self._weights.were_of(plan)
+
     def is_as_shown(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
-        if not path.is_file() or not self._weights.were_of(plan):
-            return None
         progress.at(progress.share, COMPARING)
-        while not self._lock.acquire(timeout=_LOOK_SECONDS):
-            if progress.is_cancelled():
-                return None
-        try:
+        with contextlib.suppress(MergeError), self.exclusive(progress):  # stopped, or a source is gone
             if (found := is_in_file(self._weights, plan, path, sha256)) is not None:
                 return found
             self._merged(plan, progress)  # another picture was made since
             return is_in_file(self._weights, plan, path, sha256)
-        except MergeError:  # stopped, or a source is gone
-            return None
-        finally:
-            self._lock.release()
+        return None
 
     # ---- pictures ----
 
@@ -95,9 +90,14 @@ class StandaloneHost(Host):
         return SAMPLERS
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        with self._lock:
+    def exclusive(self, progress: Progress) -> Iterator[None]:
+        while not self._lock.acquire(timeout=_LOOK_SECONDS):
+            if progress.is_cancelled():
+                raise Interrupted(STOPPED)
+        try:
             yield
+        finally:
+            self._lock.release()
 
     def estimate(self, plan: Plan, params: GenParams) -> tuple[float, str]:
         check_params(params)
@@ -115,11 +115,11 @@ class StandaloneHost(Host):
 
         def on_step(done: int) -> None:
             if progress.cancelled:
-                raise Interrupted("stopped. There is no picture; the models are as they were.")
+                raise Interrupted(STOPPED)
             said = f"step {done} of {params.steps}" if done else f"the picture takes {words}"
             progress.at(_MERGE_SHARE + (1 - _MERGE_SHARE) * done / (params.steps + 1), said)
 
-        with self.exclusive():
+        with self.exclusive(progress):
             started = time.perf_counter()
             parts, blocks = self._merged(plan, progress)
             merged = time.perf_counter()

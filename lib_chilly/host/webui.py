@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 from modules import call_queue, devices, sd_samplers
 
-from ..errors import Interrupted, MergeError
+from ..errors import MergeError
 from ..models import ModelLibrary
 from ..plan import Plan
 from .base import COMPARING, CheckpointRef, GenParams, GenResult, Host, Progress
@@ -87,10 +87,11 @@ class WebuiHost(Host):
     def load(self, path: Path, progress: Progress | None = None) -> str:
         return use_file(path, progress or Progress())
 
+    def was_shown(self, plan: Plan) -> bool:
+        return self.weights.were_of(plan)
+
     def is_as_shown(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
-        if not path.is_file() or not self.weights.were_of(plan):
-            return None
-        with suppress(Interrupted, MergeError), turn(progress):
+        with suppress(MergeError), turn(progress):  # stopped, or a source is gone
             progress.at(progress.share, COMPARING)
             return self.weights.is_in_file(plan, path, sha256, progress)
         return None
@@ -106,10 +107,8 @@ class WebuiHost(Host):
     def styles(self) -> Sequence[str]:
         return styles()
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        with call_queue.queue_lock:
-            yield
+    def exclusive(self, progress: Progress) -> AbstractContextManager[None]:
+        return turn(progress)
 
     def picture_state(self) -> str:
         return picture_state()

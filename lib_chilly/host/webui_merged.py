@@ -139,16 +139,21 @@ def list_models() -> None:
     is_idle = call_queue.queue_lock.acquire(False)
     try:
         if is_idle or not _is_as_on_the_disk():
-            chosen = shared.opts.data.get(CHOSEN)
-            _originals["list_models"]()
-            if any(chosen == info.title for info in _held):
-                shared.opts.data[CHOSEN] = chosen
-        for info in _held:
-            info.register()
+            list_anew()
     finally:
         if is_idle:
             call_queue.queue_lock.release()
     _when_listed()
+
+
+def list_anew() -> None:
+    """Make the webui's list anew, whether something is at work or not; our titles stay in it."""
+    chosen = shared.opts.data.get(CHOSEN)
+    _originals.get("list_models", sd_models.list_models)()
+    if any(chosen == info.title for info in _held):
+        shared.opts.data[CHOSEN] = chosen
+    for info in _held:
+        info.register()
 
 
 def when_listed(do: Callable[[], object]) -> None:

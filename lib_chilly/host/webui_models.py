@@ -17,7 +17,7 @@ from ..models import ModelLibrary, without_suffix
 from .base import CheckpointRef, Progress
 from .hidden import without_folders
 from .webui_lazy import choose_again, listed_name, load_chosen
-from .webui_merged import CHOSEN, MergedInfo, when_listed
+from .webui_merged import CHOSEN, MergedInfo, list_anew, when_listed
 from .webui_pictures import frozen_by
 from .webui_queue import turn
 
@@ -111,7 +111,7 @@ class WebuiModels:
             return
         if call_queue.queue_lock.acquire(False):
             try:
-                sd_models.list_models()
+                list_anew()
             finally:
                 call_queue.queue_lock.release()
 

@@ -13,10 +13,10 @@ from modules import devices, errors, processing, sd_hijack, sd_models, sd_sample
 
 from ..errors import Interrupted, MergeError
 from ..plan import Plan
-from .base import RECIPE, GenParams
+from .base import RECIPE, STOPPED, GenParams
 from .webui_kept import remember_choice
 from .webui_merged import CHOSEN, MARK, MergedInfo
-from .webui_queue import STOPPED, is_interrupted
+from .webui_queue import is_interrupted
 from .webui_settings import SAVES_PICTURES
 
 _LONGEST_ERROR = 300

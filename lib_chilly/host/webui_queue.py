@@ -10,9 +10,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from modules import call_queue, sd_models, shared
 
 from ..errors import Interrupted
-from .base import Progress
+from .base import STOPPED, Progress
 
-STOPPED = "stopped. There is no picture; the models are as they were."
 _LOOK_SECONDS = 0.1
 _LIVE_SECONDS = 0.5
 """Between two looks at the picture in the making, at least."""
@@ -34,9 +33,13 @@ class _Place:
         Raises:
             Interrupted: it is not wanted any more.
         """
-        while not self._has_come.wait(_LOOK_SECONDS):
-            if progress.is_cancelled() and self._give_up():
-                raise Interrupted(STOPPED)
+        try:
+            while not self._has_come.wait(_LOOK_SECONDS):
+                if progress.is_cancelled():
+                    raise Interrupted(STOPPED)
+        except BaseException:
+            self._give_up()
+            raise
 
     def _stand(self) -> None:
         call_queue.queue_lock.acquire()
@@ -45,10 +48,11 @@ class _Place:
             if self._is_given_up:
                 call_queue.queue_lock.release()
 
-    def _give_up(self) -> bool:
+    def _give_up(self) -> None:
         with self._lock:
-            self._is_given_up = not self._has_come.is_set()
-            return self._is_given_up
+            self._is_given_up = True
+            if self._has_come.is_set():
+                call_queue.queue_lock.release()
 
 
 @contextmanager

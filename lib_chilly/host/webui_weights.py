@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modules import sd_models, sd_vae, shared
+from modules import sd_vae, shared
 
 from ..architecture import NO_LANE
 from ..header import counted
@@ -138,18 +138,6 @@ class WebuiWeights:
         if shared.opts.data.get(CHOSEN) == kept.info.title:
             put_choice_back()
         kept.let_go()
-
-    def release(self) -> None:
-        """Let go of the merge that pictures are made of, and load the user's model again where that is the loaded one."""
-        resident = sd_models.model_data.sd_model
-        ours = [held.info.filename for held in (self._last, *self._aside) if held is not None]
-        is_loaded = resident is not None and resident.sd_model_checkpoint in ours
-        self.tidy()
-        self._forget_last()
-        self._weights.close()
-        if is_loaded:
-            sd_models.reload_model_weights()
-        heal()
 
     def were_of(self, plan: Plan) -> bool:
         """Whether a merge here is that of a plan, or was; the one thing that may be asked outside of the queue."""

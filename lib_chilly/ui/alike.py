@@ -46,7 +46,7 @@ class Alike:
         found = None
         with contextlib.closing(steps):
             while found is None:
-                with self._host.exclusive():
+                with self._host.exclusive(job.progress):
                     try:
                         done, count, block = next(steps)
                     except StopIteration as ended:

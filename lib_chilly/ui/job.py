@@ -26,9 +26,10 @@ class Job:
 
     Attributes:
         number: names it; never used twice.
+        thread: of `Work`, which does it. What it does may name another one, which goes on with it after the next `yield`.
         progress: for the engine and the host. Set by them, cancelled by a stop.
         part, parts: where it makes several things one after another: which of them `progress` speaks of, from 0, of how many.
-        report: what was found, when it is done.
+        report: what was found; once it is there, a stop leaves out what is still to come, and the job is done.
         at_end: called once it is over in whatever way, begun or not.
     """
 
@@ -44,6 +45,7 @@ class Job:
         self._lives = 0
         self.size_bytes = 0
         self.turn = 0
+        self.thread = ""
         self.work: Iterator[None] | None = None
         self.do = do
         self.at_end: Callable[[], None] = lambda: None

@@ -8,6 +8,8 @@ from collections.abc import Callable, Container
 from fractions import Fraction
 from pathlib import Path
 
+from ..errors import RecipeError
+from ..models import ModelLibrary
 from ..plan import Plan
 from ..recipe import Recipe
 
@@ -33,6 +35,17 @@ def proposed_name(recipe: Recipe, plan: Callable[[], Plan], taken: Container[str
     """
     said = recipe.option("title") or (recipe.result if recipe.result != _UNNAMED else "") or _mixture(plan())
     return unique(safe(said) or "merge", taken)
+
+
+def twins_of(name: str, library: ModelLibrary) -> list[str]:
+    """A sentence where a file that was saved under a name is called, without its folder, as another model is."""
+    alone = name.rpartition("/")[2]
+    try:
+        if library.knows(alone):
+            library.find(alone)
+    except RecipeError as error:
+        return [f"from now on {error.message}"]
+    return []
 
 
 def safe(text: str) -> str:

@@ -28,11 +28,11 @@ from .job import Job
 from .plans import Plans
 from .problem import FieldError
 from .questions import Page, question
-from .save_names import fault_of, folded, names_in, proposed_name
+from .save_names import fault_of, folded, names_in, proposed_name, twins_of
 from .save_place import fault_of_folders, folders_for
 from .save_progress import SaveProgress, in_bytes, in_words
 from .saves import Saves
-from .work import SAVES, Work
+from .work import COMPARISONS, SAVES, Work
 
 _OPTION_SAID = re.compile(r"(?:save option|the option) '?(\w+)'?")
 _SHORT_HASH = 10
@@ -76,8 +76,13 @@ def save(page: Page, text: str, name: str, step: str | None = None, options: dic
     saves.take(name, plan.writes_bytes)
     work = page.one(Work, Work)
 
-    def do(job: Job) -> None:
-        job.report = _saved(page, plan.recipe, name, job)
+    def do(job: Job) -> Iterator[None]:
+        saved, output = _saved(page, plan.recipe, name, job)
+        saves.give_back(name)  # the file has it now
+        if not saved.is_folder and host.was_shown(saved):
+            job.thread = COMPARISONS  # others are saved while this waits for the webui
+            yield
+            _compare(host, saved, output, job)
 
     try:
         return {"job": work.start(page.name, "save", do, thread=SAVES, at_end=lambda: saves.give_back(name))}
@@ -141,8 +146,8 @@ def _problem(host: Host, saves: Saves, plan: Plan, name: str) -> dict[str, Any] 
     return None
 
 
-def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
-    """Plan again, as files may have changed while this waited; write, read back, and tell everybody."""
+def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> tuple[Plan, Path]:
+    """Plan again, as files may have changed while this waited; write, read back, and tell everybody: the plan and the file."""
     host = page.host
     plan = make_plan(recipe, host.library())
     file = _file(plan, name)
@@ -151,11 +156,9 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
     report = _written(page, plan, output, name, job)
     seconds = time.perf_counter() - started
     host.register_saved(output, report.sha256)
-    facts, warnings = {"name": file, "bytes": report.written_bytes, "sha256": report.sha256}, list(report.warnings)
-    number = _remember(page, plan, name, facts, warnings)
-    is_as_shown = host.is_as_shown(plan, output, report.sha256, job.progress)  # may wait for long
-    warnings += [_NOT_AS_SHOWN] if is_as_shown is False else []
-    return {
+    warnings = [*report.warnings, *twins_of(name, host.library())]
+    number = _remember(page, plan, name, {"name": file, "bytes": report.written_bytes, "sha256": report.sha256}, warnings)
+    job.report = {
         "name": name,
         "file": file,
         "bytes": report.written_bytes,
@@ -165,10 +168,19 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> dict[str, Any]:
         "checked": True,
         "history": number,
         "warnings": warnings,
-        "as_shown": is_as_shown,
+        "as_shown": None,
         "notes": list(report.notes),
         "can_load": host.can_load and not plan.is_folder,
     }
+    return plan, output
+
+
+def _compare(host: Host, plan: Plan, output: Path, job: Job) -> None:
+    """Say in the report whether the file is what a picture was made of."""
+    assert job.report is not None
+    is_as_shown = host.is_as_shown(plan, output, job.report["sha256"], job.progress)
+    job.report["warnings"] += [_NOT_AS_SHOWN] if is_as_shown is False else []
+    job.report["as_shown"] = is_as_shown
 
 
 def _written(page: Page, plan: Plan, output: Path, name: str, job: Job) -> Report:

@@ -1,4 +1,5 @@
-"""Long work of all pages, in two threads: pictures and measurements in one, saves in the other.
+"""Long work of all pages, in three threads: pictures and measurements in one, saves in another, and what compares files with
+pictures in the third.
 
 Newest wins: a new job in the lane of a page stops the older one there. Pages take turns, and so do the jobs of one page, a piece
 at a time; what is new comes first.
@@ -15,7 +16,7 @@ from ..errors import Interrupted, MergeError
 from .job import DONE, FAILED, STOPPED, WORKING, Do, Job, forgotten
 from .problem import FieldError, problem_of
 
-PICTURES, SAVES = "pictures", "saves"
+PICTURES, SAVES, COMPARISONS = "pictures", "saves", "comparisons"
 _OVERTAKEN = "stopped, since something newer was asked for."
 _STOPPED = "stopped."
 _MOST_AT_ONCE = 100
@@ -35,7 +36,7 @@ class Work:
         self._kept, self._kept_bytes, self._most_waiting, self._most_pages = kept, kept_bytes, most_waiting, most_pages
         self._changed = threading.Condition()
         self._threads: dict[str, threading.Thread] = {}
-        self._jobs: dict[int, tuple[str, Job]] = {}
+        self._jobs: dict[int, Job] = {}
         self._running: set[int] = set()
         self._turns: dict[str, int] = {}
         self._numbers = self._clock = 0
@@ -58,7 +59,7 @@ class Work:
         Args:
             do: None where everything is there already.
             lane: what is new in it stops what is older; None stands in nobody's way.
-            thread: PICTURES, where pages take turns, or SAVES, where all wait in one row.
+            thread: PICTURES, where pages take turns, or one of the others, where all wait in one row.
             pictures, report: what the job has from the beginning.
             at_end: called when the job is over in whatever way, begun or not; must not ask this Work anything.
 
@@ -72,11 +73,10 @@ class Work:
                 self._check_room(page)
             self._numbers += 1
             job = Job(self._numbers, page, kind, lane, do)
-            job.report = report
-            job.at_end = at_end or job.at_end
+            job.thread, job.report, job.at_end = thread, report, at_end or job.at_end
             for picture in pictures:
                 job.add(picture)
-            self._jobs[job.number] = thread, job
+            self._jobs[job.number] = job
             if do is None:
                 self._forget()
             else:
@@ -119,7 +119,7 @@ class Work:
     def jobs_of(self, page: str) -> list[dict[str, Any]]:
         """All jobs of a page, without their pictures."""
         with self._changed:
-            return [job.reply() for _, job in self._jobs.values() if job.page == page]
+            return [job.reply() for job in self._jobs.values() if job.page == page]
 
     def picture(self, page: str, number: object, name: object) -> dict[str, Any] | None:
         """The picture of that id that a job has made; None where it is no longer there."""
@@ -130,14 +130,14 @@ class Work:
     def newest_pictures(self, page: str) -> list[dict[str, Any]]:
         """All pictures of a page that are still here, the newest job's first."""
         with self._changed:
-            jobs = [job for _, job in self._jobs.values() if job.page == page]
+            jobs = [job for job in self._jobs.values() if job.page == page]
             return [picture for job in reversed(jobs) for picture in job.pictures]
 
     def close(self, seconds: float = 10.0) -> bool:
         """Stop everything and wait for the threads; whether they have ended in that time."""
         with self._changed:
             self._is_closed = True
-            for _, job in self._jobs.values():
+            for job in self._jobs.values():
                 if not job.is_over:
                     self._stop(job, _STOPPED)
             self._changed.notify_all()
@@ -151,12 +151,12 @@ class Work:
     def _check_room(self, page: str) -> None:
         if self._is_closed:
             raise MergeError("the program is ending; nothing new is begun.")
-        pages = [job.page for _, job in self._jobs.values() if not job.is_over]
+        pages = [job.page for job in self._jobs.values() if not job.is_over]
         if pages.count(page) >= self._most_waiting or (page not in pages and len(set(pages)) >= self._most_pages):
             raise MergeError("too much is waiting to be done already. Wait until some of it is done, or stop it.")
 
     def _overtake(self, page: str, lane: str) -> None:
-        for _, job in list(self._jobs.values()):
+        for job in list(self._jobs.values()):
             if (job.page, job.lane) == (page, lane) and not job.is_over:
                 self._stop(job, _OVERTAKEN)
 
@@ -172,33 +172,35 @@ class Work:
             self._threads[thread].start()
 
     def _find(self, page: str, number: int) -> Job | None:
-        job = self._jobs.get(number, ("", None))[1]
+        job = self._jobs.get(number)
         return job if job is not None and job.page == page else None
 
     def _stop(self, job: Job, why: str) -> None:
-        """End a job that no thread is at; tell it to the thread otherwise."""
+        """End a job that no thread is at; tell it to the thread otherwise. One that has its report is done as it is."""
         job.progress.cancelled = True
         if job.number not in self._running:
             job.progress.text = why
-            job.end(STOPPED)
+            job.end(STOPPED if job.report is None else DONE)
 
     def _forget(self) -> None:
         """Let go of the oldest jobs that are over, but never of the newest of them."""
-        over = [job for _, job in self._jobs.values() if job.is_over]
+        over = [job for job in self._jobs.values() if job.is_over]
         held = sum(job.size_bytes for job in over)
         for count, job in zip(range(len(over), 1, -1), over, strict=False):
             if count > self._kept or held > self._kept_bytes:
                 held -= job.size_bytes
                 del self._jobs[job.number]
-        pages = {job.page for _, job in self._jobs.values()}
+        pages = {job.page for job in self._jobs.values()}
         self._turns = {page: turn for page, turn in self._turns.items() if page in pages}
 
     def _next(self, thread: str) -> Job | None:
         """Whose turn it is: the page's that had none for longest, and of its jobs the one of which that holds."""
-        ready = [job for its, job in self._jobs.values() if its == thread and not job.is_over]
-        if thread == SAVES:
-            return min(ready, key=lambda job: job.number, default=None)
-        return min(ready, key=lambda job: (self._turns.get(job.page, 0), job.turn, job.number), default=None)
+        todo = [
+            job for job in self._jobs.values() if job.thread == thread and not job.is_over and job.number not in self._running
+        ]
+        if thread != PICTURES:
+            return min(todo, key=lambda job: job.number, default=None)
+        return min(todo, key=lambda job: (self._turns.get(job.page, 0), job.turn, job.number), default=None)
 
     def _run(self, thread: str) -> None:
         """What a thread does until the end."""
@@ -216,10 +218,12 @@ class Work:
             with self._changed:
                 self._running.discard(job.number)
                 if state == STOPPED or (state == WORKING and job.progress.cancelled):
-                    job.progress.text = _STOPPED
-                    job.end(STOPPED)
+                    self._stop(job, _STOPPED)
                 elif state != WORKING:
                     job.end(state, problem)
+                elif job.thread != thread:
+                    self._begin(job.thread)
+                    self._changed.notify_all()
                 self._forget()
             del job  # its pictures may be large, and the next one may be long in coming
 

@@ -1,4 +1,4 @@
-"""One server and one browser for all tests of the page; a test has a context of its own, which forgets everything."""
+"""One server and one browser for all tests of the page; a test has tabs of its own."""
 
 from __future__ import annotations
 
@@ -59,21 +59,34 @@ def old_site(request: pytest.FixtureRequest, models: Path, tmp_path_factory: pyt
     site.end()
 
 
+@pytest.fixture(scope="session")
+def windows() -> dict[tuple[str, str], tuple[Any, Watch]]:
+    """The windows of the browser, by their site and options."""
+    return {}
+
+
 @pytest.fixture
-def new_context(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Make a browser's window with a memory of its own, for a site; after the test nothing may have gone wrong in any of them."""
-    made: list[tuple[Any, Watch]] = []
+def new_context(browser: Any, windows: dict[tuple[str, str], tuple[Any, Watch]]) -> Iterator[Callable[..., Any]]:
+    """Make a browser's window, for a site; after the test its tabs are closed, and nothing may have gone wrong in any of them.
+
+    What it has read is kept for the next test with such a window, as a browser does; what the page knows, it keeps in its tab.
+    """
+    used: list[tuple[Any, Watch]] = []
 
     def make(site: Site, **options: Any) -> Any:
-        context = browser.new_context(**{"viewport": {"width": 1440, "height": 1000}, **options})
-        context.set_default_timeout(PATIENCE_SECONDS * 1000)
-        made.append((context, Watch(context, site.url)))
-        return context
+        name = (site.url, repr(options))
+        if name not in windows:
+            context = browser.new_context(**{"viewport": {"width": 1440, "height": 1000}, **options})
+            context.set_default_timeout(PATIENCE_SECONDS * 1000)
+            windows[name] = context, Watch(context, site.url)
+        used.append(windows[name])
+        return windows[name][0]
 
     yield make
-    for context, _ in made:
-        context.close()
-    for _, watch in made:
+    for context, _ in used:
+        for tab in context.pages:
+            tab.close()
+    for _, watch in used:
         watch.check()
 
 

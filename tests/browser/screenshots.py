@@ -117,6 +117,7 @@ def main(into: Path) -> None:
                 context = browser.new_context(viewport={"width": width, "height": 700}, color_scheme=theme)
                 context.set_default_timeout(120_000)
                 page = open_page(context, f"{site.url}?__theme={theme}")
+                page.evaluate("chilly.preview.setFollow(true)")
                 STATES[state](page)
                 take(page, into / f"page-{state}-{width}-{theme}.webp")
                 context.close()

@@ -68,6 +68,50 @@ def test_saves_queue_report_and_are_the_files_they_say(page, site: Site):
     assert bar(page).locator("strong").all_inner_texts() == ["first.safetensors"]
 
 
+def test_form_and_follow_switch_come_back_after_a_reload_until_the_recipe_says_otherwise(page):
+    write(page)
+    page.get_by_label("File name").fill("typed one")
+    bar(page).get_by_label("Precision").select_option("bf16")
+    bar(page).get_by_label("VAE").select_option("NED")
+    bar(page).locator("summary").click()
+    bar(page).get_by_label("without text encoder").check()
+    page.locator("[data-globs]").fill("model_ema.*,x.*")
+    page.locator("[data-globs]").blur()
+    page.get_by_label("Follow the mixer").uncheck()
+    page.reload()
+    page.wait_for_selector(READY)
+    wait_for_view(page, "view.ok && view.step === 'MIX'")
+    assert page.get_by_label("File name").input_value() == "typed one"
+    assert [bar(page).get_by_label(label).input_value() for label in ("Precision", "VAE")] == ["bf16", "NED"]
+    bar(page).locator("summary").click()
+    ticked = [bar(page).get_by_label(f"without {part}").is_checked() for part in ("text encoder", "UNet")]
+    assert (ticked, page.locator("[data-globs]").input_value()) == ([True, False], "model_ema.*,x.*")
+    assert not page.get_by_label("Follow the mixer").is_checked()
+    page.evaluate("text => chilly.look(text)", RECIPE + "save(dtype=fp32)")
+    wait_for_view(page, "view.ok && view.save.dtype === 'fp32'")
+    assert [bar(page).get_by_label(label).input_value() for label in ("Precision", "VAE")] == ["fp32", "keep"]
+    assert page.locator("[data-globs]").input_value() == ""
+
+
+def test_file_is_saved_under_the_name_that_stands_in_the_field(page):
+    write(page)
+    page.evaluate("""() => {
+        const ask = chilly.ask;
+        window.saved = [];
+        chilly.ask = (name, given, lane) => {
+            if (name === 'name') return new Promise(() => {});
+            if (name === 'save') window.saved.push([given().name, document.querySelector('#chilly_save_name').value]);
+            return ask(name, given, lane);
+        };
+    }""")
+    page.get_by_label("File name").fill("in the field")
+    for count in (1, 2):
+        page.wait_for_function("() => !document.querySelector('#chilly_save_button').disabled")
+        page.locator("#chilly_save_button").click()
+        page.wait_for_function("count => saved.length === count", arg=count)
+    assert page.evaluate("saved") == [["in the field", "in the field"]] * 2
+
+
 def test_what_does_not_fit_and_what_has_mistakes_cannot_be_saved(page):
     page.evaluate("""() => {
         const ask = chilly.ask;

@@ -38,7 +38,6 @@ AS_IN_A_WEBUI = """() => {
 @pytest.fixture
 def parts(page: Any) -> Any:
     """A page with the parts that it has in a webui, and a picture that was made of another recipe than the one on the page."""
-    page.evaluate("chilly.preview.setFollow(false)")
     page.evaluate("text => chilly.look(text)", "OTHER = weighted_sum(NED, r34_e4, alpha=0.9)")
     page.wait_for_function("() => chilly.good?.step === 'OTHER'")
     page.evaluate(AS_IN_A_WEBUI)
@@ -60,6 +59,22 @@ def test_merge_that_is_used_unsaved_is_that_of_the_picture_above_the_button(part
     parts.get_by_role("button", name="Use it unsaved").click()
     used = parts.evaluate("asked.find(([name]) => name === 'use')[1]")
     assert used == {"text": "M = weighted_sum(NED, r34_e4, alpha=0.3)", "step": "M"}
+
+
+def test_merge_can_be_used_only_while_its_picture_is_shown(parts: Any):
+    use = parts.get_by_role("button", name="Use it unsaved")
+    parts.evaluate("chilly.emit('pictures', chilly.preview)")
+    use.wait_for()
+    parts.evaluate("(delete chilly.preview.pictures.merged, chilly.emit('pictures', chilly.preview))")
+    use.wait_for(state="hidden")
+
+
+def test_shortcuts_find_their_buttons_where_there_are_no_pictures_and_ask_for_nothing(page: Any):
+    page.evaluate("chilly.preview.setFollow(false)")
+    page.evaluate(AS_IN_A_WEBUI.replace('host: "webui"', 'host: "webui", no_pictures: "none here"'))
+    page.evaluate("['generate', 'interrupt', 'skip'].forEach((name) => document.querySelector(`button[id$=_${name}]`).click())")
+    assert page.evaluate("document.querySelector('button[id$=_interrupt]').style.display") == "none"
+    assert page.evaluate("asked.map(([name]) => name).filter((name) => ['preview', 'stop'].includes(name))") == []
 
 
 def test_picture_is_sent_when_both_its_fields_are_known_to_have_arrived_and_not_before(parts: Any):

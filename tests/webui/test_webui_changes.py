@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from house import House
-from samples import MIX
+from samples import MIX, SMALL
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -52,6 +52,10 @@ def test_list_that_is_made_anew_amid_a_picture_is_not_touched_where_no_file_has_
     assert webui.call("changes.list_anew", is_busy=False)["untouched"] == []
 
 
+def test_folders_are_read_once_by_the_webui_and_once_by_us_when_a_model_has_come(webui: House):
+    assert webui.call("changes.folders_read", "come") == {"found": True, "webui": 1, "ours": 1}
+
+
 def test_model_that_the_webui_lists_after_its_own_refresh_is_found(webui: House):
     assert "there is no model 'quiet'" in webui.call("preview_error", "X = quiet")
     webui.call("changes.copy_quietly", "A", "quiet")
@@ -71,11 +75,20 @@ def test_model_that_nobody_has_listed_is_looked_for_once_more(webui: House):
     webui.call("remove", "unseen")
 
 
-def test_picture_that_waits_for_the_webui_can_be_stopped_and_leaves_the_queue_free(webui: House):
-    done = webui.call("changes.stop_while_the_webui_is_at_work", "S = weighted_sum(A, B, alpha=0.6125)")
+@pytest.mark.parametrize(
+    ("question", "wanted"), [("preview", {"params": SMALL, "pictures": [{"id": "merged", "of": "merged"}]}), ("alike", {})]
+)
+def test_what_waits_for_the_webui_can_be_stopped_and_leaves_the_queue_free(webui: House, question: str, wanted: dict):
+    text = "M = weighted_sum(A, B, alpha=0.6125)\nS = weighted_sum(A, M, alpha=0.25)"
+    done = webui.call("changes.stop_while_the_webui_is_at_work", question, text=text, **wanted)
     assert (done["waiting"], done["stopped"]) == ("waiting for the webui, which is at work", "stopped")
     assert done["queue"] and done["held"] == []
     assert "picture" in webui.call("preview")
+
+
+def test_ctrl_c_while_something_waits_for_the_webui_leaves_the_queue_free(webui: House):
+    done = webui.call("changes.interrupt_while_the_webui_is_at_work")
+    assert done["heard"] and done["queue"]
 
 
 def test_file_that_is_saved_while_the_webui_is_at_work_is_compared_with_its_picture_afterwards(webui: House):
@@ -83,6 +96,15 @@ def test_file_that_is_saved_while_the_webui_is_at_work_is_compared_with_its_pict
     saved = webui.call("changes.save_while_the_webui_is_at_work", "while busy", MIX)
     assert saved["seen"] == ["working", "waiting for the webui, which is at work"]
     assert saved["report"]["as_shown"] is True
+
+
+def test_file_that_waits_to_be_compared_keeps_no_other_from_being_saved(webui: House):
+    webui.call("preview", MIX)
+    other = "N = weighted_sum(A, B, alpha=0.7)"
+    saved = webui.call("changes.save_two_while_the_webui_is_at_work", MIX, other, "unshown")
+    assert saved == {"seen": [["working", True], ["done", True]], "as_shown": [True, None]}
+    saved = webui.call("changes.save_two_while_the_webui_is_at_work", MIX, MIX, "shown")
+    assert saved == {"seen": [["working", True], ["working", True]], "as_shown": [True, True]}
 
 
 def test_file_is_compared_with_its_picture_also_where_others_were_made_since(webui: House):

@@ -1,5 +1,5 @@
 """The double as a process: starts as the webui does, then answers one call a line. Arguments: the extension's folder; behind it
-`forge` to be like one, or `page` to build the page and answer no more than what of ours was imported for that."""
+`forge` to be like one."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def build_page() -> None:
     script_callbacks.app_started_callback(object(), FastAPI())
 
 
+def imported() -> list[str]:
+    """What of ours, or of what we need, is."""
+    return sorted(name for name in sys.modules if name.startswith(("lib_chilly", "lark", "gradio")))
+
+
 def main() -> None:
     out, sys.stdout = sys.stdout, sys.stderr
     sys.path.insert(0, str(HERE))
@@ -44,19 +49,15 @@ def main() -> None:
         importlib.import_module("as_forge")
     sd_models.list_models()
     run_entry(Path(sys.argv[1]))
-    if sys.argv[2:] == ["page"]:
-        build_page()
-    ours = sorted(name for name in sys.modules if name.startswith(("lib_chilly", "lark", "gradio")))
-    said = json.dumps({"answer": {"imported": ours}})
-    if sys.argv[2:] == ["page"]:
-        print(said, file=out)
-        return
+    start = {"imported": imported()}
+    build_page()
+    start["imported_for_page"] = imported()
     sd_vae.refresh_vae_list()
     sys.path.insert(0, str(HERE.parent))
     if not is_forge:
         importlib.import_module("first_model").hold()
         threading.Thread(target=lambda: shared.sd_model, daemon=True).start()
-    print(said, file=out, flush=True)
+    print(json.dumps({"answer": start}), file=out, flush=True)
     import inside
 
     for line in sys.stdin:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import collections
 import shutil
 import time
 from pathlib import Path
+from unittest import mock
 
-from modules import call_queue, scripts, sd_models, shared
+from modules import call_queue, modelloader, scripts, sd_models, shared
 from samples import MIX, SMALL
 
 from inside.grids import runner_of
 from inside.models import remove
 from inside.page import ask, follow
-from inside.state import state, title_file
-from lib_chilly.host import webui_models
+from inside.state import host, state, title_file
+from lib_chilly import models
+from lib_chilly.host import webui_models, webui_queue
+from lib_chilly.host.base import Progress
 
 _PATIENCE_SECONDS = 5
 
@@ -59,6 +63,28 @@ def list_anew(is_busy, register=None):
     return {"listed": _names(listed.values()), "untouched": _names(untouched), "queue": state()["queue"]}
 
 
+def folders_read(other):
+    """How often each folder is read when the page looks for models and one has come: by the webui, and by us."""
+    copy_quietly("A", other)
+    by_webui, by_us = collections.Counter(), collections.Counter()
+    with (
+        mock.patch("modules.modelloader.load_models", _counting(by_webui, modelloader.load_models)),
+        mock.patch.object(models, "_walk", _counting(by_us, models._walk)),
+    ):
+        host().refresh_checkpoints()
+        names = [reference.name for reference in host().checkpoints()]
+    remove(other)
+    return {"found": other in names, "webui": max(by_webui.values()), "ours": max(by_us.values())}
+
+
+def _counting(counts, function):
+    def counted(*given, **named):
+        counts.update([repr((given, named))])
+        return function(*given, **named)
+
+    return counted
+
+
 def _names(infos):
     return sorted(info.model_name for info in infos)
 
@@ -68,18 +94,39 @@ def look_again_after(seconds):
     webui_models._PATIENCE_SECONDS = seconds
 
 
-def stop_while_the_webui_is_at_work(text=MIX):
-    """A picture that is stopped while it waits for the queue: what its job says then, and whether the queue is free later."""
-    wanted = {"text": text, "params": SMALL, "pictures": [{"id": "merged", "of": "merged"}]}
+def stop_while_the_webui_is_at_work(question, **wanted):
+    """A job that is stopped while it waits for the queue: what it says then, and whether the queue is free later."""
     with call_queue.queue_lock:
-        job = ask("preview", **wanted)["job"]
+        job = ask(question, **wanted)["job"]
         waiting = _look_until(job, lambda now: "waiting for" in now["text"])
         ask("stop", job=job["job"])
         stopped = _look_until(job, lambda now: now["state"] == "stopped")
+    return {"waiting": waiting["text"], "stopped": stopped["state"], **_state_soon()}
+
+
+class _CtrlC(Progress):
+    """Of a thread that is interrupted while it waits."""
+
+    def is_cancelled(self):
+        raise KeyboardInterrupt
+
+
+def interrupt_while_the_webui_is_at_work():
+    """Ctrl-C amid the wait for the queue: whether that is heard, and whether the queue is free later."""
+    try:
+        with call_queue.queue_lock, webui_queue.turn(_CtrlC()):
+            heard = False
+    except KeyboardInterrupt:
+        heard = True
+    return {"heard": heard, **_state_soon()}
+
+
+def _state_soon():
+    """The state as soon as the queue is free."""
     until = time.monotonic() + _PATIENCE_SECONDS
     while not state()["queue"] and time.monotonic() < until:
         time.sleep(0.02)
-    return {"waiting": waiting["text"], "stopped": stopped["state"], **state()}
+    return state()
 
 
 def _look_until(job, is_so):
@@ -89,6 +136,18 @@ def _look_until(job, is_so):
         time.sleep(0.02)
         (job,) = ask("poll", jobs=[{"job": job["job"], "seen": 0}])["jobs"]
     return job
+
+
+def save_two_while_the_webui_is_at_work(first, second, name):
+    """Two saves, of which the first waits for the queue to be compared: how far both are then, and their reports in the end."""
+    with call_queue.queue_lock:
+        jobs = [ask("save", text=text, name=f"{name} {number}")["job"] for number, text in enumerate((first, second))]
+        jobs[0] = _look_until(jobs[0], lambda now: "waiting for" in now["text"])
+        jobs[1] = _look_until(jobs[1], lambda now: now["report"] is not None)
+        seen = [[job["state"], job["report"] is not None] for job in jobs]
+    reports = [follow(job)["report"] for job in jobs]
+    remove(f"{name} [01]")
+    return {"seen": seen, "as_shown": [report["as_shown"] for report in reports]}
 
 
 def axis_label(name, value):

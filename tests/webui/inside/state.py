@@ -15,7 +15,7 @@ from modules import (
     shared,
 )
 
-from lib_chilly.host import webui_entry, webui_merged, webui_queue
+from lib_chilly.host import webui_entry, webui_merged, webui_pictures, webui_queue
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 
@@ -69,8 +69,7 @@ def fresh(name="A", **options):
     """Everything as after a start, with one model chosen and loaded."""
     end_amid()
     with call_queue.queue_lock:
-        host().weights.drop()
-        host().weights.release()
+        host().weights.close()
         shared.cmd_opts.ckpt = CKPT
         for option in (name for name in CHANGED if name in shared.opts.data_labels):
             shared.opts.data[option] = options.get(option, shared.opts.data_labels[option].default)
@@ -80,6 +79,7 @@ def fresh(name="A", **options):
         shared.opts.data["sd_model_checkpoint"] = title_of(name)
         webui_queue.wait_for_first_model()
         sd_models.reload_model_weights()
+        webui_pictures.heal()
         sd_vae.reload_vae_weights()
     host().refresh_checkpoints()
     host().weights.built = 0
