@@ -41,11 +41,11 @@ def run_bench(folder: Path, rounds: int, only: Sequence[str] | None, what: str, 
             raise RecipeError(f"there is no case '{name}'. Cases: {', '.join(known)}.")
     chosen = [known[name] for name in only] if only else list(CASES)
     if not as_json:
-        print(_machine(), flush=True)
+        print(machine(), flush=True)
     measures = {"floor": _measure, "slabs": _measure_slabs, "peers": measure_peers}
     results = [measures[what](case, folder, rounds) for case in (chosen if what == "floor" else chosen[:1])]
     print(
-        json.dumps({"machine": _machine(), "results": results}) if as_json else "\n\n".join(_table(result) for result in results)
+        json.dumps({"machine": machine(), "results": results}) if as_json else "\n\n".join(_table(result) for result in results)
     )
 
 
@@ -141,7 +141,7 @@ def _memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _machine() -> str:
+def machine() -> str:
     import torch
 
     model = next(

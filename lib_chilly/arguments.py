@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import re
-from fractions import Fraction
 from pathlib import Path
 from typing import NoReturn
 
 from . import __version__
 from .architecture import architecture_names
+from .argument_types import limits, port, positive
 from .errors import RecipeError
 from .plan_options import CHOICES
+from .similarity_arguments import add_similarity
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,6 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_plan(commands)
     _add_queue(commands)
     _add_inspect(commands)
+    add_similarity(commands)
     _add_synth(commands)
     _add_bench(commands)
     _add_methods(commands)
@@ -45,7 +46,7 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--dir", type=Path, default=Path("demo"), help="folder for sources and results (default: ./demo)")
     parser.add_argument("--full", action="store_true", help="true sizes: needs about 25 GB and some minutes")
     parser.add_argument("--no-page", action="store_true", help="do not open the page at the end")
-    parser.add_argument("--threads", type=_positive, default=None)
+    parser.add_argument("--threads", type=positive, default=None)
     parser.add_argument("--no-pictures", action="store_true", help="leave out the contact sheet")
     parser.set_defaults(command="demo")
 
@@ -55,7 +56,7 @@ def _add_ui(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="a recipe's file, or its text, to begin with")
     parser.add_argument("--models", type=Path, action="append", metavar="DIR", help="where models lie; may be repeated")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: the first models folder)")
-    parser.add_argument("--port", type=_port, metavar="N", help="(default: the first that is free, from 7860 on)")
+    parser.add_argument("--port", type=port, metavar="N", help="(default: the first that is free, from 7860 on)")
     parser.add_argument("--no-browser", action="store_true", help="only say the page's address")
     parser.set_defaults(command="ui")
 
@@ -68,7 +69,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accept-other-sources", action="store_true", help="with --from: sources may be other files")
     parser.add_argument("--step", metavar="NAME", help="save this step instead of the last one")
     parser.add_argument("--seed", type=int, metavar="N", help="draw the block weights that are R, U or X")
-    parser.add_argument("--limits", type=_limits, metavar="LOW,HIGH", help="of each X that has none, such as 0.2,0.6")
+    parser.add_argument("--limits", type=limits, metavar="LOW,HIGH", help="of each X that has none, such as 0.2,0.6")
     _add_options(parser)
 
 
@@ -80,7 +81,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     _add_save_options(parser)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
-        "--threads", type=_positive, help="workers (default: one a core, at most 4); the file does not depend on it"
+        "--threads", type=positive, help="workers (default: one a core, at most 4); the file does not depend on it"
     )
     parser.add_argument("--mmap", action="store_true", help="read sources through mapped files")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -111,7 +112,7 @@ def _add_save_options(parser: argparse.ArgumentParser) -> None:
 def _add_merge(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("merge", help="carry out a recipe")
     _add_recipe(parser)
-    parser.add_argument("--variants", type=_positive, metavar="N", help="with --seed: draw N times, into OUT-v1 to OUT-vN")
+    parser.add_argument("--variants", type=positive, metavar="N", help="with --seed: draw N times, into OUT-v1 to OUT-vN")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="{variant} in it is the variant's number")
     _add_writing(parser)
     parser.set_defaults(command="merge")
@@ -166,7 +167,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("bench", help="measure against the copy floor, in one interleaved run")
     parser.add_argument("--dir", type=Path, default=Path("bench/work"), help="folder for the files (default: ./bench/work)")
     parser.add_argument("--all", action="store_true", help="measure every case (which is what happens without --only)")
-    parser.add_argument("--rounds", type=_positive, default=5)
+    parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--only", action="append", metavar="CASE", help="one of the cases; may be repeated")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--slabs", dest="what", action="store_const", const="slabs", help="compare slab sizes instead")
@@ -184,6 +185,13 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     what.add_argument(
         "--live", dest="what", action="store_const", const="live", help="compare updates in memory with a copy instead (45 GB)"
     )
+    what.add_argument(
+        "--similarity",
+        dest="what",
+        action="store_const",
+        const="similarity",
+        help="rank five models, against a mere read (11 GB)",
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="with --live (default: the GPU where there is one)")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(command="bench", what="floor")
@@ -192,25 +200,3 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
 def _add_methods(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("methods", help="list the merge methods")
     parser.set_defaults(command="methods")
-
-
-def _positive(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text[:4]) <= 256):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number between 1 and 256")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not (text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port, a whole number between 1 and 65535")
-    return int(text)
-
-
-def _limits(text: str) -> tuple[Fraction, Fraction]:
-    match = re.fullmatch(r"(-?\d{1,9}(?:\.\d{1,9})?),(-?\d{1,9}(?:\.\d{1,9})?)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not LOW,HIGH, such as 0.2,0.6")
-    low, high = Fraction(match[1]), Fraction(match[2])
-    if low > high:
-        raise argparse.ArgumentTypeError(f"{text!r} has the higher limit first; write the lower one first, such as 0.2,0.6")
-    return low, high

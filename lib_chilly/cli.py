@@ -105,6 +105,12 @@ def _synth(options: argparse.Namespace) -> None:
     show([f"wrote '{options.output}', {sum(path.stat().st_size for path in files if path.is_file()):,} bytes."])
 
 
+def _similarity(options: argparse.Namespace) -> None:
+    from .similarity_command import run_similarity
+
+    run_similarity(options)
+
+
 def _bench(options: argparse.Namespace) -> None:
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from bench.plans import run_memory, run_plans
@@ -120,6 +126,10 @@ def _bench(options: argparse.Namespace) -> None:
         from bench.live import run_live
 
         run_live(options.dir, options.rounds, options.device, options.only, options.json)
+    elif options.what == "similarity":
+        from bench.similarity import run_similarity_bench
+
+        run_similarity_bench(options.dir, options.rounds, options.json)
     elif options.what == "webui":
         from bench.webui import run_webui
 
@@ -147,6 +157,7 @@ COMMANDS = {
     "plan": run_plan,
     "queue": run_queue,
     "inspect": _inspect,
+    "similarity": _similarity,
     "synth": _synth,
     "bench": _bench,
     "methods": _methods,

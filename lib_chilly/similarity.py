@@ -1,82 +1,71 @@
-"""How alike two models are, block by block, by one of several measures.
+"""How alike models are, block by block, by one of several measures.
 
-Either may be a merge; of that only what a measure looks at is made, in memory.
+Any of them may be a merge; of that only what a measure looks at is made, in memory.
 """
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 
-import torch
-
-from .architecture import Architecture
-from .dtypes import BY_NAME
-from .errors import ArchitectureError, Interrupted, RecipeError
-from .header import counted, quoted
-from .live import LiveWeights
+from .asim import Layer, asim_steps
+from .compared import Broken, Compared, Pair, Progress, stop_if
+from .expression import ModelRef
+from .likeness import SUMMED
 from .plan import Plan
+from .shared_layers import MEASURES as MEASURES
+from .shared_layers import shared_layers as shared_layers
+from .shared_layers import takes_deltas
+from .summing import Summing, figures
+from .workers import single_threaded_torch
 
-Shapes = Mapping[str, tuple[int, ...]]
-Tensors = Mapping[str, torch.Tensor]
-Score = Callable[[Tensors, Tensors], float]
-"""The tensors of one layer in A and in B, in float32 -> how alike they are, in percent."""
-
-_ASIM_SEED = 2244096
-_ASIM_UNUSED_DRAWS = 6
-"""Matrices that SuperMerger draws after each input and then writes over: the linear layers of both models."""
-_SPLIT = re.compile(r".*\.transformer_blocks\.\d+\.attn1\.to_q\.weight")
-_FUSED = re.compile(
-    r".*\.(joint_blocks\.\d+\.x_block\.attn\.qkv|double_blocks\.\d+\.img_attn\.qkv|single_blocks\.\d+\.linear1)\.weight"
-)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """What is compared at once.
-
-    Attributes:
-        block: its lane.
-        keys: of its tensors.
-    """
-
-    block: str
-    keys: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One way to say how alike two models are.
-
-    Attributes:
-        name: as it is asked for.
-        says: what it is, in a sentence.
-        layers: those of a model that it looks at, in its order.
-        start: makes what scores one layer after another, in that order.
-    """
-
-    name: str
-    says: str
-    layers: Callable[[Architecture, Shapes], Sequence[Layer]]
-    start: Callable[[], Score]
+ShouldStop = Callable[[], bool]
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """What was found.
+    """What was found of two models.
 
     Attributes:
-        blocks: lane to percent, the mean of its layers, in the order of the architecture.
-        totals: "input": the mean of the IN blocks and M00, "output": of the OUT blocks, "all"; None where there are none.
+        blocks: lane to figure, in the order of the architecture; without those in which one of both holds NaN or Inf.
+        totals: "input": the mean of the IN blocks and M00, "output": of the OUT blocks, "all"; None where there are none, or one
+            is missing.
         notes: sentences for the user.
+        parts: key or component to figure, where that was asked for.
+        equal: lane to the share of equal elements, in percent, where that was looked at on the way.
     """
 
     measure: str
     blocks: Mapping[str, float]
     totals: Mapping[str, float | None]
     notes: tuple[str, ...] = ()
+    parts: Mapping[str, float] = field(default_factory=dict)
+    equal: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be compared.
+
+    Attributes:
+        plans: of the models.
+        pairs: numbers of two plans each, the smaller one first.
+        measure: its name.
+        ancestor: of all; what measures of deltas subtract.
+        stream: of asim's random inputs.
+        by: "lane", or "key" or "component" for figures of these too.
+        with_equal: whether to look at shares of equal elements on the way, where the measure reads all elements.
+    """
+
+    plans: Sequence[Plan]
+    pairs: Sequence[Pair]
+    measure: str = "asim"
+    ancestor: Plan | None = None
+    stream: str = "supermerger"
+    by: str = "lane"
+    with_equal: bool = False
 
 
 def compare(
@@ -84,6 +73,8 @@ def compare(
     b: Plan,
     measure: str = "asim",
     *,
+    ancestor: Plan | None = None,
+    stream: str = "supermerger",
     threads: int = 1,
     on_layer: Callable[[int, int, str], None] = lambda done, count, block: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -91,15 +82,68 @@ def compare(
     """Compare the results of two plans. Nothing is rounded to what they would be saved as.
 
     Args:
-        threads: of the merges; the numbers do not depend on it.
+        ancestor: what measures of deltas subtract from both.
+        stream: of asim's random inputs: "supermerger" or "original".
+        threads: of sums; the numbers do not depend on it.
         on_layer: told how many layers are done, of how many, and the block of the next one.
-        should_stop: asked between layers, and while they are merged.
+        should_stop: asked between layers, and while they are summed.
 
     Raises:
         ArchitectureError, RecipeError: they cannot be compared, or there is no such measure.
-        CheckpointError, Interrupted: as of LiveWeights.update.
+        CheckpointError: one holds NaN or Inf, or a file changed while it was read.
+        Interrupted: `should_stop` said so.
     """
-    steps = layer_by_layer(a, b, measure, threads=threads, should_stop=should_stop)
+    question = Question((a, b), ((0, 1),), measure, ancestor, stream)
+    return _run(answers(question, threads=threads, should_stop=should_stop, refuse_broken=True), on_layer)[0]
+
+
+def compare_all(
+    question: Question,
+    *,
+    threads: int = 1,
+    on_layer: Callable[[int, int, str], None] = lambda done, count, block: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[Similarity]:
+    """Compare many results in one pass over their files; what was found of each pair.
+
+    Errors as of `compare`, but that NaN and Inf are said in notes.
+    """
+    return _run(answers(question, threads=threads, should_stop=should_stop), on_layer)
+
+
+def layer_by_layer(
+    a: Plan, b: Plan, measure: str = "asim", *, threads: int = 1, should_stop: Callable[[], bool] = lambda: False
+) -> Generator[Progress, None, Similarity]:
+    """`compare`, a layer at a time for those who have other work to do: what `on_layer` is told, in the end what was found."""
+    question = Question((a, b), ((0, 1),), measure)
+    return (yield from answers(question, threads=threads, should_stop=should_stop, refuse_broken=True))[0]
+
+
+def answers(
+    question: Question, *, threads: int = 1, should_stop: Callable[[], bool] = lambda: False, refuse_broken: bool = False
+) -> Generator[Progress, None, list[Similarity]]:
+    """`compare_all`, a layer at a time."""
+    plans = question.plans
+    shared = [shared_layers(plans[first], plans[second], question.measure, question.ancestor) for first, second in question.pairs]
+    ancestor = question.ancestor if takes_deltas(question.measure) else None
+    with ExitStack() as stack:
+        models = [stack.enter_context(Compared(plan)) for plan in (*plans, *([ancestor] if ancestor else []))]
+        layers = [each for each, _ in shared]
+        find = _asim if question.measure == "asim" else _sums
+        found, broken = yield from find(question, models, layers, threads, should_stop)
+        for model in models:
+            model.check_unchanged()
+        if refuse_broken:
+            broken.refuse(models)
+    names = [result_name(plan) for plan in plans]
+    said = broken.notes([*names, "the ancestor"])
+    return [
+        replace(each, notes=(*notes, *(said[number] for number in (*pair, len(plans)) if number in said)))
+        for each, (_, notes), pair in zip(found, shared, question.pairs, strict=True)
+    ]
+
+
+def _run(steps: Generator[Progress, None, list[Similarity]], on_layer: Callable[[int, int, str], None]) -> list[Similarity]:
     while True:
         try:
             on_layer(*next(steps))
@@ -107,133 +151,60 @@ def compare(
             return ended.value
 
 
-def layer_by_layer(
-    a: Plan, b: Plan, measure: str = "asim", *, threads: int = 1, should_stop: Callable[[], bool] = lambda: False
-) -> Generator[tuple[int, int, str], None, Similarity]:
-    """The same, a layer at a time for those who have other work to do: what `on_layer` is told, and in the end what was found."""
-    layers, notes = shared_layers(a, b, measure)
-    score, found = MEASURES[measure].start(), dict[str, list[float]]()
-    held = LiveWeights(threads), LiveWeights(threads)
-    try:
-        for number, layer in enumerate(layers):
-            yield number, len(layers), layer.block
-            if should_stop():
-                raise Interrupted("stopped. Nothing was found out.")
-            of_a, of_b = (_merged(weights, plan, layer, should_stop) for weights, plan in zip(held, (a, b), strict=True))
-            with torch.inference_mode():
-                found.setdefault(layer.block, []).append(score(of_a, of_b))
-    finally:
-        for weights in held:
-            weights.close()
-    blocks = {block: sum(values) / len(values) for block, values in found.items()}
-    return Similarity(measure, blocks, totals(blocks), tuple(notes))
-
-
-def shared_layers(a: Plan, b: Plan, measure: str = "asim") -> tuple[Sequence[Layer], list[str]]:
-    """The layers that a measure looks at in both results, and notes on those that only one has; from headers alone.
-
-    Raises:
-        ArchitectureError: the models are of two kinds or sizes, or have no such layers in common.
-        RecipeError: there is no such measure.
-    """
-    if measure not in MEASURES:
-        raise RecipeError(f"there is no measure {quoted(measure)}. There are: {', '.join(MEASURES)}.")
-    if a.architecture is not b.architecture:
-        raise ArchitectureError(f"A is {a.architecture.title}, B is {b.architecture.title}; models of one kind can be compared.")
-    shapes = [{job.key: job.shape for job in plan.jobs if not job.is_companion} for plan in (a, b)]
-    of_a, of_b = (MEASURES[measure].layers(a.architecture, each) for each in shapes)
-    both = [layer for layer in of_a if layer in of_b]
-    if not both:
-        raise ArchitectureError(f"A and B have no layers in common that '{measure}' can compare: one of them has no whole U-Net.")
-    for key in (key for layer in both for key in layer.keys):
-        if shapes[0][key] != shapes[1][key]:
-            raise ArchitectureError(f"{quoted(key)} has shape {shapes[0][key]} in A and {shapes[1][key]} in B.")
-    alone = len(of_a) + len(of_b) - 2 * len(both)
-    return both, [f"{counted(alone, 'layer')} that only one of both has were left out."] * bool(alone)
-
-
 def totals(blocks: Mapping[str, float]) -> dict[str, float | None]:
-    """What the blocks come to: input (IN and M00), output (OUT), all of them."""
+    """What the blocks come to: input (IN and M00), output (OUT), all of them; None where there are none, or one is NaN."""
 
     def mean(*starts: str) -> float | None:
         values = [value for block, value in blocks.items() if block.startswith(starts)]
-        return sum(values) / len(values) if values else None
+        return sum(values) / len(values) if values and not any(map(math.isnan, values)) else None
 
     return {"input": mean("IN", "M0"), "output": mean("OUT"), "all": mean("")}
 
 
-def _merged(weights: LiveWeights, plan: Plan, layer: Layer, should_stop: Callable[[], bool]) -> Tensors:
-    """The tensors of one layer, in float32."""
-    jobs = [replace(job, dtype=BY_NAME["fp32"], is_scaled=False) for job in plan.jobs if job.key in layer.keys]
-    part = replace(plan, jobs=tuple(jobs))
-    weights.update(part, should_stop=should_stop)
-    return {key: weights.tensors[key.removeprefix(part.bare_prefix)] for key in layer.keys}
+def result_name(plan: Plan) -> str:
+    """What a result is called: a model by its name, a merge by its last step's."""
+    line = plan.recipe.steps[plan.recipe.result]
+    return plan.sources[0].name if isinstance(line.expression, ModelRef) else line.name
 
 
-# ---- ASimilarity ----
+def _known(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
-def attention_layers(architecture: Architecture, shapes: Shapes) -> list[Layer]:
-    """Self-attention, wherever the keys say that there is some, along the data flow."""
-    order, found = list(architecture.lanes), []
-    for key, shape in shapes.items():
-        lane, width = architecture.lane_of(key), shape[-1] if shape else 0
-        if _SPLIT.fullmatch(key):
-            wanted = tuple(key.replace(".to_q.", f".to_{letter}.") for letter in "qkv")
-            fits = all(shapes.get(other) == (width, width) for other in wanted)
-        elif _FUSED.fullmatch(key):
-            wanted, fits = (key,), len(shape) == 2 and shape[0] >= 3 * width
-        else:
-            continue
-        if lane is not None and fits and width:
-            found.append(Layer(lane, wanted))
-    return sorted(found, key=lambda layer: (order.index(layer.block), [int(part) for part in re.findall(r"\d+", layer.keys[0])]))
+def _asim(
+    question: Question, models: Sequence[Compared], layers: Sequence[Sequence[Layer]], threads: int, should_stop: ShouldStop
+) -> Generator[Progress, None, tuple[list[Similarity], Broken]]:
+    found, broken = yield from asim_steps(models, question.pairs, layers, question.stream, threads, should_stop)
+    return [Similarity("asim", _known(blocks), totals(blocks)) for blocks in found], broken
 
 
-def asim_score() -> Score:
-    """ASimilarity as SuperMerger computes it, with the numbers that it draws: six matrices behind each input go unused.
-
-    The input X is random, (C, C). A model's answer is softmax(Q K^T) times the sums of V's columns, element by element: neither
-    divided by the root of C nor cut into heads. The score is the mean cosine between the rows of both answers. Much of it is
-    which element of a row is largest: small changes of wide layers count far more than in the cosine of the weights.
-
-    Source: JosephusCheung's ASimilarityCalculatior; SuperMerger's scripts/supermerger.py, asimilarity.
-    """
-    generator = torch.Generator().manual_seed(_ASIM_SEED)
-
-    def score(a: Tensors, b: Tensors) -> float:
-        of_a, of_b = _projections(a), _projections(b)
-        width = of_a[0].shape[1]
-        given = torch.randn(width, width, generator=generator)
-        unused = torch.empty(width, width)
-        for _ in range(_ASIM_UNUSED_DRAWS):
-            unused.uniform_(generator=generator)
-        if all(torch.equal(left, right) for left, right in zip(of_a, of_b, strict=True)):
-            return 100.0
-        answer_a, answer_b = (_answer(given, *projections) for projections in (of_a, of_b))
-        return 100.0 * torch.cosine_similarity(answer_a, answer_b, dim=1, eps=1e-8).mean().item()
-
-    return score
-
-
-def _answer(given: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    return torch.softmax((given @ q.T) @ (given @ k.T).T, dim=-1) * (given.sum(0) @ v.T)
-
-
-def _projections(layer: Tensors) -> Sequence[torch.Tensor]:
-    """Q, K and V; of a fused matrix the first rows, since others may stand below."""
-    first, *others = layer.values()
-    width = first.shape[1]
-    return (first, *others) if others else first[: 3 * width].split(width)
-
-
-MEASURES: Mapping[str, Measure] = MappingProxyType(
-    {
-        "asim": Measure(
-            "asim",
-            "How alike the self-attention of both models answers to the same random input; SuperMerger's ASimilarity.",
-            attention_layers,
-            asim_score,
-        )
-    }
-)
+def _sums(
+    question: Question, models: Sequence[Compared], layers: Sequence[Sequence[Layer]], threads: int, should_stop: ShouldStop
+) -> Generator[Progress, None, tuple[list[Similarity], Broken]]:
+    measures = [SUMMED[question.measure]]
+    if question.with_equal and not measures[0].is_whole:
+        measures.append(SUMMED["equal"])
+    count = len(question.plans)
+    ancestor = models[count] if len(models) > count else None
+    shared = [frozenset(key for layer in each for key in layer.keys) for each in layers]
+    run = Summing(models[:count], question.pairs, shared, measures, ancestor)
+    architecture = question.plans[0].architecture
+    lanes: dict[str, dict[str, None]] = {lane: {} for lane in architecture.lanes}
+    for layer in (layer for each in layers for layer in each):
+        lanes[layer.block].update(dict.fromkeys(layer.keys))
+    lanes = {lane: keys for lane, keys in lanes.items() if keys}
+    for done, (lane, keys) in enumerate(lanes.items()):
+        yield done, len(lanes), lane
+        stop_if(should_stop)
+        with single_threaded_torch():
+            run.add(list(keys), threads, should_stop)
+    groups: dict[str, dict[str, None]] = {}
+    for key in run.sums if question.by != "lane" else ():
+        name = key if question.by == "key" else architecture.component_of(key) or "other"
+        groups.setdefault(name, {})[key] = None
+    found = []
+    for pair in range(len(question.pairs)):
+        blocks = figures(run, lanes, 0, pair)
+        parts, equal = figures(run, groups, 0, pair), figures(run, lanes, 1, pair) if len(measures) > 1 else {}
+        found.append(Similarity(question.measure, _known(blocks), totals(blocks), (), _known(parts), _known(equal)))
+    return found, run.broken

@@ -127,6 +127,19 @@ def test_what_queue_prints_has_its_schema_s_form(run: Run, models: Path, tmp_pat
         assert list(faults(fact, schema("merge"))) == []
 
 
+@pytest.mark.parametrize(
+    "options",
+    [["b", "--by", "component"], ["b", "c", "--matrix"], ["b", "c", "--by", "key"], ["b", "--as-weights"], ["{models}"]],
+    ids=["component", "matrix", "key", "weights", "folder"],
+)
+def test_what_similarity_prints_has_its_schema_s_form(run: Run, models: Path, options: list[str]):
+    given = [models if option == "{models}" else option for option in options]
+    facts = json.loads(run("similarity", "a", *given, "--measure", "cosine", "--models", models, "--json")[1])
+    assert list(faults(facts, schema("similarity"))) == []
+    del facts["rows"][0]["totals"]["input"]
+    assert list(faults(facts, schema("similarity"))) == ["/rows/0/totals/input is missing"]
+
+
 def test_schemas_refuse_what_has_not_their_form(run: Run, models: Path, tmp_path: Path):
     run("merge", RECIPES[1], "--models", models, "-o", tmp_path / "mix.safetensors")
     record = json.loads(metadata_of(tmp_path / "mix.safetensors")["chillymerge"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from bench.picturable import picturable
 from lib_chilly.errors import ArchitectureError, CheckpointError, Interrupted, RecipeError
-from lib_chilly.similarity import MEASURES, Similarity, compare, shared_layers, totals
+from lib_chilly.similarity import MEASURES, Question, Similarity, compare, compare_all, shared_layers, totals
 
 PLACES = {
     **{f"IN{n:02}": f"input_blocks.{n}" for n in (1, 2, 4, 5, 7, 8)},
@@ -79,6 +82,68 @@ def test_asim_is_supermerger_s_table(folder, other):
     assert list(found.blocks) == list(expected)
     assert found.blocks == pytest.approx(expected, abs=2e-3)
     assert all(value < 99.9 for value in expected.values()) and found.notes == ()
+
+
+def one_layer(given: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+    """A layer's answer in float32, step by step as the formula is written."""
+    q, k, v = (torch.einsum("ic,oc->io", given, weight) for weight in weights)
+    attention = torch.softmax(torch.einsum("ij,kj->ik", q, k), dim=-1)
+    return torch.einsum("ik,jk->ik", attention, v)
+
+
+@pytest.mark.parametrize(("stream", "seed", "unused"), [("supermerger", 2244096, 6), ("original", 114514, 3)])
+def test_asim_on_one_thread_is_the_step_by_step_figure_to_the_last_bit(folder, stream, seed, unused):
+    models = [{key: value.float() for key, value in load_file(folder / f"{name}.safetensors").items()} for name in "ac"]
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    expected = {}
+    for lane, place in PLACES.items():
+        prefix = f"{UNET}{place}.1.transformer_blocks.0.attn1.to_"
+        given = torch.randn(models[0][f"{prefix}q.weight"].shape)
+        for _ in range(unused):
+            torch.nn.Linear(*given.shape, bias=False)
+        left, right = (one_layer(given, *(model[f"{prefix}{name}.weight"] for name in "qkv")) for model in models)
+        expected[lane] = 100.0 * torch.cosine_similarity(left, right).mean().item()
+    torch.set_num_threads(threads)
+    torch.set_rng_state(state)
+    assert alike(folder, "a", "c", stream=stream).blocks == expected
+
+
+def supermerger_s_own() -> Callable[..., list]:
+    """Its function out of its file, without the webui around it."""
+    path = Path(os.environ["CHILLY_SUPERMERGER"]) / "scripts" / "supermerger.py"
+    wanted = {"cal_cross_attn", "eval", "asimilarity", "ATTN1BLOCKS"}
+    body = [
+        node
+        for node in ast.parse(path.read_text("utf-8")).body
+        if getattr(node, "name", "") in wanted or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in wanted)
+    ]
+    names: dict = {"torch": torch, "nn": torch.nn, "F": torch.nn.functional, "tqdm": lambda each, desc: each}
+    names["blockfromkey"] = lambda key, kind: key
+    exec(compile(ast.Module(body, []), str(path), "exec"), names)
+    return names["asimilarity"]
+
+
+@pytest.mark.skipif("CHILLY_SUPERMERGER" not in os.environ, reason="compares with peers: CHILLY_SUPERMERGER names a checkout")
+def test_asim_is_what_supermerger_s_own_function_says(folder):
+    models = [load_file(folder / f"{name}.safetensors") for name in "ab"]
+    state = torch.get_rng_state()
+    said = [figure for _, _, figure in supermerger_s_own()(*models, False)]
+    torch.set_rng_state(state)
+    found = alike(folder, "a", "b").blocks
+    assert list(found.values()) == pytest.approx(said, abs=1.5e-3)  # theirs is rounded to 3 decimals
+
+
+def test_streams_draw_other_inputs(folder):
+    assert alike(folder, "a", "c").blocks != alike(folder, "a", "c", stream="original").blocks
+
+
+def test_asim_of_many_in_one_pass_is_that_of_each_by_itself(folder):
+    plans = [plan_in(folder, name) for name in "abc"]
+    found = compare_all(Question(plans, [(0, 1), (0, 2), (1, 2)]))
+    alone = [alike(folder, *names).blocks for names in ("ab", "ac", "bc")]
+    assert [each.blocks for each in found] == [pytest.approx(blocks, abs=1e-4) for blocks in alone]
 
 
 def test_asim_of_sd2_is_by_the_same_rule(tmp_path):
@@ -149,19 +214,34 @@ def test_fused_matrix_is_queries_then_keys_then_values(tmp_path_factory, tmp_pat
     assert alike(tmp_path, "a", "values").blocks["S00"] < 100.0
 
 
-def test_totals_are_those_of_the_model_card():
-    card = dict(zip(PLACES, [93.2390, 95.7006, 90.4897, 92.1093, 83.8271, 85.8409, 73.0998], strict=False))
-    card |= dict(
-        zip(
-            [f"OUT{n:02}" for n in range(3, 12)],
-            [91.6694, 91.3029, 93.1590, 93.6105, 94.5325, 96.1938, 99.4821, 99.6246, 99.9055],
-            strict=True,
-        )
-    )
-    found = totals(card)
-    assert found["input"] == pytest.approx(87.7581, abs=6e-5) and found["output"] == pytest.approx(95.4978, abs=6e-5)
-    assert found["all"] == pytest.approx(sum(card.values()) / 16)
+CARD = {
+    "ChillyMixBaseV0": (
+        [93.2390, 95.7006, 90.4897, 92.1093, 83.8271, 85.8409, 73.0998],
+        [91.6694, 91.3029, 93.1590, 93.6105, 94.5325, 96.1938, 99.4821, 99.6246, 99.9055],
+        (87.7581, 95.4978),
+    ),
+    "neverEndingDream": (
+        [99.8909, 99.2414, 98.8610, 99.2940, 98.3178, 98.3939, 96.9688],
+        [91.5396, 91.6970, 91.1852, 92.7715, 94.1585, 96.0288, 99.3220, 99.1343, 99.9986],
+        (98.7097, 95.0928),
+    ),
+}
+"""The model card's rows, total input and total output."""
+
+
+@pytest.mark.parametrize("name", CARD)
+def test_totals_are_those_of_the_model_card(name):
+    ins, outs, (total_input, total_output) = CARD[name]
+    rows = dict(zip(PLACES, [*ins, *outs], strict=True))
+    found = totals(rows)
+    assert (round(found["input"], 4), round(found["output"], 4)) == (total_input, total_output)
+    assert found["all"] == pytest.approx(sum(rows.values()) / 16)
     assert totals({"D00": 50.0, "S00": 100.0}) == {"input": None, "output": None, "all": 75.0}
+
+
+def test_part_of_a_row_has_the_model_card_s_mean():
+    outs = dict(zip(list(PLACES)[7:13], CARD["neverEndingDream"][1][:6], strict=True))
+    assert list(outs)[-1] == "OUT08" and round(totals(outs)["output"], 4) == 92.8968
 
 
 def test_what_cannot_be_compared_is_refused_in_a_sentence(folder, tmp_path_factory, tmp_path):

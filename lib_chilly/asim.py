@@ -1,0 +1,152 @@
+"""ASimilarity: how alike the self-attention of models answers to the same random input. It ranks, and is no distance."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+
+from .architecture import Architecture
+from .compared import Broken, Compared, Pair, Progress, Values, stop_if
+from .workers import torch_threads
+
+Shapes = Mapping[str, tuple[int, ...]]
+_SPLIT = re.compile(r".*\.transformer_blocks\.\d+\.attn1\.to_q\.weight")
+_FUSED = re.compile(
+    r".*\.(joint_blocks\.\d+\.x_block\.attn\.qkv|double_blocks\.\d+\.img_attn\.qkv|single_blocks\.\d+\.linear1)\.weight"
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What is compared at once.
+
+    Attributes:
+        block: its lane.
+        keys: of its tensors.
+    """
+
+    block: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Where the random inputs come from.
+
+    Attributes:
+        seed: of torch's generator.
+        unused_draws: matrices that are drawn behind each input and then written over: the linear layers that a tool makes anew.
+    """
+
+    seed: int
+    unused_draws: int
+
+
+STREAMS: Mapping[str, Stream] = MappingProxyType({"supermerger": Stream(2244096, 6), "original": Stream(114514, 3)})
+"""SuperMerger's: the layers of both models; the original's: those of the base alone."""
+
+
+def attention_layers(architecture: Architecture, shapes: Shapes) -> list[Layer]:
+    """Self-attention, wherever the keys say that there is some, along the data flow."""
+    found = []
+    for key, shape in shapes.items():
+        lane, width = architecture.lane_of(key), shape[-1] if shape else 0
+        if _SPLIT.fullmatch(key):
+            wanted = tuple(key.replace(".to_q.", f".to_{letter}.") for letter in "qkv")
+            fits = all(shapes.get(other) == (width, width) for other in wanted)
+        elif _FUSED.fullmatch(key):
+            wanted, fits = (key,), len(shape) == 2 and shape[0] >= 3 * width
+        else:
+            continue
+        if lane is not None and fits and width:
+            found.append(Layer(lane, wanted))
+    return in_order(architecture, found)
+
+
+def asim_steps(
+    models: Sequence[Compared],
+    pairs: Sequence[Pair],
+    shared: Sequence[Sequence[Layer]],
+    stream: str,
+    threads: int,
+    should_stop: Callable[[], bool],
+) -> Generator[Progress, None, tuple[list[dict[str, float]], Broken]]:
+    """Compare layer by layer, each read once.
+
+    Args:
+        shared: the layers of each pair.
+        threads: of torch's; with another number of them last digits may differ.
+
+    Returns:
+        Of each pair block to percent, the mean of its layers, NaN where one of both holds NaN or Inf; and who does.
+    """
+    layers = in_order(models[0].plan.architecture, {layer for each in shared for layer in each})
+    draw, values, broken = inputs(stream), Values(models), Broken()
+    found: list[dict[str, list[float]]] = [{} for _ in pairs]
+    for done, layer in enumerate(layers):
+        yield done, len(layers), layer.block
+        stop_if(should_stop)
+        wanted = [place for place, each in enumerate(shared) if layer in each]
+        with torch_threads(threads), torch.inference_mode():
+            held: dict[int, torch.Tensor] = {}
+            given: torch.Tensor | None = None
+            for number in sorted({number for place in wanted for number in pairs[place]}):
+                tensors = [values.whole(number, key) for key in layer.keys]
+                broken.look(number, zip(layer.keys, tensors, strict=True))
+                given = draw(tensors[0].shape[-1]) if given is None else given
+                held[number] = answer(given, tensors)
+                for place in wanted:
+                    if pairs[place][1] == number:
+                        found[place].setdefault(layer.block, []).append(score(held[pairs[place][0]], held[number]))
+                if all(pairs[place][0] != number for place in wanted):
+                    del held[number]
+    return [{block: sum(scores) / len(scores) for block, scores in each.items()} for each in found], broken
+
+
+def in_order(architecture: Architecture, layers: Iterable[Layer]) -> list[Layer]:
+    """Layers along the data flow."""
+    order = list(architecture.lanes)
+    return sorted(layers, key=lambda layer: (order.index(layer.block), [int(part) for part in re.findall(r"\d+", layer.keys[0])]))
+
+
+def inputs(stream: str) -> Callable[[int], torch.Tensor]:
+    """What gives the input of one layer after another, by its width: (width, width) normal numbers."""
+    chosen = STREAMS[stream]
+    generator = torch.Generator().manual_seed(chosen.seed)
+
+    def draw(width: int) -> torch.Tensor:
+        given = torch.randn(width, width, generator=generator)
+        unused = torch.empty(width, width)
+        for _ in range(chosen.unused_draws):
+            unused.uniform_(generator=generator)
+        return given
+
+    return draw
+
+
+def projections(tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+    """Q, K and V of a layer; of a fused matrix the first rows, since others may stand below."""
+    first, *others = tensors
+    width = first.shape[1]
+    return (first, *others) if others else first[: 3 * width].split(width)
+
+
+def answer(given: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """A layer's answer: softmax(Q K^T) times the sums of V's columns, element by element; neither divided by the root of the
+    width nor cut into heads.
+
+    Source: JosephusCheung's ASimilarityCalculatior; SuperMerger's scripts/supermerger.py, asimilarity.
+    """
+    q, k, v = (torch.nn.functional.linear(given, weight) for weight in projections(tensors))
+    return torch.softmax(q @ k.T, dim=-1) * v.sum(0)
+
+
+def score(a: torch.Tensor, b: torch.Tensor) -> float:
+    """How alike two answers are, in percent: the mean cosine between their rows. Equal answers are exactly 100."""
+    if torch.equal(a, b):
+        return 100.0
+    return 100.0 * torch.cosine_similarity(a, b, dim=1, eps=1e-8).mean().item()
