@@ -32,6 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_plan(commands)
     _add_queue(commands)
     _add_inspect(commands)
+    _add_verify(commands)
     _add_synth(commands)
     _add_bench(commands)
     _add_methods(commands)
@@ -141,8 +142,21 @@ def _add_queue(commands: argparse._SubParsersAction) -> None:
 def _add_inspect(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("inspect", help="say what checkpoints are")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--health", action="store_true", help="read all tensors, and say which blocks are likely broken")
+    parser.add_argument(
+        "--base", type=Path, metavar="FILE", help="a healthy model of the same kind to compare with, for --health"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command="inspect")
+
+
+def _add_verify(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("verify", help="run again what made a file, and say whether its tensors are that")
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("--models", type=Path, action="append", metavar="DIR", help="where its sources lie; may be repeated")
+    parser.add_argument("--threads", type=_positive)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command="verify")
 
 
 def _add_synth(commands: argparse._SubParsersAction) -> None:
