@@ -11,6 +11,7 @@ from typing import NoReturn
 from . import __version__
 from .architecture import architecture_names
 from .errors import RecipeError
+from .looking_arguments import add_looking_commands
 from .plan_options import CHOICES
 
 
@@ -32,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_plan(commands)
     _add_queue(commands)
     _add_inspect(commands)
-    _add_verify(commands)
+    add_looking_commands(commands)
     _add_synth(commands)
     _add_bench(commands)
     _add_methods(commands)
@@ -148,15 +149,6 @@ def _add_inspect(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command="inspect")
-
-
-def _add_verify(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("verify", help="run again what made a file, and say whether its tensors are that")
-    parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument("--models", type=Path, action="append", metavar="DIR", help="where its sources lie; may be repeated")
-    parser.add_argument("--threads", type=_positive)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(command="verify")
 
 
 def _add_synth(commands: argparse._SubParsersAction) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import make_parser
+from .card_command import run_card
 from .console import printable, sentence, show, stop_flag
 from .errors import ArchitectureError, CheckpointError, Interrupted, MergeError, RecipeError
 from .header import counted
+from .ledger_command import run_ledger
 from .merge_commands import run_merge, run_plan
 from .queue_command import run_queue
 from .report import default_threads
@@ -166,6 +168,8 @@ COMMANDS = {
     "queue": run_queue,
     "inspect": _inspect,
     "verify": run_verify,
+    "ledger": run_ledger,
+    "card": run_card,
     "synth": _synth,
     "bench": _bench,
     "methods": _methods,

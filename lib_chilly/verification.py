@@ -103,8 +103,9 @@ def _planned(path: Path, record: Record, folders: Sequence[Path], found: Verific
     if found.lacking:
         return None
     plan = make_plan(read_recipe(record.recipe), library)
+    own = [stored.path for stored in open_checkpoint(path).files]
     for taken in plan.sources:
-        if any(stored.path.samefile(each) for stored in taken.checkpoint.files for each in _files(path)):
+        if any(stored.path.samefile(each) for stored in taken.checkpoint.files for each in own):
             found.says.append(f"{quoted(taken.name)} is the file itself, which proves nothing.")
             return None
         if library.recorded(taken.name) is None:
@@ -124,10 +125,6 @@ def _sentence(error: MergeError) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST_SENTENCE else f"{text[:_LONGEST_SENTENCE]}..."
-
-
-def _files(path: Path) -> list[Path]:
-    return [stored.path for stored in open_checkpoint(path).files]
 
 
 def _compare(path: Path, plan: Plan, threads: int, should_stop: Callable[[], bool], found: Verification) -> None:

@@ -33,7 +33,7 @@ def run_verify(options: argparse.Namespace) -> None:
         return said
 
     with stop_flag() as should_stop:
-        found = verify(options.file, options.models or default_folders(), options.threads or default_threads(), should_stop)
+        found = verify(options.file, options.models or default_folders(), default_threads(), should_stop)
     if options.json:
         print(json.dumps({"file": str(options.file), **found.facts()}))
     elif said := lines(found):

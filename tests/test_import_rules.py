@@ -22,14 +22,14 @@ LAYERS = {
     " torch_zip writer zip_records",
     2: "block_rules blocks methods/* number_lists registry",
     3: "addresses expression notations/* random_weights recipe recipe_check recipe_lines recipe_save recipe_text recipe_tree",
-    4: "claims diffusers_parts fold health_keys jobs history key_job lane_changes linear_form memory modelspec"
-    " output_dtypes plan plan_options plan_words provenance sidecar sources vae verdicts",
-    5: "diffusers_output health inspection kernel lane_health live measure pass_choice passes reading recorded_library report"
-    " resident resident_sources resident_table room similarity slabs stream tally tensor_statistics triton_pass verification"
-    " weights workers",
+    4: "claims diffusers_parts fold health_keys jobs history key_job lane_changes ledger licences linear_form memory modelspec"
+    " output_dtypes permissions plan plan_options plan_words provenance sidecar sources vae verdicts",
+    5: "card card_hashes card_pages diffusers_output health inspection kernel lane_health live measure pass_choice passes"
+    " reading recorded_library report resident resident_sources resident_table room similarity slabs stream tally"
+    " tensor_statistics triton_pass verification weights workers",
     6: "console engine host/* recipe_queue",
-    7: "arguments cli contact_sheet demo demo_models demo_sheet family family_config merge_commands queue_command synth ui/*"
-    " verify_command"
+    7: "arguments card_command cli contact_sheet demo demo_models demo_sheet family family_config ledger_command"
+    " looking_arguments merge_commands queue_command synth ui/* verify_command"
     " host/api_answers host/api_forms host/api_routes host/webui_api host/webui_axes host/webui_cells host/webui_entry"
     " host/webui_failures host/webui_grid host/webui_request host/webui_script",
 }
