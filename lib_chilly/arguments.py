@@ -10,6 +10,7 @@ from . import __version__
 from .architecture import architecture_names
 from .argument_types import limits, port, positive
 from .errors import RecipeError
+from .looking_arguments import add_looking_commands
 from .plan_options import CHOICES
 from .similarity_arguments import add_similarity
 
@@ -33,6 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_queue(commands)
     _add_inspect(commands)
     add_similarity(commands)
+    add_looking_commands(commands)
     _add_synth(commands)
     _add_bench(commands)
     _add_methods(commands)
@@ -142,6 +144,10 @@ def _add_queue(commands: argparse._SubParsersAction) -> None:
 def _add_inspect(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("inspect", help="say what checkpoints are")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--health", action="store_true", help="read all tensors, and say which blocks are likely broken")
+    parser.add_argument(
+        "--base", type=Path, metavar="FILE", help="a healthy model of the same kind to compare with, for --health"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command="inspect")
 

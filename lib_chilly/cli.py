@@ -7,16 +7,23 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .arguments import make_parser
+from .card_command import run_card
 from .console import printable, sentence, show, stop_flag
-from .errors import CheckpointError, Interrupted, MergeError, RecipeError
+from .errors import ArchitectureError, CheckpointError, Interrupted, MergeError, RecipeError
 from .header import counted
+from .ledger_command import run_ledger
 from .merge_commands import run_merge, run_plan
 from .queue_command import run_queue
 from .report import default_threads
+from .verify_command import run_verify
+
+if TYPE_CHECKING:
+    from .health import Health
 
 DONE, MISTAKE, INTERRUPTED = 0, 2, 130
 
@@ -67,13 +74,26 @@ def _ui(options: argparse.Namespace) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> None:
+    if options.base and not options.health:
+        raise RecipeError("--base is what --health compares with; add --health, or leave it out.")
+    with stop_flag() as should_stop:
+        _inspect_each(options, _examiner(options, should_stop) if options.health else None)
+
+
+def _examiner(options: argparse.Namespace, should_stop: Callable[[], bool]) -> Callable[[Path], Health]:
+    from .health import health_of  # imports torch
+
+    return lambda path: health_of(path, options.base, threads=default_threads(), should_stop=should_stop)
+
+
+def _inspect_each(options: argparse.Namespace, examine: Callable[[Path], Health] | None) -> None:
     from .inspection import describe, inspect_file
 
     found: list[dict[str, object]] = []
     for path in options.files:
         try:
-            found.append(inspect_file(path))
-        except CheckpointError as error:
+            found.append(inspect_file(path, examine))
+        except (CheckpointError, ArchitectureError) as error:
             if len(options.files) == 1:
                 raise
             found.append({"file": str(path), "error": sentence(error)})
@@ -158,6 +178,9 @@ COMMANDS = {
     "queue": run_queue,
     "inspect": _inspect,
     "similarity": _similarity,
+    "verify": run_verify,
+    "ledger": run_ledger,
+    "card": run_card,
     "synth": _synth,
     "bench": _bench,
     "methods": _methods,

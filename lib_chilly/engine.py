@@ -65,6 +65,7 @@ def merge(
     check_space(target, plan.writes_bytes)
     hashes = _source_hashes(plan, threads, on_progress, should_stop) if source_hashes or plan.title_claims else []
     _check_titles(plan, hashes)
+    plan = plan.with_terms(hashes) if hashes else plan
     run = functools.partial(
         stream,
         threads=threads,
@@ -151,6 +152,7 @@ def is_finished(
     if not all(path.is_file() and path.stat().st_size >= size for path, size in found.items()):
         return False  # before any source is read for its hash
     hashes = _source_hashes(plan, threads, lambda what, count: None, should_stop) if source_hashes else []
+    plan = plan.with_terms(hashes) if hashes else plan
     files = plan.files(dict(enumerate(hashes)))
     return all(_is_whole(output / name, header, part.data_bytes) for name, (part, header) in files.items())
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .architecture import Architecture, detect
 from .checkpoint import open_checkpoint
@@ -18,12 +19,19 @@ from .hashes import hash_file, hash_folder
 from .header import Checkpoint, counted
 from .prediction import prediction_of
 from .provenance import TYPE, read_record
+from .verdicts import WORDS
+
+if TYPE_CHECKING:
+    from .health import Health
 
 _CHUNK_BYTES = 1 << 18
 
 
-def inspect_file(path: Path) -> dict[str, object]:
+def inspect_file(path: Path, examine: Callable[[Path], Health] | None = None) -> dict[str, object]:
     """The facts of one file under the names of `inspect --json`.
+
+    Args:
+        examine: reads its tensors and says how healthy it is; None leaves that out.
 
     Raises:
         CheckpointError: it cannot be read as a checkpoint. A file of no known architecture is described all the same.
@@ -51,6 +59,7 @@ def inspect_file(path: Path) -> dict[str, object]:
         "recipe": _provenance(checkpoint.metadata).get("recipe"),
         "sources": _provenance(checkpoint.metadata).get("sources", []),
         "claims": _provenance(checkpoint.metadata).get("claims", []),
+        **({"health": examine(path).facts() if architecture else None} if examine else {}),
     }
 
 
@@ -69,6 +78,7 @@ def describe(facts: Mapping[str, object]) -> list[str]:
         lines += [f"  {name}: {', '.join(words)}"] if words else []
     unknown: list[str] = facts["unknown_keys"]  # type: ignore[assignment]
     lines += [f"  unknown keys: {len(unknown)}, such as {unknown[0]!r}"] if unknown else []
+    lines += _health_lines(facts) if "health" in facts else []
     lines += [f"  {name}: {value}" for name, value in facts["hashes"].items()]  # type: ignore[attr-defined]
     metadata: Mapping[str, str] = facts["metadata"]  # type: ignore[assignment]
     lines += [f"  metadata {name!r}: {_short(value)!r}" for name, value in metadata.items() if name != TYPE]
@@ -79,6 +89,15 @@ def describe(facts: Mapping[str, object]) -> list[str]:
     claims: list[object] = facts["claims"]  # type: ignore[assignment]
     lines += [f"  claimed by a source, not checked: {_short(json.dumps(claim, ensure_ascii=False))}" for claim in claims]
     return lines
+
+
+def _health_lines(facts: Mapping[str, object]) -> list[str]:
+    health: Mapping[str, Any] | None = facts["health"]  # type: ignore[assignment]
+    if health is None:
+        return ["  health: unknown, as the architecture is"]
+    against = f", against {health['base']}" if health["base"] else ""
+    verdict = f"  health: {WORDS[health['verdict']]}{against}"
+    return [verdict, *(f"    {words}" for words in health["says"]), *(f"    note: {words}" for words in health["notes"])]
 
 
 def _components(checkpoint: Checkpoint, architecture: Architecture | None) -> dict[str, int]:

@@ -11,6 +11,7 @@ from .dtypes import DType
 from .jobs import JobMaker
 from .key_job import KeyJob, Row
 from .models import ModelLibrary
+from .permissions import Combined, hashes_for_ledger, permissions_of
 from .plan_options import FOLDER, check_replacements, effective, replacing_source, typed
 from .plan_words import notes_of, warnings_of
 from .prediction import UNKNOWN
@@ -39,6 +40,7 @@ class Plan:
         on_nan: number of the source that replaces elements which are not finite; None stops.
         sidecar: the .yaml that goes beside the output; None where there is none.
         warnings, notes: sentences for the user.
+        combined: what its sources allow; None where nobody says.
     """
 
     recipe: Recipe
@@ -52,6 +54,7 @@ class Plan:
     sidecar: Sidecar | None
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
+    combined: Combined | None = None
 
     def ordered_rows(self) -> list[Row]:
         """The rows in the architecture's order of lanes, then by label."""
@@ -121,7 +124,23 @@ class Plan:
 
     def metadata(self, hashes: Mapping[int, str]) -> dict[str, str]:
         """What the output says of itself; `hashes` as of `header`."""
-        return provenance(self.recipe, self.sources, hashes, MATHS, {job.key for job in self.jobs})
+        permissions = self.combined.record() if self.combined else None
+        return provenance(self.recipe, self.sources, hashes, MATHS, {job.key for job in self.jobs}, permissions)
+
+    def with_terms(self, hashes: Sequence[str | None]) -> Plan:
+        """The plan with what is known of its sources' permissions, in its header and in words.
+
+        Args:
+            hashes: of the sources, by which the user's ledger knows them; None where it was not read for it.
+        """
+        combined, faults = permissions_of(self.sources, hashes)
+        before = self.combined or Combined()
+        warnings = [words for words in self.warnings if words not in before.conflicts()]
+        notes = [words for words in self.notes if words not in before.notes()]
+        if combined is not None:
+            warnings += combined.conflicts()
+            notes += combined.notes()
+        return replace(self, combined=combined, warnings=tuple(warnings), notes=(*notes, *faults))
 
 
 def _entries(jobs: Sequence[KeyJob], prefix: str = "") -> Iterator[tuple[str, DType, tuple[int, ...]]]:
@@ -171,4 +190,4 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
     )
     if plan.is_folder:  # what cannot be one is refused here
         folder_parts(plan.architecture, plan.sources, plan.jobs)
-    return plan
+    return plan.with_terms(hashes_for_ledger(sources))

@@ -41,7 +41,12 @@ class Record:
 
 
 def provenance(
-    recipe: Recipe, sources: Sequence[Source], hashes: Mapping[int, str], maths: int, keys: Collection[str]
+    recipe: Recipe,
+    sources: Sequence[Source],
+    hashes: Mapping[int, str],
+    maths: int,
+    keys: Collection[str],
+    permissions: Mapping[str, object] | None = None,
 ) -> dict[str, str]:
     """The output's metadata.
 
@@ -50,6 +55,7 @@ def provenance(
         hashes: number of each source to the sha256 of its file; empty leaves all of them out.
         maths: number of the arithmetic, raised whenever the same recipe gives other numbers.
         keys: of the output.
+        permissions: what the sources allow together, where any of them says.
     """
     text = recipe.canonical()
     named = [
@@ -58,6 +64,7 @@ def provenance(
     ]
     claims = [said for source in sources if (said := claims_of(source))]
     record = {"recipe": text, "sources": named, "maths": maths} | ({"claims": claims} if claims else {})
+    record |= {"permissions": permissions} if permissions else {}
     # The space before our own record: the webui takes what starts as JSON for an object, which its merger then fails to copy.
     found = {"format": "pt", TYPE: " " + _json(record), "sd_merge_recipe": _json({"type": TYPE, "recipe": text, "maths": maths})}
     if hashes:

@@ -40,7 +40,7 @@ class RecordedLibrary(ModelLibrary):
             raise RecipeError(f"two of the recorded sources are called '{twin}'; run the recipe itself to say which is which.")
 
     def knows(self, name: str) -> bool:
-        return self._recorded(name) is not None or super().knows(name)
+        return self.recorded(name) is not None or super().knows(name)
 
     def find(self, name: str) -> Path:
         """The recorded file, for a name that the record has; else as in any library.
@@ -48,14 +48,14 @@ class RecordedLibrary(ModelLibrary):
         Raises:
             RecipeError: it is not below the folders, or several files fit a name that was not recorded.
         """
-        source = self._recorded(name)
+        source = self.recorded(name)
         if source is None:
             return super().find(name)
         if source not in self._found:
             self._found[source] = self._search(source, split_title(name)[0])
         return self._found[source]
 
-    def _recorded(self, name: str) -> RecordedSource | None:
+    def recorded(self, name: str) -> RecordedSource | None:
         """The record of a model however it is spelled: in full, else by the last part of its path where that is clear; with its
         suffix first, which may be all that tells it from another."""
         spellings = (split_title(name)[0], without_suffix(name))

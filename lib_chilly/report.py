@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from .expression import spell
 from .header import counted
 from .key_job import KeyJob
+from .lane_changes import lanes_out_of_proportion
 from .memory import peak_memory_bytes
 from .plan import Plan
 from .tally import Tally
@@ -68,6 +69,7 @@ class Report:
 def make_report(plan: Plan, output: Path, streamed: StreamResult, seconds: float, written_bytes: int) -> Report:
     """Sum up a pass."""
     tally = streamed.tally
+    change = {lane: _relative(tally.change.get(lane)) for lane in dict.fromkeys(_lanes_in_order(plan))}
     return Report(
         output=output,
         sha256=streamed.sha256,
@@ -77,9 +79,9 @@ def make_report(plan: Plan, output: Path, streamed: StreamResult, seconds: float
         written_bytes=written_bytes,
         peak_rss_bytes=peak_rss_bytes(),
         keys=_count_keys(plan),
-        change={lane: _relative(tally.change.get(lane)) for lane in dict.fromkeys(_lanes_in_order(plan))},
+        change=change,
         overflow=dict(sorted(tally.overflow.items())),
-        warnings=(*plan.warnings, *_seen(plan, tally)),
+        warnings=(*plan.warnings, *_seen(plan, tally), *lanes_out_of_proportion(plan, change)),
         notes=plan.notes,
     )
 

@@ -143,14 +143,14 @@ def _as_sources(opened: list[tuple[str, Checkpoint]], keeps_ema: bool) -> list[S
     ]
     whole = [architecture for architecture in found if architecture.name != VAE_ALONE]
     return [
-        _source(name, checkpoint, whole[0] if whole and architecture.name == VAE_ALONE else architecture, keeps_ema)
+        source_of(name, checkpoint, whole[0] if whole and architecture.name == VAE_ALONE else architecture, keeps_ema)
         for (name, checkpoint), architecture in zip(opened, found, strict=True)
     ]
 
 
-def _source(name: str, checkpoint: Checkpoint, architecture: Architecture, keeps_ema: bool) -> Source:
-    tensors: dict[str, TensorInfo] = {}
-    dropped, respelled = [], 0
+def source_of(name: str, checkpoint: Checkpoint, architecture: Architecture, keeps_ema: bool = False) -> Source:
+    """One file under an architecture's keys; CheckpointError where it has one of them twice."""
+    tensors, dropped, respelled = dict[str, TensorInfo](), list[str](), 0
     for key, info in checkpoint.tensors.items():
         canonical = architecture.canonical_key(key)
         if architecture.is_dropped(canonical) and not keeps_ema:

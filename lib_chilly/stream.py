@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 
@@ -24,7 +25,13 @@ from .plan import Plan
 from .reading import OpenSource, Reader, not_finite
 from .tally import NotFinite, Tally
 from .workers import Failures, single_threaded_torch, work_together
-from .writer import CheckpointWriter
+
+
+class Target(Protocol):
+    """Where the bytes go."""
+
+    def write_at(self, data: memoryview | bytes, offset: int) -> None:
+        """Take some bytes of the output; called from many threads."""
 
 
 @dataclass
@@ -40,7 +47,7 @@ class StreamResult:
 def stream(
     plan: Plan,
     header: bytes,
-    writer: CheckpointWriter,
+    writer: Target,
     *,
     threads: int,
     use_mmap: bool = False,
@@ -83,7 +90,7 @@ class _Pass:
         self,
         plan: Plan,
         header: bytes,
-        writer: CheckpointWriter,
+        writer: Target,
         files: Sequence[OpenSource],
         scales: Mapping[str, float],
         want_data_hash: bool,

@@ -42,6 +42,8 @@ def faults(value: object, form: dict, place: str = "") -> Iterator[str]:
     if any_of := form.get("anyOf"):
         yield from min((list(faults(value, each, place)) for each in any_of), key=len)
         return
+    if value is not None and isinstance(value, bool) and any(value is each for each in form.get("enum", [])):
+        return
     types = form.get("type", list(TYPES))
     allowed = [TYPES[name] for name in ([types] if isinstance(types, str) else types)]
     if isinstance(value, bool) or not any(isinstance(value, kind) for kind in allowed):

@@ -1,0 +1,164 @@
+"""Is a model whole? A verdict in words for each lane: against a base where one is given, and against what holds for every model
+of its architecture.
+
+What is known to hold without a base: its keys, its text encoder's width, counting position_ids, finite numbers that are not all
+the same, matrices of more than one direction, and blocks of the U-Net whose matrices amplify about as much as each other's.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .architecture import detect
+from .checkpoint import open_checkpoint
+from .errors import ArchitectureError
+from .header import Checkpoint, quoted
+from .health_keys import header_faults, missing_keys
+from .lane_health import FEWEST_MATRICES, LaneHealth, factor, lane_health, times
+from .sources import Source, source_of
+from .tensor_statistics import Measured, measure_tensors
+from .verdicts import BROKEN, SUSPECT, WORDS, worst
+
+OTHERS_TOO_FAR = 6.0
+"""Factor between a U-Net block's median gain and that of all blocks from which on it is broken."""
+_FEWEST_BLOCKS = 5
+"""Of which the usual gain can be told."""
+_ALIKE, _UNLIKE = 0.5, 0.1
+"""Cosine from which on two U-Nets are kin, and below which two text encoders are not."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """The verdict on a model.
+
+    Attributes:
+        base: name of the file that it was compared with.
+        says: (verdict, sentence) on the file as a whole.
+        notes: what is out of the ordinary, but harms nothing.
+    """
+
+    base: str | None
+    lanes: Mapping[str, LaneHealth]
+    says: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The worst of all."""
+        found = [lane.verdict for lane in self.lanes.values()] + [verdict for verdict, _ in self.says]
+        return worst(found)
+
+    def facts(self) -> dict[str, object]:
+        """The facts under the names of `inspect --health --json`."""
+        names = ("tensors", "norm", "gain", "spectral_norm", "against_base", "verdict", "says")
+        lanes = {lane: {name: _written(getattr(found, name)) for name in names} for lane, found in self.lanes.items()}
+        return {"verdict": self.verdict, "base": self.base, "lanes": lanes, "says": self.sentences(), "notes": list(self.notes)}
+
+    def sentences(self) -> list[str]:
+        """Everything that is wrong, a line for each lane."""
+        lines = [f"{lane}: {'; '.join(found.says)}: {WORDS[found.verdict]}" for lane, found in self.lanes.items() if found.says]
+        return lines + [f"{words}: {WORDS[verdict]}" for verdict, words in self.says]
+
+
+def health_of(
+    path: Path,
+    base: Path | None = None,
+    *,
+    threads: int = 1,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> Health:
+    """Read a checkpoint once, and the base beside it.
+
+    Raises:
+        CheckpointError, ArchitectureError: one cannot be read, is of no known architecture, or both are of two.
+        Interrupted: `should_stop` said so.
+    """
+    source = _opened(open_checkpoint(path))
+    other = _opened(open_checkpoint(base)) if base else None
+    if other and other.architecture is not source.architecture:
+        raise ArchitectureError(
+            f"{quoted(path.name)} is {source.architecture.title}, the base {quoted(other.checkpoint.path.name)} is "
+            f"{other.architecture.title}. Name a base of its kind."
+        )
+    architecture = source.architecture
+    keys = [key for key, info in source.tensors.items() if _is_measured(source, key) and info.elements]
+    found = measure_tensors(source, other, keys, threads, should_stop, on_bytes)
+    lanes = {}
+    for lane in architecture.lanes:
+        tensors = {key: found[key] for key in keys if architecture.lane_of(key) == lane and not architecture.is_copied(key)}
+        if tensors:
+            lanes[lane] = lane_health(tensors)
+    for lane, words in missing_keys(source).items():
+        if lane in lanes:
+            lanes[lane].note(SUSPECT, words)
+    _compare_blocks(source, lanes)
+    wrong = [(BROKEN, words) for words in header_faults(source)]
+    for key, measured in found.items():
+        if key.endswith("position_ids") and not measured.own.is_counting:
+            wrong.append((SUSPECT, f"{quoted(key)} is not 0, 1, 2, ... (save(position_ids=rebuild) mends it)"))
+    return Health(
+        other.checkpoint.path.name if other else None, lanes, (*wrong, *_strangers(source, found)), tuple(_notes(source))
+    )
+
+
+def _written(value: object) -> object:
+    """A value as JSON takes it, which has no Inf."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _opened(checkpoint: Checkpoint) -> Source:
+    shapes = {key: info.shape for key, info in checkpoint.tensors.items()}
+    return source_of(checkpoint.path.name, checkpoint, detect(shapes, checkpoint.path.name))
+
+
+def _is_measured(source: Source, key: str) -> bool:
+    if key.endswith("position_ids"):
+        return True
+    return source.tensors[key].dtype.is_floating and not source.architecture.is_copied(key)
+
+
+def _compare_blocks(source: Source, lanes: Mapping[str, LaneHealth]) -> None:
+    """Blocks of the U-Net whose matrices are out of proportion with those of the other blocks."""
+    prefixes = source.architecture.components.get("unet", ())
+    matrices: dict[str, int] = {}
+    for key, info in source.tensors.items():
+        if key.startswith(prefixes) and len(info.shape) >= 2:
+            lane = source.architecture.lane_of(key) or ""
+            matrices[lane] = matrices.get(lane, 0) + 1
+    gains = {lane: lanes[lane].gain or 0.0 for lane, count in matrices.items() if lane in lanes and count >= FEWEST_MATRICES}
+    usual = statistics.median(gains.values()) if len(gains) >= _FEWEST_BLOCKS else 0.0
+    for lane, gain in gains.items():
+        if usual and gain and factor(gain / usual) >= OTHERS_TOO_FAR and lanes[lane].verdict != BROKEN:
+            lanes[lane].note(BROKEN, f"norms {times(gain / usual)} those of the other blocks")
+
+
+def _strangers(source: Source, found: Mapping[str, Measured]) -> list[tuple[str, str]]:
+    """Text encoders that are not the base's kin though the U-Net is."""
+    alike = {name: _likeness(source, found, prefixes) for name, prefixes in source.architecture.components.items()}
+    if (alike.get("unet") or 0.0) < _ALIKE:
+        return []
+    strange = [name for name, cosine in alike.items() if name.startswith("text") and cosine is not None and cosine < _UNLIKE]
+    return [(SUSPECT, f"the {name.replace('_', ' ')} is no kin of the base's, though the U-Net is") for name in strange]
+
+
+def _likeness(source: Source, found: Mapping[str, Measured], prefixes: Sequence[str]) -> float | None:
+    """Cosine of a component's matrices and the base's."""
+    keys = [key for key in found if key.startswith(tuple(prefixes)) and not key.endswith("position_ids")]
+    both = [found[key] for key in keys if found[key].base and found[key].own.is_matrix]
+    sizes = math.sqrt(sum(each.own.squares for each in both) * sum(each.base.squares for each in both if each.base))
+    return sum(each.product for each in both) / sizes if sizes else None
+
+
+def _notes(source: Source) -> list[str]:
+    found = []
+    merged = {key: info for key, info in source.tensors.items() if not source.architecture.is_copied(key)}
+    for component, prefixes in source.architecture.components.items():
+        kinds = {info.dtype.name for key, info in merged.items() if key.startswith(prefixes) and info.dtype.is_floating}
+        if len(kinds) > 1:
+            found.append(f"the {component.replace('_', ' ')} is stored as {' and '.join(sorted(kinds))}.")
+    return found

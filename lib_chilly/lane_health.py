@@ -1,0 +1,128 @@
+"""The verdict on one lane of a model: its values, its matrices, its norms against the base's."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .header import counted, quoted
+from .tensor_statistics import Measured
+from .verdicts import BROKEN, FINE, SUSPECT, worst
+
+FAR, TOO_FAR = 2.0, 4.0
+"""Factors between a lane's norm and the base's from which on it is suspect, and broken; fine-tuning gives some percent."""
+_MATRIX_TOO_FAR = 8.0
+"""The same for one matrix, and for its spectral norm."""
+FEWEST_MATRICES = 3
+"""Of which a lane's usual gain can be told."""
+LOWEST_GAIN, HIGHEST_GAIN = 1e-3, 50.0
+"""Of a lane's median matrix, in any model."""
+_ONE_DIRECTION = 1.02
+"""Squared norm to squared spectral norm of a matrix that is of one direction."""
+
+
+@dataclass
+class LaneHealth:
+    """What was found of one lane.
+
+    Attributes:
+        norm, against_base: root of the sum of squares; its ratio to the base's, over the tensors that both have.
+        gain: median over its matrices of how much they amplify noise; None where it has none.
+        spectral_norm: the largest of its matrices', as far as was seen.
+        verdict: FINE, SUSPECT or BROKEN.
+        says: what is wrong, in words.
+    """
+
+    tensors: int
+    norm: float
+    gain: float | None
+    spectral_norm: float | None
+    against_base: float | None = None
+    verdict: str = FINE
+    says: list[str] = field(default_factory=list)
+
+    def note(self, verdict: str, words: str) -> None:
+        """Say one more thing that is wrong."""
+        self.verdict = worst((self.verdict, verdict))
+        self.says.append(words)
+
+
+def lane_health(tensors: Mapping[str, Measured]) -> LaneHealth:
+    """The verdict on the tensors of one lane by themselves and against the base's."""
+    matrices = {key: each for key, each in tensors.items() if each.own.is_matrix}
+    spectra = [each.own.spectral for each in matrices.values() if each.own.spectral is not None]
+    found = LaneHealth(
+        tensors=len(tensors),
+        norm=math.sqrt(sum(each.own.squares for each in tensors.values())),
+        gain=statistics.median(each.own.gain for each in matrices.values()) if matrices else None,
+        spectral_norm=max(spectra, default=None),
+    )
+    _judge_values(found, tensors)
+    _judge_matrices(found, matrices)
+    _judge_against_base(found, tensors, matrices)
+    return found
+
+
+def _judge_values(found: LaneHealth, tensors: Mapping[str, Measured]) -> None:
+    bad = {key: each.own.nans + each.own.infs for key, each in tensors.items() if each.own.nans + each.own.infs}
+    if bad:
+        found.note(BROKEN, f"{counted(sum(bad.values()), 'value')} of {_some(list(bad))} are NaN or Inf")
+    large = {key: each.own.beyond_fp16 for key, each in tensors.items() if each.own.beyond_fp16}
+    if large:
+        found.note(SUSPECT, f"{counted(sum(large.values()), 'value')} of {_some(list(large))} are too large for fp16")
+
+
+def _judge_matrices(found: LaneHealth, matrices: Mapping[str, Measured]) -> None:
+    zero = [key for key, each in matrices.items() if each.own.squares == 0 and not each.own.nans + each.own.infs]
+    if zero:
+        every = len(zero) == len(matrices)
+        found.note(BROKEN if every else SUSPECT, f"{'all' if every else len(zero)} of its matrices are zero ({_some(zero)})")
+    constant = [key for key, each in matrices.items() if each.own.low == each.own.high != 0]
+    if constant:
+        found.note(SUSPECT, f"{_some(constant)} holds one number alone")
+    wide = {key: each.own for key, each in matrices.items() if min(each.own.shape[0], each.own.width) >= 8}
+    flat = [key for key, own in wide.items() if own.spectral and own.squares < _ONE_DIRECTION * own.spectral**2]
+    if len(wide) >= FEWEST_MATRICES and 2 * len(flat) > len(wide):
+        found.note(SUSPECT, f"the spectra of {len(flat)} of its {len(wide)} matrices have collapsed to one direction")
+    if found.gain is not None and not zero and not LOWEST_GAIN <= found.gain <= HIGHEST_GAIN:
+        how = "exploded" if found.gain > 1 else "collapsed"
+        found.note(BROKEN, f"its norms have {how}: its matrices amplify {found.gain:.3g} times")
+
+
+def _judge_against_base(found: LaneHealth, tensors: Mapping[str, Measured], matrices: Mapping[str, Measured]) -> None:
+    both = [(each.own.squares, each.base.squares) for each in tensors.values() if each.base]
+    theirs = sum(base for _, base in both)
+    if not theirs:
+        return
+    found.against_base = math.sqrt(sum(own for own, _ in both) / theirs)
+    away = factor(found.against_base)
+    if away >= FAR:
+        found.note(BROKEN if away >= TOO_FAR else SUSPECT, f"norms {times(found.against_base)} the base's")
+        return
+    for what, squared in (("norm", False), ("spectral norm", True)):
+        far = {}
+        for key, each in matrices.items():
+            own = each.own.spectral if squared else math.sqrt(each.own.squares)
+            base = each.base and (each.base.spectral if squared else math.sqrt(each.base.squares))
+            if own is not None and base and factor(own / base) >= _MATRIX_TOO_FAR:
+                far[key] = own / base
+        if far:
+            key = max(far, key=lambda key: factor(far[key]))
+            found.note(SUSPECT, f"the {what} of {quoted(key)} is {times(far[key])} the base's")
+            return
+
+
+def factor(ratio: float) -> float:
+    """How far a ratio is from 1, either way."""
+    return max(ratio, 1 / ratio) if ratio > 0 else math.inf
+
+
+def times(ratio: float) -> str:
+    """A ratio in words."""
+    return f"{ratio:.2g}x" if ratio < 10 else f"{ratio:,.0f}x"
+
+
+def _some(keys: Sequence[str]) -> str:
+    return quoted(keys[0]) + (f" and {counted(len(keys) - 1, 'other')}" if len(keys) > 1 else "")

@@ -1,0 +1,192 @@
+"""Are a file's tensors what its header's recipe makes of the recorded sources? The merge is run again and compared."""
+
+from __future__ import annotations
+
+import bisect
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .checkpoint import open_checkpoint
+from .dtypes import BY_TAG
+from .errors import CheckpointError, MergeError, RecipeError
+from .fileio import SourceFile
+from .header import TensorInfo, quoted
+from .notations import read_recipe
+from .plan import MATHS, Plan, make_plan
+from .provenance import Record, read_record
+from .recorded_library import RecordedLibrary
+from .safetensors_header import read_safetensors
+from .stream import stream
+
+_LONGEST_RECIPE, _LONGEST_SENTENCE = 1 << 20, 600
+SAME, DIFFERS, UNKNOWN = "same", "differs", "unknown"
+
+
+@dataclass
+class Verification:
+    """What was found out.
+
+    Attributes:
+        verdict: SAME, DIFFERS or UNKNOWN.
+        tensors: how many the recipe makes.
+        differing: key to how many of its elements are others.
+        other_form: keys whose dtype or shape is another.
+        missing, extra: keys that only the recipe, and only the file has.
+        lacking: recorded sources that are not at hand.
+        says: what cannot be known, and what was taken for granted; sentences.
+    """
+
+    verdict: str = UNKNOWN
+    tensors: int = 0
+    differing: dict[str, int] = field(default_factory=dict)
+    other_form: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    says: list[str] = field(default_factory=list)
+
+    def facts(self) -> dict[str, object]:
+        """The facts under the names of `verify --json`."""
+        return dict(vars(self))
+
+    @property
+    def wrong(self) -> int:
+        """How many tensors are not what the recipe says."""
+        return len(self.differing) + len(self.other_form) + len(self.missing) + len(self.extra)
+
+
+def verify(
+    path: Path, folders: Sequence[Path], threads: int = 1, should_stop: Callable[[], bool] = lambda: False
+) -> Verification:
+    """Run again what made a file, and compare every byte of its tensors.
+
+    Args:
+        folders: where the sources lie; they are found by name or sha256.
+
+    Raises:
+        CheckpointError: the file or a source cannot be read.
+        Interrupted: `should_stop` said so.
+    """
+    found = Verification()
+    metadata = open_checkpoint(path).metadata
+    try:
+        record = read_record(metadata, path.name)
+        if record is None:
+            found.says.append("its header does not say how it was made, or another merger has made it: nothing can be run again.")
+            return found
+        plan = _planned(path, record, folders, found)
+    except MergeError as error:
+        found.says.append(_sentence(error))
+        return found
+    if plan is not None:
+        _compare(path, plan, threads, should_stop, found)
+        found.verdict = DIFFERS if found.wrong else SAME
+    return found
+
+
+def _planned(path: Path, record: Record, folders: Sequence[Path], found: Verification) -> Plan | None:
+    """The plan of the recorded recipe; None where not all of its sources are at hand, which `found` then says."""
+    if len(record.recipe) > _LONGEST_RECIPE:
+        raise RecipeError(f"its recipe has {len(record.recipe):,} characters; {_LONGEST_RECIPE:,} at most are run again.")
+    library = RecordedLibrary(folders, record)
+    for source in record.sources:
+        try:
+            library.find(source.name)
+        except RecipeError as error:
+            found.lacking.append(_short(source.name))
+            found.says.append(_sentence(error))
+    if found.lacking:
+        return None
+    plan = make_plan(read_recipe(record.recipe), library)
+    own = [stored.path for stored in open_checkpoint(path).files]
+    for taken in plan.sources:
+        if any(stored.path.samefile(each) for stored in taken.checkpoint.files for each in own):
+            found.says.append(f"{quoted(taken.name)} is the file itself, which proves nothing.")
+            return None
+        if library.recorded(taken.name) is None:
+            found.says.append(f"{quoted(taken.name)} of the recipe was not recorded: the file of that name was taken.")
+    if not all(source.sha256 for source in record.sources):
+        found.says.append("its sources were recorded without hashes: files of the right names and sizes were taken.")
+    if record.maths != MATHS:
+        found.says.append(f"it was made with arithmetic {record.maths}, this is {MATHS}: its numbers may differ.")
+    found.says += library.notes
+    return plan
+
+
+def _sentence(error: MergeError) -> str:
+    """Without the place in a recipe that nobody has typed; names out of a header may have any length."""
+    return _short(error.message if isinstance(error, RecipeError) else str(error))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_SENTENCE else f"{text[:_LONGEST_SENTENCE]}..."
+
+
+def _compare(path: Path, plan: Plan, threads: int, should_stop: Callable[[], bool], found: Verification) -> None:
+    parts = plan.files({})
+    for name, (part, header) in parts.items():
+        file_path = path / name if name else path
+        prefix = f"{name}: " if len(parts) > 1 else ""
+        if not file_path.is_file():
+            raise CheckpointError(f"'{file_path}' is missing, which the recipe makes.")
+        with SourceFile(file_path) as file:
+            stored = read_safetensors(file)
+            target = _Comparison(file, header, stored.tensors, prefix, found)
+            stream(part, header, target, threads=threads, should_stop=should_stop)
+            file.check_unchanged(stored.size_bytes, stored.mtime_ns)
+    found.differing = dict(sorted(found.differing.items()))
+
+
+class _Comparison:
+    """Stands where the pass would write: what comes is compared with what the file has."""
+
+    def __init__(self, file: SourceFile, header: bytes, stored: Mapping[str, TensorInfo], prefix: str, found: Verification):
+        self.file, self.prefix, self.found = file, prefix, found
+        self._start, self._lock = len(header), threading.Lock()
+        entries = json.loads(header[8:])
+        entries.pop("__metadata__", None)
+        made = sorted(
+            (entry["data_offsets"], key) for key, entry in entries.items() if entry["data_offsets"][0] < entry["data_offsets"][1]
+        )
+        self._ends = [end for (_, end), _ in made]
+        self._made = [(begin, key, stored.get(key)) for (begin, _), key in made]
+        found.tensors += len(entries)
+        for key, entry in entries.items():
+            info = stored.get(key)
+            if info is None:
+                found.missing.append(prefix + key)
+            elif (info.dtype, info.shape) != (BY_TAG[entry["dtype"]], tuple(entry["shape"])):
+                found.other_form.append(prefix + key)
+        found.extra += [prefix + key for key in stored if key not in entries]
+        wrong = {*found.missing, *found.other_form}
+        self._made = [(begin, key, None if prefix + key in wrong else info) for begin, key, info in self._made]
+
+    def write_at(self, data: memoryview | bytes, offset: int) -> None:
+        """Compare what would be written at `offset`; the header is known to differ where the metadata do."""
+        if offset < self._start:
+            return
+        begin, view = offset - self._start, memoryview(data)
+        end = begin + len(view)
+        index = bisect.bisect_right(self._ends, begin)
+        while index < len(self._made) and self._made[index][0] < end:
+            first, key, info = self._made[index]
+            low, high = max(begin, first), min(end, self._ends[index])
+            if info is not None:
+                self._compare(key, info, low - first, view[low - begin : high - begin])
+            index += 1
+
+    def _compare(self, key: str, info: TensorInfo, place: int, wanted: memoryview) -> None:
+        there = self.file.read(info.offset + place, len(wanted))
+        if there == wanted:
+            return
+        size = info.dtype.size_bytes
+        rows = [np.frombuffer(each, np.uint8).reshape(-1, size) for each in (there, wanted)]
+        count = int((rows[0] != rows[1]).any(axis=1).sum())
+        with self._lock:
+            differing = self.found.differing
+            differing[self.prefix + key] = differing.get(self.prefix + key, 0) + count

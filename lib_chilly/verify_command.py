@@ -1,0 +1,47 @@
+"""The command verify: is a file what its header says?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from .console import show, stop_flag
+from .errors import CheckpointError
+from .header import counted, quoted
+from .models import default_folders
+from .report import default_threads
+
+_MOST_SHOWN = 20
+
+
+def run_verify(options: argparse.Namespace) -> None:
+    """Run again what made a file, compare, and say so; CheckpointError where it is not, or cannot be, confirmed."""
+    from .verification import DIFFERS, SAME, UNKNOWN, Verification, verify  # imports torch
+
+    def lines(found: Verification) -> list[str]:
+        said = [f"note: {words}" for words in found.says if found.verdict != UNKNOWN]
+        for what, keys in (
+            ("is not made by the recipe", found.extra),
+            ("is missing", found.missing),
+            ("has another dtype or shape", found.other_form),
+        ):
+            said += [f"{quoted(key)} {what}." for key in keys[:_MOST_SHOWN]]
+        differing = list(found.differing.items())
+        said += [f"{quoted(key)} differs in {counted(f'{count:,}', 'element')}." for key, count in differing[:_MOST_SHOWN]]
+        if found.verdict == SAME:
+            said.append(f"{quoted(options.file.name)}: all of its {found.tensors:,} tensors are what its recipe makes.")
+        return said
+
+    with stop_flag() as should_stop:
+        found = verify(options.file, options.models or default_folders(), default_threads(), should_stop)
+    if options.json:
+        print(json.dumps({"file": str(options.file), **found.facts()}))
+    elif said := lines(found):
+        show(said)
+    if found.verdict == DIFFERS:
+        raise CheckpointError(
+            f"{quoted(options.file.name)} is not what its header says: {counted(found.wrong, 'tensor')} of "
+            f"{found.tensors:,} that the recipe makes, or beside them, are others."
+        )
+    if found.verdict != SAME:
+        raise CheckpointError(f"{quoted(options.file.name)} cannot be verified: {' '.join(found.says)}")

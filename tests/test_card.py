@@ -1,0 +1,144 @@
+"""A card says what made a file, of what, how whole and how free it is, and a stranger's text in it stays text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from checkpoints import metadata_of, model, tiny, write_file
+from reference import read_file
+
+from lib_chilly.card import in_card_notation, make_card
+from lib_chilly.card_hashes import site_hashes
+from lib_chilly.card_pages import Section, html_page, markdown
+from lib_chilly.recipe_text import parse_recipe
+
+Run = Callable[..., tuple[int, str, str]]
+RECIPE = "AB = 0.85 * a + 0.15 * b\nN = AB + 1 * (c - a)"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Links to models that have all their layers."""
+    folder = tmp_path_factory.mktemp("models")
+    for number, name in enumerate("abc"):
+        (folder / f"{name}.safetensors").symlink_to(tiny(tmp_path_factory, f"card-{name}", seed=number))
+    return folder
+
+
+@pytest.fixture
+def merged(run: Run, models: Path, tmp_path: Path) -> Path:
+    output = tmp_path / "merged.safetensors"
+    assert run("merge", RECIPE, "--models", models, "-o", output)[0] == 0
+    return output
+
+
+@pytest.mark.parametrize(
+    ("step", "card"),
+    [
+        ("0.85 * a + 0.15 * b", "a x 0.85 + b x 0.15 = N"),
+        ("a + 1 * (b - c)", "a + (b - c) x 1 = N"),
+        ("(1 - 0.3) * a + 0.3 * b", "a x (1 - 0.3) + b x 0.3 = N"),
+        ("a - (b - c)", "a - (b - c) = N"),
+        ("weighted_sum(a, b, alpha=0.6)", "a x (1 - alpha) + b x alpha = N, alpha = 0.6"),
+        ("weighted_sum(a + (b - c), b, alpha=0.6)", "(a + b - c) x (1 - alpha) + b x alpha = N, alpha = 0.6"),
+        ("mean(a, b)", "mean(a, b) = N"),
+    ],
+)
+def test_steps_are_written_as_model_cards_write_them(step: str, card: str):
+    (line,) = parse_recipe(f"N = {step}").lines
+    assert in_card_notation(line.name, line.expression) == card
+
+
+@pytest.mark.parametrize("size", [9, 0x100000, 0x100000 + 70_000])
+def test_hashes_are_those_that_sites_show(tmp_path: Path, size: int):
+    content = (4).to_bytes(8, "little") + bytes(index * 7 % 251 for index in range(size))
+    (tmp_path / "x").write_bytes(content)
+    found = site_hashes(tmp_path / "x", is_safetensors=True)
+    assert found["sha256"] == hashlib.sha256(content).hexdigest() and found["AutoV2"] == found["sha256"][:10]
+    assert found["AutoV1"] == hashlib.sha256(content[0x100000:0x110000]).hexdigest()[:8]
+    assert found["AutoV3"] == hashlib.sha256(content[12:]).hexdigest()[:12]
+    assert found["CRC32"] == f"{zlib.crc32(content):08X}"
+    try:
+        import blake3
+    except ImportError:
+        assert "BLAKE3" not in found
+    else:
+        assert found["BLAKE3"] == blake3.blake3(content).hexdigest()
+    assert "AutoV3" not in site_hashes(tmp_path / "x", is_safetensors=False)
+
+
+def test_card_has_recipe_sources_similarity_health_and_permissions(run: Run, merged: Path, models: Path):
+    run("ledger", merged, "--licence", "mine", "--allow", "no_credit")
+    code, out, error = run("card", merged, "--base", models / "a.safetensors")
+    assert (code, error) == (0, "")
+    shown = re.sub(r"\\(.)", r"\1", out)
+    assert "- a x 0.85 + b x 0.15 = AB\n- AB + (c - a) x 1 = N\n" in shown
+    assert "AB = 0.85 * a + 0.15 * b\nN = AB + 1 * (c - a)\n" in out
+    content = (models / "b.safetensors").read_bytes()
+    assert f"| b | {len(content):,} | {hashlib.sha256(content).hexdigest()} |" in shown
+    for words in ("## Similarity to a.safetensors (asim, percent)", "| total all |", "## Health", "## Permissions"):
+        assert words in shown
+    assert "| licence | mine |" in shown and "| use without credit | yes |" in shown and "| sharing merges | unknown |" in shown
+    page = run("card", merged, "--html")[1]
+    assert page.startswith("<!doctype html>") and "<td>use without credit</td><td>yes</td>" in page
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.add(tag)
+
+
+OURS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "ul", "li", "table", "tr", "th", "td", "pre"}
+NASTY = "</pre></title><script>alert(1)</script>[x](javascript:alert(1))|`**\x1b[31m\n# y ![z](http://evil)"
+
+
+def test_texts_of_strangers_are_no_markup():
+    sections = [Section(NASTY, [NASTY], [["a", NASTY], [NASTY, "b"]], NASTY + "\n```\n````")]
+    tags = Tags()
+    tags.feed(html_page(NASTY, sections))
+    assert tags.found <= OURS
+    text = markdown(NASTY, sections)
+    outside = text.partition("`````")[0]
+    assert "<" not in outside and "](" not in outside and "\x1b" not in text and "://" not in outside
+    assert len([line for line in outside.splitlines() if line.startswith("#")]) == 2
+    assert len(markdown("x" * 10_000_000, [])) < 1000
+
+
+SHA = "a" * 64
+LIES = [
+    {"chillymerge": "{"},
+    {"chillymerge": json.dumps({"recipe": "((((", "sources": [{"name": NASTY, "size": 1}], "maths": 1})},
+    {"chillymerge": json.dumps({"recipe": "x" * 10_000_000, "sources": [{"name": "x" * 10_000_000, "size": 1}], "maths": 1})},
+    {"chillymerge": json.dumps({"recipe": "(" * 100_000, "sources": [{"name": "a", "size": 1}] * 5_000, "maths": 1})},
+    {"sd_merge_models": json.dumps({SHA: {"name": NASTY, "sd_merge_recipe": {"primary_model_hash": SHA}}, "b": 3, "c" * 64: []})},
+    {"sd_merge_models": "[" * 100_000, "modelspec.title": NASTY, "license": NASTY},
+    {"modelspec.title": "y" * 10_000_000},
+]
+
+
+@pytest.mark.parametrize("lies", LIES, ids=range(len(LIES)))
+def test_hostile_metadata_neither_breaks_a_card_nor_gets_into_its_markup(tmp_path: Path, lies: dict[str, str], run: Run):
+    path = write_file(tmp_path / "x.safetensors", model(1), lies)
+    title, sections = make_card(path)
+    page, tags = html_page(title, sections), Tags()
+    tags.feed(page)
+    assert tags.found <= OURS and len(page) < 1_000_000 and len(markdown(title, sections)) < 1_000_000
+
+
+def test_file_that_names_itself_among_its_ancestors_is_listed_once(merged: Path):
+    own = hashlib.sha256(merged.read_bytes()).hexdigest()
+    said = {own: {"name": "me", "sd_merge_recipe": {"primary_model_hash": own}}}
+    write_file(merged, read_file(merged), {**metadata_of(merged), "sd_merge_models": json.dumps(said)})
+    title, sections = make_card(merged)
+    assert markdown(title, sections).count(own) == 1
