@@ -63,9 +63,9 @@ class Combined:
         silent: dict[tuple[str, ...], list[str]] = {}
         for permission, unsaid in self.unknown.items():
             silent.setdefault(tuple(unsaid), []).append(PERMISSIONS[permission])
-        for unsaid, permissions in silent.items():
+        for who, permissions in silent.items():
             what = "all permissions" if len(permissions) == len(PERMISSIONS) else ", ".join(permissions)
-            found.append(f"unknown: {what} of {_names(unsaid)}. './chilly ledger FILE' takes what you know.")
+            found.append(f"unknown: {what} of {_names(who)}. './chilly ledger FILE' takes what you know.")
         return found
 
 
