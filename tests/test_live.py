@@ -83,7 +83,7 @@ def follower(make: Callable[[], Weights]) -> Weights:
     return make()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     weights=st.dictionaries(st.sampled_from(["IN*", "M00", "OUT03", "OUT*", "TIME", "VAE", "CLIP_L", "attn2"]), WEIGHTS),
     rest=WEIGHTS,
