@@ -155,6 +155,15 @@ def test_tab_says_in_a_line_what_is_missing_and_has_no_button_for_it(page: Any, 
     assert not [name for name in ("Use it unsaved", "Send to", "Make pictures", "Run again") if name in buttons]
 
 
+def test_keys_of_the_webui_find_the_buttons_that_they_press_in_the_tab(page: Any):
+    failed: list[str] = []
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    for key in ("Escape", "Control+Enter", "Alt+Enter"):
+        page.keyboard.press(key)
+    page.evaluate("new Promise((resolve) => setTimeout(resolve, 200))")
+    assert failed == []
+
+
 def test_save_in_the_tab_stands_in_the_dropdown_above_and_in_the_history(page: Any, real_forge: Forge):
     page.evaluate("text => chilly.look(text, {step: null})", MIX.replace("M =", "pressed ="))
     page.wait_for_function("() => document.querySelector('#chilly_save_name').value === 'pressed'")
