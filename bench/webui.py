@@ -16,10 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from lib_chilly.errors import RecipeError
+from lib_chilly.family_config import configuration, tokenizer_files
 from lib_chilly.synth import synthesise
 
 ROOT = Path(__file__).parents[1]
 PREVIEWS, RECIPES, EVERY = 200, 50, 10
+UNET = {"model_channels": 320, "channel_mult": (1, 2, 4, 4), "context_dim": 768}
+VAE = {"ch": 128, "ch_mult": (1, 2, 4, 4)}
+TEXT_ENCODER = {"hidden_size": 768, "intermediate_size": 3072, "vocab_size": 49408}
 NAN = "--disable-nan-check"
 """Models of random numbers paint nothing that could be looked at."""
 
@@ -88,8 +92,19 @@ def _start(checkout: Path, folder: Path) -> dict[str, tuple[float, float]]:
 
 
 def _full_size(models: Path) -> None:
+    """Two models of SD 1.5's widths, with what the webui needs beside them where it cannot fetch a tokenizer."""
+    tokenizer = models / "tokenizer"
+    tokenizer.mkdir()
+    for name, text in tokenizer_files().items():
+        (tokenizer / name).write_text(text, "utf-8")
+    (tokenizer / "config.json").write_text(json.dumps({**json.loads(tokenizer_files()["config.json"]), **TEXT_ENCODER}))
+    config = json.loads(configuration(tokenizer, 4))
+    parts = config["model"]["params"]
+    parts["unet_config"]["params"].update(UNET)
+    parts["first_stage_config"]["params"]["ddconfig"].update(VAE)
     for seed, name in enumerate("AB"):
         synthesise("sd1", "full", models / f"{name}.safetensors", seed=seed)
+        (models / f"{name}.yaml").write_text(json.dumps(config), "utf-8")
 
 
 class _Booted:
