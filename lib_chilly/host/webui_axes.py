@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modules import script_callbacks, scripts
+from modules import scripts
 
+from . import webui_callbacks as callbacks
 from .webui_failures import write_failures
 from .webui_features import why_no_pictures
 from .webui_request import add_axis
@@ -45,12 +46,8 @@ class Axis:
 
 def register() -> None:
     """Called by the entry script each time that the webui runs it."""
-    for add, callback in (
-        (script_callbacks.on_before_ui, add_axes),  # the script may be loaded after ours
-        (script_callbacks.on_image_grid, write_failures),
-    ):
-        script_callbacks.remove_callbacks_for_function(callback)
-        add(callback)
+    callbacks.register("before_ui", add_axes)  # the script may be loaded after ours
+    callbacks.register("image_grid", write_failures)
     add_axes()
 
 

@@ -9,8 +9,7 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 
-from modules import script_callbacks
-
+from . import webui_callbacks as callbacks
 from .webui_api import add_api
 from .webui_failures import forget as forget_grid
 from .webui_features import why_no_pictures
@@ -37,16 +36,15 @@ def register() -> None:
     if not why_no_pictures():
         install()
     _answer_an_old_choice()
-    for add, callback in (
-        (script_callbacks.on_ui_settings, add_settings),
-        (script_callbacks.on_ui_tabs, tabs),
-        (script_callbacks.on_app_started, started),
-        (script_callbacks.on_after_component, made),
-        (script_callbacks.on_infotext_pasted, pasted),
-        (script_callbacks.on_script_unloaded, unload),
+    for category, callback in (
+        ("ui_settings", add_settings),
+        ("ui_tabs", tabs),
+        ("app_started", started),
+        ("after_component", made),
+        ("infotext_pasted", pasted),
+        ("script_unloaded", unload),
     ):
-        script_callbacks.remove_callbacks_for_function(callback)
-        add(callback)
+        callbacks.register(category, callback)
 
 
 def service() -> Service:

@@ -70,7 +70,7 @@ def imported():
 
 
 def add_routes(_, app):
-    _imported.extend(sorted(name for name in sys.modules if name.startswith(("lib_chilly", "lark"))))
+    _imported.extend(sorted(name for name in sys.modules if name.startswith("lib_chilly")))  # the webui itself imports lark
     for function in (weights, metadata, merge, imported, loaded):
         app.add_api_route(f"/probe/{function.__name__}", function, methods=["GET"])
     app.add_api_route("/probe/inside", inside, methods=["POST"])

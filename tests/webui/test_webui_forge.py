@@ -29,7 +29,7 @@ METHODS = {
     "hashes": "sha256 sha256_from_cache",
     "patches": "patch undo original",
     "processing": "process_images",
-    "script_callbacks": "on_app_started on_before_ui on_ui_settings on_ui_tabs on_script_unloaded on_infotext_pasted"
+    "script_callbacks": "add_callback on_app_started on_before_ui on_ui_settings on_ui_tabs on_script_unloaded on_infotext_pasted"
     " on_after_component on_cfg_denoiser on_model_loaded remove_callbacks_for_function script_unloaded_callback"
     " cfg_denoiser_callback",
     "sd_hijack": "model_hijack.hijack model_hijack.undo_hijack",

@@ -51,6 +51,10 @@ def test_page_begins_with_the_webui_s_models_and_samplers(webui: House):
     assert (started["host"], started["output"]) == ("webui", str(webui.models))
 
 
+def test_what_is_registered_at_the_start_says_itself_whose_it_is(webui: House):
+    assert webui.call("amiss.looks_for_whose_callback_it_is") == 0
+
+
 def test_page_offers_the_webui_s_schedules_and_styles_and_pictures_follow_them(webui: House):
     started = webui.call("ask", "start")
     assert "Karras" in started["schedulers"] and started["styles"] == ["oil"]

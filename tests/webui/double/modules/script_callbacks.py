@@ -1,13 +1,25 @@
 """What extensions are called for."""
 
+import inspect
+
 from modules import errors
 
-callback_map = {}
+CATEGORIES = (
+    "app_started before_ui ui_settings ui_tabs script_unloaded infotext_pasted after_component cfg_denoiser model_loaded"
+    " image_grid before_image_saved"
+)
+callback_map = {f"callbacks_{category}": [] for category in CATEGORIES.split()}
+
+
+def add_callback(callbacks, fun, *, name=None, category="unknown", filename=None):
+    if filename is None:
+        inspect.stack()  # who calls: slow there, as here
+    callbacks.append(fun)
 
 
 def _registrar(category):
     def register(callback, *, name=None):
-        callback_map.setdefault(category, []).append(callback)
+        add_callback(callback_map[f"callbacks_{category}"], callback, name=name, category=category)
 
     return register
 
@@ -34,12 +46,13 @@ def image_grid_callback(params):
 
 
 def before_ui_callback():
-    for callback in reversed(callback_map.get("before_ui", [])):
+    for callback in reversed(callback_map["callbacks_before_ui"]):
         callback()
 
 
 def clear_callbacks():
-    callback_map.clear()
+    for callbacks in callback_map.values():
+        callbacks.clear()
 
 
 def remove_callbacks_for_function(callback_func):
@@ -48,7 +61,7 @@ def remove_callbacks_for_function(callback_func):
 
 
 def _call(category, *given):
-    for callback in list(callback_map.get(category, [])):
+    for callback in list(callback_map[f"callbacks_{category}"]):
         try:
             callback(*given)
         except Exception:
@@ -56,7 +69,7 @@ def _call(category, *given):
 
 
 def ui_tabs_callback():
-    return [tab for callback in callback_map.get("ui_tabs", []) for tab in callback() or []]
+    return [tab for callback in callback_map["callbacks_ui_tabs"] for tab in callback() or []]
 
 
 def ui_settings_callback():
