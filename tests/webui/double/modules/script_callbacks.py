@@ -77,7 +77,7 @@ def ui_settings_callback():
 
 
 def after_component_callback(component, **kwargs):
-    for callback in list(callback_map.get("after_component", [])):
+    for callback in list(callback_map["callbacks_after_component"]):
         callback(component, **kwargs)
 
 
@@ -98,5 +98,5 @@ def model_loaded_callback(sd_model):
 
 
 def script_unloaded_callback():
-    for callback in reversed(callback_map.get("script_unloaded", [])):
+    for callback in reversed(callback_map["callbacks_script_unloaded"]):
         callback()
