@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 if os.environ.get("CI"):  # where a property does not say how many examples it needs, these do
-    settings.register_profile("chilly", settings.get_profile("ci"), max_examples=40)
+    settings.register_profile("chilly", settings.get_profile("ci"), max_examples=20)
     settings.load_profile("chilly")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the cores have a process each
