@@ -3,6 +3,7 @@ sockets were used."""
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 if os.environ.get("CI"):  # where a property does not say how many examples it needs, these do
-    settings.register_profile("chilly", settings.get_profile("ci"), max_examples=40)
+    settings.register_profile("chilly", settings.get_profile("ci"), max_examples=20)
     settings.load_profile("chilly")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the cores have a process each
@@ -77,6 +78,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("peers"):
             item.add_marker(pytest.mark.skip(reason="compares with peers; run with --peers"))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    gc.collect()
+    gc.freeze()  # all that was imported and collected stays: it is not to be looked through again and again
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -185,7 +185,7 @@ GOOD = (
 MARKS = st.sampled_from([*'()[]{},=+-*/"# \n.:', "A", "M3", "0.5", "alpha"])
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 2), MARKS | st.just("")), min_size=1, max_size=2))
 def test_no_fix_leaves_the_error_where_it_was(library: ModelLibrary, slips: list[tuple[int, int, str]]):
     text = GOOD

@@ -301,7 +301,7 @@ RATIONALS = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(RATIONALS)
 @example(Fraction(float(np.finfo(np.float32).max)))
 @example(Fraction(2) ** -150)
@@ -320,7 +320,7 @@ def test_to_float32_gives_the_nearest_and_of_two_the_even_one(value: Fraction):
     assert Fraction(got) == nearest(value, 24, -149)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(RATIONALS)
 def test_to_float64_gives_the_nearest(value: Fraction):
     assert Fraction(to_float64(value)) == nearest(value, 53, -1074)

@@ -529,7 +529,7 @@ FRAGMENTS = [
 CARD_LIKE = st.builds(str.join, st.sampled_from(["", " "]), st.lists(st.sampled_from(FRAGMENTS), max_size=30))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.one_of(CARD_LIKE, st.text(max_size=60)))
 def test_any_text_reads_and_round_trips_or_raises_a_recipe_error_inside_it(text: str):
     recipe = recipe_or_error(text)

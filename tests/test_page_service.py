@@ -117,7 +117,7 @@ _json = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(name=st.sampled_from(sorted(questions.all_questions())), given=st.dictionaries(st.text(max_size=8), _json, max_size=3))
 def test_no_question_takes_what_it_does_not_know(name, given):
     service = Service(Room(StandaloneHost([Path(__file__).parent])))

@@ -312,7 +312,7 @@ CHANGES = st.one_of(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(recipes(), STEP, CHANGES)
 def test_edit_keeps_other_lines_and_all_comments(library, text, step, change):
     before = lines(text)

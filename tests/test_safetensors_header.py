@@ -249,7 +249,7 @@ KINDS = st.sampled_from(["fp32", "fp16", "bf16", "fp8_e4m3fn", "fp8_e5m2", "int6
 
 
 @given(st.dictionaries(KEYS, st.tuples(KINDS, SHAPES), max_size=6), st.dictionaries(KEYS, st.text(st.characters(codec="utf-8"))))
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_safetensors_saves_reads_back_with_the_same_bytes(tmp_path: Path, layout, metadata):
     tensors = {
         key: torch.randint(0, 2, shape).to(torch_dtype(BY_NAME[name])).reshape(shape) for key, (name, shape) in layout.items()
@@ -268,7 +268,7 @@ SAMPLE = save({"a.weight": torch.ones(2, 3), "b": torch.zeros(4, dtype=torch.flo
 
 
 @given(st.lists(st.tuples(st.integers(0, len(SAMPLE) - 1), st.integers(0, 255)), min_size=1, max_size=4), st.integers(0, 20))
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_file_opens_or_is_refused_and_nothing_else(tmp_path: Path, changes, cut):
     content = bytearray(SAMPLE)
     for place, value in changes:

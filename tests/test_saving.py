@@ -30,6 +30,7 @@ from lib_chilly.ui import save_progress
 from lib_chilly.ui.questions import Page, Room
 from lib_chilly.ui.save_names import fault_of, folded, names_in, proposed_name, safe, unique
 from lib_chilly.ui.save_progress import SaveProgress, in_bytes
+from lib_chilly.ui.saves import Saves
 from lib_chilly.ui.saving import facts, name, save
 from lib_chilly.ui.work import Work
 
@@ -252,6 +253,38 @@ def test_saved_file_is_checked_registered_and_remembered(page: Page):
     assert entry.file == {"name": "out.safetensors", "bytes": report["bytes"], "sha256": report["sha256"]}
     assert entry.sources == ("A", "B", "C") and entry.architecture == "sd1"
     assert files(page) == ["out.safetensors"]
+
+
+def as_shown_says(page: Page, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[Path], bool]) -> dict[str, Any]:
+    """A save of what a picture was made of, its comparison being `meanwhile` of the file."""
+    monkeypatch.setattr(page.host, "was_shown", lambda plan: True)
+    monkeypatch.setattr(page.host, "is_as_shown", lambda plan, path, sha256, progress: meanwhile(path))
+    return ended(page, save(page, TEXT, "x"))
+
+
+def test_file_is_saved_also_where_its_comparison_with_the_picture_fails(page: Page, monkeypatch: pytest.MonkeyPatch):
+    def fail(path: Path) -> bool:
+        raise RuntimeError("can't allocate memory")
+
+    job = as_shown_says(page, monkeypatch, fail)
+    assert (job["state"], job["report"]["file"], job["report"]["as_shown"]) == ("done", "x.safetensors", None)
+
+
+def test_another_file_that_has_the_name_meanwhile_is_not_compared_in_its_place(page: Page, monkeypatch: pytest.MonkeyPatch):
+    def replace(path: Path) -> bool:
+        path.unlink()
+        path.write_bytes(b"another")
+        page.one(Saves).take("x", 7)
+        return False
+
+    job = as_shown_says(page, monkeypatch, replace)
+    assert (job["state"], job["report"]["as_shown"], job["report"]["warnings"]) == ("done", None, [])
+    assert page.one(Saves).names() == {"x"}, "the name is the other save's"
+
+
+def test_file_that_is_not_what_the_picture_was_made_of_warns(page: Page, monkeypatch: pytest.MonkeyPatch):
+    job = as_shown_says(page, monkeypatch, lambda path: False)
+    assert job["report"]["as_shown"] is False and "memory of this machine" in job["report"]["warnings"][0]
 
 
 def test_diffusers_folder_is_saved_and_checked(page: Page, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory):

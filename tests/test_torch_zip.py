@@ -211,7 +211,7 @@ USED = [place for place, byte in enumerate(SAMPLE) if byte not in b"Z\0"]  # tor
 
 
 @given(st.lists(st.tuples(st.sampled_from(USED), st.integers(0, 255)), min_size=1, max_size=4), st.integers(0, 3))
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_file_opens_or_is_refused_and_nothing_else(tmp_path: Path, changes, cut):
     content = bytearray(SAMPLE)
     for place, value in changes:
@@ -222,7 +222,7 @@ def test_damaged_file_opens_or_is_refused_and_nothing_else(tmp_path: Path, chang
 
 
 @given(st.lists(st.tuples(st.integers(0, len(RECORDS["data.pkl"]) - 1), st.integers(0, 255)), min_size=1, max_size=3))
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_pickle_with_a_right_checksum_opens_or_is_refused_and_nothing_else(tmp_path: Path, changes):
     pickled = bytearray(RECORDS["data.pkl"])
     for place, value in changes:

@@ -18,4 +18,4 @@ def register(category: str, callback: Callable[..., Any]) -> None:
     script_callbacks.remove_callbacks_for_function(callback)
     add, callbacks = script_callbacks.add_callback, script_callbacks.callback_map[f"callbacks_{category}"]
     can_be_told = "filename" in inspect.signature(add).parameters
-    add(callbacks, callback, **({"category": category, "filename": __file__} if can_be_told else {}))
+    add(callbacks, callback, **({"category": category, "filename": callback.__code__.co_filename} if can_be_told else {}))

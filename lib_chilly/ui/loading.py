@@ -12,7 +12,7 @@ from .job import Job
 from .open_step import OpenStep
 from .questions import Page, question
 from .save_names import fault_of
-from .work import PICTURES, SAVES, Work
+from .work import PICTURES, Work
 
 
 @question
@@ -31,7 +31,7 @@ def load(page: Page, name: str) -> dict[str, Any]:
         job.progress.at(0.0, "loading")
         job.report = {"title": host.load(path, job.progress)}
 
-    return {"job": page.one(Work, Work).start(page.name, "load", do, thread=SAVES)}
+    return {"job": page.one(Work, Work).start(page.name, "load", do, thread=PICTURES)}
 
 
 @question

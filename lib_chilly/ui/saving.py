@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import time
@@ -32,14 +33,11 @@ from .save_names import fault_of, folded, names_in, proposed_name, twins_of
 from .save_place import fault_of_folders, folders_for
 from .save_progress import SaveProgress, in_bytes, in_words
 from .saves import Saves
+from .shown_file import compare, identity
 from .work import COMPARISONS, SAVES, Work
 
 _OPTION_SAID = re.compile(r"(?:save option|the option) '?(\w+)'?")
 _SHORT_HASH = 10
-_NOT_AS_SHOWN = (
-    "the file is not what the last picture was made of, though its recipe is: the memory of this machine may be failing. "
-    "Make the picture again and save again."
-)
 
 
 @question
@@ -74,20 +72,22 @@ def save(page: Page, text: str, name: str, step: str | None = None, options: dic
     if problem := _problem(host, saves, plan, name):
         raise FieldError(problem["message"], problem["field"] or "name")
     saves.take(name, plan.writes_bytes)
+    give_back = functools.cache(lambda: saves.give_back(name))  # once: another save may have taken the name since
     work = page.one(Work, Work)
 
     def do(job: Job) -> Iterator[None]:
         saved, output = _saved(page, plan.recipe, name, job)
-        saves.give_back(name)  # the file has it now
+        give_back()  # the file has it now
         if not saved.is_folder and host.was_shown(saved):
             job.thread = COMPARISONS  # others are saved while this waits for the webui
+            written = identity(output)
             yield
-            _compare(host, saved, output, job)
+            compare(host, saved, output, written, job)
 
     try:
-        return {"job": work.start(page.name, "save", do, thread=SAVES, at_end=lambda: saves.give_back(name))}
+        return {"job": work.start(page.name, "save", do, thread=SAVES, at_end=give_back)}
     except BaseException:  # too much waits already
-        saves.give_back(name)
+        give_back()
         raise
 
 
@@ -173,14 +173,6 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> tuple[Plan, Path]
         "can_load": host.can_load and not plan.is_folder,
     }
     return plan, output
-
-
-def _compare(host: Host, plan: Plan, output: Path, job: Job) -> None:
-    """Say in the report whether the file is what a picture was made of."""
-    assert job.report is not None
-    is_as_shown = host.is_as_shown(plan, output, job.report["sha256"], job.progress)
-    job.report["warnings"] += [_NOT_AS_SHOWN] if is_as_shown is False else []
-    job.report["as_shown"] = is_as_shown
 
 
 def _written(page: Page, plan: Plan, output: Path, name: str, job: Job) -> Report:

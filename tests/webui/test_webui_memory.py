@@ -33,7 +33,7 @@ def test_memory_is_flat_over_many_pictures_of_which_some_fail_each_with_its_reas
 
 
 def test_memory_is_flat_over_many_cells(webui: House):
-    merged, alpha = 20, "[ChillyMerge] alpha"
+    merged, alpha = 15, "[ChillyMerge] alpha"
     webui.call("grid", [alpha, f"0-1 [{merged // 5}]"], recipe=MIX, steps=1)
     before = webui.call("own_memory")
     grid = webui.call("grid", [alpha, f"0-1 [{merged}]"], ["Seed", "1,2"], recipe=MIX, steps=1)
