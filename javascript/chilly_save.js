@@ -113,12 +113,14 @@
 
   /** What stays out of the file: parts that are ticked, and the rest as it was typed. */
   function fillParts() {
-    let rest = form.options.discard || "";
+    let rest = (form.options.discard || "").split(",").map((glob) => glob.trim()).filter(Boolean);
     for (const box of ui.parts.querySelectorAll("[data-glob]")) {
-      box.checked = rest.includes(box.dataset.glob);
-      rest = rest.replace(box.dataset.glob, "");
+      const globs = box.dataset.glob.split(",");
+      box.checked = globs.every((glob) => rest.includes(glob));
+      if (box.checked) rest = rest.filter((glob) => !globs.includes(glob));
     }
-    ui.parts.querySelector("[data-globs]").value = rest.split(",").filter(Boolean).join(",");
+    ui.parts.querySelector("[data-globs]").value = rest.join(",");
+    if (form.options.discard) ui.parts.open = true; // what is left out is never out of sight
   }
 
   function fillVae(value) {
