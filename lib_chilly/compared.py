@@ -124,7 +124,7 @@ class Values:
 
 def _is_stored(job: KeyJob) -> bool:
     """Whether a tensor is one file's as it stands."""
-    return job.extra is None and len(job.terms) == 1 and job.terms[0][1] == 1
+    return job.extra is None and job.taken is not None
 
 
 class Broken:

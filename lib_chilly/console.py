@@ -99,12 +99,13 @@ def describe_plan(plan: Plan, threads: int, folder: Path, use_mmap: bool = False
 def describe_rows(plan: Plan) -> list[str]:
     """The folded coefficients; lanes that share them share a line."""
     order = [*plan.architecture.lanes]
-    by_sum: dict[tuple[tuple[int, Fraction], ...], list[Row]] = {}
+    names = [source.name for source in plan.sources]
+    by_sum: dict[tuple[tuple[str, Fraction], ...], list[Row]] = {}
     for row in plan.ordered_rows():
-        by_sum.setdefault(tuple(sorted(row.exact.items())), []).append(row)
+        by_sum.setdefault(tuple(row.named(names)), []).append(row)
     lines = []
     for terms, rows in by_sum.items():
-        text = " + ".join(f"{float(weight):.10g} * {plan.sources[number].name}" for number, weight in terms) or "0"
+        text = " + ".join(f"{float(weight):.10g} * {name}" for name, weight in terms) or "0"
         lines.append(f"  {_lane_runs(rows, order)}: {text.replace('+ -', '- ')}")
     return lines
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from .architecture import NO_LANE, Architecture
@@ -10,13 +11,12 @@ from .block_rules import key_glob
 from .blocks import KeyWeights, in_words, resolve
 from .checkpoint import TensorInfo
 from .dtypes import BY_NAME, DType
-from .errors import ArchitectureError, RecipeError
+from .errors import ArchitectureError, RecipeError, nearest
 from .expression import spell
 from .fold import Folder, Value
 from .key_job import ExtraChannels, KeyJob, Row, scale_jobs
 from .output_dtypes import OutputDType, output_dtype, wanted_dtype
 from .recipe import Recipe
-from .recipe_check import nearest
 from .registry import get_method
 from .sources import Source, ema_key
 from .vae import DROP
@@ -135,10 +135,11 @@ class JobMaker:
         self.rows[row.label] = row
         (dtype, is_scaled), shape = self._output_dtype(key, holders), self._common_shape(key, holders)
         compute = self._compute(dtype)
-        terms = row.terms(compute)
-        if len(terms) == 1 and terms[0][1] == 1 and holders[terms[0][0]].dtype.size_bytes == 8:
-            compute = "float64"  # an operand taken whole is rounded once, not to float32 on the way
-        return KeyJob(key, dtype, shape, lane, terms, compute, row=row.label, is_scaled=is_scaled)
+        terms, nodes = row.rounded(compute)
+        job = KeyJob(key, dtype, shape, lane, terms, nodes, compute, row=row.label, is_scaled=is_scaled)
+        if job.taken is not None and holders[job.taken].dtype.size_bytes == 8:
+            return replace(job, compute="float64")  # an operand taken whole is rounded once, not to float32 on the way
+        return job
 
     def _taken_job(self, key: str, lane: str, source: int) -> KeyJob:
         """One source's tensor as it is, whatever the recipe says of the others'."""
@@ -168,8 +169,8 @@ class JobMaker:
         self.rows.update({row.label: row, extra.label: extra})
         dtype, shape = self._output_dtype(key, holders).dtype, next(iter(extended.values())).shape
         compute = self._compute(dtype)
-        channels = ExtraChannels(shared, frozenset(extended), extra.terms(compute))
-        return KeyJob(key, dtype, shape, lane, row.terms(compute), compute, extra=channels, row=row.label)
+        channels = ExtraChannels(shared, frozenset(extended), *extra.rounded(compute))
+        return KeyJob(key, dtype, shape, lane, *row.rounded(compute), compute, extra=channels, row=row.label)
 
     def _fold(self, key: str, lane: str, holders: frozenset[int]) -> tuple[Value, Row]:
         known_lane = None if lane == NO_LANE else lane
@@ -184,7 +185,9 @@ class JobMaker:
         if situation not in self._folded:
             value = self.folder.fold(weights, holders)
             pick = value.pick if value.pick is not None else min(holders)
-            self._folded[situation] = value, Row(label, lane, value.form.terms, pick)
+            nodes = self.folder.nodes
+            row = Row(label, lane, dict(nodes.in_order(value.form)), pick, nodes.below(value.form))
+            self._folded[situation] = value, row
         return self._folded[situation]
 
     def _mixes_channels(self, holders: Mapping[int, TensorInfo]) -> bool:

@@ -6,21 +6,20 @@ Each product and each addition is rounded in the compute type, in the order of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from .key_job import ExtraChannels, KeyJob, Terms
+from .converting import E4M3FN_LIMIT, load, narrow, squares
+from .key_job import ExtraChannels, KeyJob, NodeJob, Terms
 from .memory import SLAB_ELEMENTS
+from .node_kernel import sum_with_nodes
 from .tally import NotFinite, Tally
 
 Read = Callable[[int, str, int, int], tuple[torch.Tensor, torch.Tensor | None]]
 """(source, key, first element, count) -> (the stored values, the scale of scaled fp8 or None)."""
 Fetch = Callable[[int], tuple[torch.Tensor, torch.Tensor | None]]
 """The same for the slab in hand: source -> (values, scale)."""
-
-_E4M3FN_LARGEST, _E4M3FN_LIMIT = 448, 464
-"""The largest number of fp8_e4m3fn, and of those that are rounded to it."""
 
 
 class Kernel:
@@ -51,7 +50,14 @@ class Kernel:
         elif job.is_copied:
             self._copy(job, start, out)
         else:
-            self._sum(job, job.terms, lambda source: self.read(source, job.key, start, out.numel()), out)
+
+            def fetch(source: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+                return self.read(source, job.key, start, out.numel())
+
+            if job.nodes:
+                self._bend(job, job.terms, job.nodes, fetch, out, job.shape, start)
+            else:
+                self._sum(job, job.terms, fetch, out)
 
     def largest(self, job: KeyJob, start: int, count: int) -> float:
         """The largest absolute value of some elements of a sum; what overflowed counts as its type's largest number.
@@ -69,13 +75,13 @@ class Kernel:
             out.zero_()
             return
         first, other, result = self._buffers(job.compute, out.numel())
-        _load(first, *fetch(terms[0][0]))
+        load(first, *fetch(terms[0][0]))
         if len(terms) == 1 and terms[0][1] == 1:
             result, change = first, 0.0
         else:
             torch.mul(first, terms[0][1], out=result)
             for source, coefficient in terms[1:]:
-                _load(other, *fetch(source))
+                load(other, *fetch(source))
                 result.add_(other.mul_(coefficient))
             torch.sub(result, first, out=other)
             change = torch.dot(other, other).item()
@@ -83,21 +89,48 @@ class Kernel:
         # Sums of squares are finite only where every element is: the check for NaN and Inf costs nothing more.
         if not math.isfinite(change + size):
             self._mend(job, terms, fetch, first, result)
-            change, size = _squares(result - first), _squares(first)
+            change, size = squares(result - first), squares(first)
         if terms[0][0] == 0:
             self.tally.add_change(job.lane, change, size)
+        self._write(job, result, math.sqrt(change) + math.sqrt(size), out)
+
+    def _bend(
+        self,
+        job: KeyJob,
+        terms: Terms,
+        nodes: Sequence[NodeJob],
+        fetch: Fetch,
+        out: torch.Tensor,
+        shape: Sequence[int],
+        start: int = 0,
+    ) -> None:
+        """A sum with calls that do not fold, of elements from `start` of a tensor of that shape."""
+        dtype = getattr(torch, job.compute)
+
+        def values(source: int) -> torch.Tensor:
+            return load(torch.empty(out.numel(), dtype=dtype), *fetch(source))
+
+        bent = sum_with_nodes(job.key, shape, start, terms, nodes, values, self.on_nan)
+        if bent.first is not None:
+            self.tally.add_change(job.lane, *bent.change())
+        if bent.replaced:
+            self.tally.replaced[job.key] = self.tally.replaced.get(job.key, 0) + bent.replaced
+        self._write(job, bent.result, bent.norm(), out)
+
+    def _write(self, job: KeyJob, result: torch.Tensor, bound: float, out: torch.Tensor) -> None:
+        """Round a sum into `out`; no element is larger than `bound`, but for those that are not finite."""
         if job.is_scaled and self.scales:
             self._count_overflow(job, result.div_(self.scales[job.key]), out.dtype)
         # "not <": where the sum itself overflowed, its change may be NaN.
-        elif not math.sqrt(change) + math.sqrt(size) < torch.finfo(out.dtype).max:
+        elif not bound < torch.finfo(out.dtype).max:
             self._count_overflow(job, result, out.dtype)
-        out.copy_(_narrow(result, out.dtype))
+        out.copy_(narrow(result, out.dtype))
 
     def _mend(self, job: KeyJob, terms: Terms, fetch: Fetch, first: torch.Tensor, result: torch.Tensor) -> None:
         """Find what is not finite; replace it by the model that `on_nan` names, in `result` and in `first`."""
         bad, spoilt = torch.zeros(result.numel(), dtype=torch.bool), terms[0][0]
         for source, _ in terms:
-            wrong = ~torch.isfinite(_load(torch.empty(result.numel(), dtype=torch.float64), *fetch(source)))
+            wrong = ~torch.isfinite(load(torch.empty(result.numel(), dtype=torch.float64), *fetch(source)))
             if bool(wrong.any()) and (self.on_nan is None or source == self.on_nan):
                 raise NotFinite(source, job.key)
             spoilt = source if bool(wrong.any()) else spoilt
@@ -105,7 +138,7 @@ class Kernel:
         if bool(bad.any()):
             assert self.on_nan is not None
             try:
-                replacement = _load(torch.empty_like(result), *fetch(self.on_nan))[bad]
+                replacement = load(torch.empty_like(result), *fetch(self.on_nan))[bad]
             except NotFinite:  # it lacks these channels
                 raise NotFinite(spoilt, job.key) from None
             if not bool(torch.isfinite(replacement).all()):
@@ -116,9 +149,9 @@ class Kernel:
     def _count_overflow(self, job: KeyJob, result: torch.Tensor, dtype: torch.dtype) -> None:
         """Every source is finite here, so what is not finite after the rounding was too large for the sum or for the output."""
         if dtype is torch.float8_e4m3fn:
-            fits = result.abs() <= _E4M3FN_LIMIT
+            fits = result.abs() <= E4M3FN_LIMIT
         else:
-            fits = torch.isfinite(_narrow(result, dtype).to(dtype).to(result.dtype))
+            fits = torch.isfinite(narrow(result, dtype).to(dtype).to(result.dtype))
         count = int((~fits).sum())
         if count:
             self.tally.overflow[job.key] = self.tally.overflow.get(job.key, 0) + count
@@ -132,7 +165,8 @@ class Kernel:
             has = channels if source in extra.holders else extra.shared
             values, scale = self.read(source, job.key, 0, outer * has * math.prod(window))
             loaded[source] = values.clone().view(outer, has, *window), scale
-        for region, terms in ((slice(0, extra.shared), job.terms), (slice(extra.shared, channels), extra.terms)):
+        regions = (slice(0, extra.shared), job.terms, job.nodes), (slice(extra.shared, channels), extra.terms, extra.nodes)
+        for region, terms, nodes in regions:
             part = torch.empty_like(whole[:, region]).reshape(-1)
 
             def fetch(source: int, region: slice = region) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -141,7 +175,10 @@ class Kernel:
                     raise NotFinite(source, job.key)
                 return values[:, region].reshape(-1), scale
 
-            self._sum(job, terms, fetch, part)
+            if nodes:
+                self._bend(job, terms, nodes, fetch, part, whole[:, region].shape)
+            else:
+                self._sum(job, terms, fetch, part)
             whole[:, region] = part.view(whole[:, region].shape)
 
     def _copy(self, job: KeyJob, start: int, out: torch.Tensor) -> None:
@@ -150,12 +187,12 @@ class Kernel:
             return
         values, scale = self.read(job.source, job.key, start, out.numel())
         if values.is_floating_point():
-            wide = _load(torch.empty(values.numel(), dtype=torch.float64), values, scale)
+            wide = load(torch.empty(values.numel(), dtype=torch.float64), values, scale)
             bad = ~torch.isfinite(wide)
             if bool(bad.any()):
                 self._mend_copy(job, start, wide, bad)
             if scale is not None or bool(bad.any()):
-                values = _narrow(wide, out.dtype)
+                values = narrow(wide, out.dtype)
         out.copy_(values)
         if job.is_position_ids and not bool((out == torch.arange(start, start + out.numel())).all()):
             self.tally.faulty_positions.add(job.key)
@@ -172,7 +209,7 @@ class Kernel:
         assert job.source is not None
         if self.on_nan is None or self.on_nan == job.source:
             raise NotFinite(job.source, job.key)
-        replacement = _load(torch.empty_like(wide), *self.read(self.on_nan, job.key, start, wide.numel()))[bad]
+        replacement = load(torch.empty_like(wide), *self.read(self.on_nan, job.key, start, wide.numel()))[bad]
         if not bool(torch.isfinite(replacement).all()):
             raise NotFinite(self.on_nan, job.key)
         wide[bad] = replacement
@@ -192,33 +229,3 @@ class Kernel:
             return found
         first, other, result = found
         return first[:count], other[:count], result[:count]
-
-
-def _load(target: torch.Tensor, values: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
-    """Convert stored values into `target`'s type, scaled fp8 with its scale, and return it."""
-    target.copy_(values)
-    return target if scale is None else target.mul_(scale)
-
-
-def _squares(values: torch.Tensor) -> float:
-    wide = values.to(torch.float64)
-    return torch.dot(wide, wide).item()
-
-
-def _narrow(result: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """`result` in a type from which torch rounds to `dtype` once.
-
-    From float64 torch goes to 16 and 8 bits through float32, which would round twice; rounding to odd on the way keeps what the
-    second rounding needs to know. What is too large for fp8_e4m3fn, which has no Inf, becomes its largest number;
-    left to itself, torch does so in some versions and gives NaN in others.
-    """
-    if dtype is torch.float8_e4m3fn:
-        result = result.clamp(-_E4M3FN_LARGEST, _E4M3FN_LARGEST)
-    if result.dtype is not torch.float64 or dtype in (torch.float64, torch.float32):
-        return result
-    near = result.to(torch.float32)
-    error = result - near.to(torch.float64)
-    bits = near.view(torch.int32)
-    is_even_and_inexact = (error != 0) & (bits % 2 == 0) & (near != 0) & torch.isfinite(near)
-    away = torch.where((error > 0) == (near > 0), 1, -1)
-    return torch.where(is_even_and_inexact, bits + away, bits).to(torch.int32).view(torch.float32)

@@ -46,7 +46,8 @@ class Block:
 
 
 def blocks_of(jobs: Sequence[KeyJob]) -> list[Block]:
-    """Cut the output at each multiple of BLOCK_BYTES, so that blocks are whole pages; a first convolution stays in one piece."""
+    """Cut the output at each multiple of BLOCK_BYTES, so that blocks are whole pages; what can
+    only be made whole stays in one piece."""
     blocks: list[Block] = []
     slabs: list[Slab] = []
     offset = size = 0
@@ -61,7 +62,7 @@ def blocks_of(jobs: Sequence[KeyJob]) -> list[Block]:
         start = 0
         while start < job.elements:
             room = BLOCK_BYTES - (offset + size) % BLOCK_BYTES
-            count = job.elements if job.extra else min(job.elements - start, SLAB_ELEMENTS, room // job.dtype.size_bytes)
+            count = job.elements if job.is_whole else min(job.elements - start, SLAB_ELEMENTS, room // job.dtype.size_bytes)
             slabs.append(Slab(job, start, count, size))
             start, size = start + count, size + count * job.dtype.size_bytes
             if count * job.dtype.size_bytes >= room:

@@ -18,6 +18,7 @@ from .prediction import UNKNOWN
 from .provenance import provenance
 from .recipe import Recipe
 from .sidecar import Sidecar, find_sidecar
+from .signature import Cost
 from .sources import Source, check_predictions, open_sources, title_hashes
 from .vae import claimed_hash, take_vae
 from .writer import build_header
@@ -79,6 +80,12 @@ class Plan:
     def is_folder(self) -> bool:
         """Whether the output is a diffusers folder."""
         return self.recipe.option("format") == FOLDER
+
+    @property
+    def reproducible(self) -> str:
+        """ "bitwise", or "tolerance" where decompositions of matrices have a part in it."""
+        nodes = [node for job in self.jobs for node in job.nodes]
+        return "tolerance" if any(node.method.cost is Cost.SPECTRAL for node in nodes) else "bitwise"
 
     @property
     def prediction(self) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .errors import Instead, RecipeError
+from .errors import Instead, RecipeError, meant
 from .expression import spell_name
 from .key_job import KeyJob
 from .output_dtypes import COMPONENT_OPTIONS, OUTPUT_DTYPES, default_of, wanted_dtypes
 from .prediction import EPSILON, V
 from .recipe import Recipe
-from .recipe_check import meant
 from .recipe_text import parse_recipe
 from .sources import Source, source_called
 

@@ -88,7 +88,7 @@ def make_report(plan: Plan, output: Path, streamed: StreamResult, seconds: float
 
 def is_merged(job: KeyJob) -> bool:
     """Whether a key is computed; one source's values with coefficient 1 count as copied."""
-    return not job.is_copied and not (len(job.terms) == 1 and job.terms[0][1] == 1)
+    return not job.is_copied and job.taken is None
 
 
 def plan_facts(plan: Plan, threads: int, use_mmap: bool = False) -> dict[str, object]:
@@ -104,12 +104,13 @@ def plan_facts(plan: Plan, threads: int, use_mmap: bool = False) -> dict[str, ob
             {"name": line.name, "text": spell(line.expression)} for line in plan.recipe.used_lines() if not line.is_constant
         ],
         "folded": {
-            row.label: {names[number]: float(row.exact[number]) for number in sorted(row.exact)} for row in plan.ordered_rows()
+            row.label: None if row.nodes else {names[number]: float(weight) for number, weight in row.exact.items()}
+            for row in plan.ordered_rows()
         },
         "reads_bytes": plan.reads_bytes,
         "writes_bytes": plan.writes_bytes,
         "peak_memory_bytes": peak_memory_bytes(plan, threads, use_mmap),
-        "reproducible": "bitwise",
+        "reproducible": plan.reproducible,
         "warnings": [*plan.warnings, *plan.notes],
         "recipe": plan.recipe.canonical(),
     }

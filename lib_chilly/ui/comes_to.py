@@ -174,13 +174,13 @@ def _frame_of(recipe: Recipe, library: ModelLibrary) -> _Frame:
 def _taking(maker: JobMaker, kinds: Mapping[tuple[str, frozenset[int]], Sequence[str]]) -> frozenset[int]:
     component_of = maker.architecture.component_of
     rows = maker.fold_kinds(kinds)
-    return frozenset(number for row, keys in rows if "unet" in map(component_of, keys) for number in row.exact)
+    return frozenset(number for row, keys in rows if "unet" in map(component_of, keys) for number in row.reads())
 
 
 def _comes_to(draft: Draft, recipe: Recipe, step: str, frame: _Frame, library: ModelLibrary) -> ComesTo:
     maker = JobMaker(recipe, frame.sources, frame.number_of, frame.vae)
     rows = maker.fold_kinds(frame.kinds)
-    reads = sum(maker.sources[number].tensors[key].size_bytes for row, keys in rows for key in keys for number in row.exact)
+    reads = sum(maker.sources[number].tensors[key].size_bytes for row, keys in rows for key in keys for number in row.reads())
     return ComesTo(
         fold=_fold(draft, recipe, step, [row for row, _ in rows], maker),
         plan={"reads_bytes": reads},
@@ -221,7 +221,7 @@ def _by_label(rows: Sequence[Row], maker: JobMaker) -> dict[str, Factors]:
     names = [source.name for source in maker.sources]
     order = list(maker.architecture.lanes)
     lanes = sorted(rows, key=lambda row: (order.index(row.lane) if row.lane in order else len(order), row.label))
-    return {row.label: tuple((names[number], row.exact[number]) for number in sorted(row.exact)) for row in lanes}
+    return {row.label: tuple(row.named(names)) for row in lanes}
 
 
 def _main(by_label: Mapping[str, Factors]) -> Factors | None:

@@ -10,7 +10,7 @@ from ..architecture import Architecture
 from ..blocks import in_words, resolve, weights_in_words
 from ..errors import RecipeError
 from ..expression import ListValue, Node, PresetValue, Rules, spell
-from ..registry import Param
+from ..signature import Param
 from .draft import Draft, Written
 from .lane_weights import LaneWeights, lane_weights, shown_number
 from .step_reading import Reading, read_step
