@@ -211,14 +211,13 @@ class Checker:
             raise error.at(self.text, node.position) from None
 
     def _check_names(self, node: Call, method: MergeMethod) -> None:
-        known, seen = (*method.named, *method.parameters), set()
+        known, first = (*method.named, *method.parameters), dict(reversed(node.parameters))
         for name, value in node.parameters:
             if name not in known:
                 message = f"{node.method} has no parameter '{name}': {method.signature()}.{nearest(name, known)}"
                 raise RecipeError(message, self.text, value.position, instead=meant(name, known))
-            if name in seen:
+            if first[name] is not value:
                 raise self._error(f"{node.method} is given '{name}' twice.", value)
-            seen.add(name)
 
     def _check_value(self, method: str, name: str, value: Node, param: Param) -> None:
         weights = self.weights(value)
