@@ -12,7 +12,7 @@ from .blocks import KeyWeights, in_words, resolve
 from .checkpoint import TensorInfo
 from .dtypes import BY_NAME, DType
 from .errors import ArchitectureError, RecipeError, nearest
-from .expression import spell
+from .expression import FileName, spell
 from .fold import Folder, Value
 from .key_job import ExtraChannels, KeyJob, Row, scale_jobs
 from .output_dtypes import OutputDType, output_dtype, wanted_dtype
@@ -27,14 +27,14 @@ class JobMaker:
 
     Args:
         sources: of the recipe, in the order of the sum; a file that only gives its VAE stands behind them.
-        source_of: model's name as written to the number of its source.
+        source_of: a file's name as written to the number of its source.
         vae: number of the source whose VAE the output has; None where the recipe says what becomes of it.
 
     Raises:
         RecipeError: block weights that do not fit the architecture.
     """
 
-    def __init__(self, recipe: Recipe, sources: Sequence[Source], source_of: Mapping[str, int], vae: int | None = None):
+    def __init__(self, recipe: Recipe, sources: Sequence[Source], source_of: Mapping[FileName, int], vae: int | None = None):
         self.recipe, self.sources, self.vae = recipe, sources, vae
         self.merged = sources[: len(set(source_of.values()))]
         self.architecture: Architecture = sources[0].architecture

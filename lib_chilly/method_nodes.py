@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from .expression import Call, ModelRef, spell, walk
+from .expression import Call, FileName, ModelRef, spell, walk
 from .linear_form import LinearForm
 from .recipe import Recipe
 
@@ -39,10 +39,10 @@ class NodeBook:
     """All nodes of a recipe; what a node is made of has a smaller number than it.
 
     Args:
-        source_of: model's name as written to the number of its source.
+        source_of: a file's name as written to the number of its source.
     """
 
-    def __init__(self, recipe: Recipe, source_of: Mapping[str, int]):
+    def __init__(self, recipe: Recipe, source_of: Mapping[FileName, int]):
         self._nodes: dict[int, MethodNode] = {}
         self._numbers: dict[MethodNode, int] = {}
         self._places: dict[int, int] = {}

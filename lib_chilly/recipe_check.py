@@ -15,6 +15,7 @@ from .expression import (
     Call,
     Constant,
     ListValue,
+    LoraRef,
     ModelRef,
     Negative,
     Node,
@@ -94,8 +95,8 @@ class Checker:
 
     def total(self, node: Node) -> Fraction:
         """The exact sum of the models' coefficients: 1 is a model, 0 a delta; RecipeError where operands do not go together."""
-        if isinstance(node, ModelRef):
-            return Fraction(1)
+        if isinstance(node, (ModelRef, LoraRef)):
+            return Fraction(isinstance(node, ModelRef))
         if isinstance(node, StepRef):
             return self.sums[node.name]
         if isinstance(node, Negative):
@@ -200,7 +201,7 @@ class Checker:
         for name, value in node.parameters:
             if name in method.parameters:
                 self._check_value(node.method, name, value, method.parameters[name][0])
-        return sums[0] if method.keeps_sum and method.kinds[0] is Kind.ALIKE else Fraction(1)
+        return sums[0] if method.keeps_sum and method.kinds[0] in (Kind.ALIKE, Kind.LORA) else Fraction(1)
 
     @contextmanager
     def _placed(self, node: Node) -> Iterator[None]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .architecture import VAE_ALONE, Architecture, detect
 from .checkpoint import Checkpoint, TensorInfo
 from .errors import ArchitectureError, CheckpointError, Instead, RecipeError
-from .expression import ModelRef, spell_name
+from .expression import FileName, ModelRef, spell_name
 from .latents import latents_of
 from .models import ModelLibrary, split_title, without_suffix
 from .prediction import UNKNOWN, prediction_of
@@ -64,7 +64,7 @@ def ema_key(key: str) -> str:
     return "model_ema." + key.removeprefix("model.").replace(".", "")
 
 
-def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], dict[str, int]]:
+def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], dict[FileName, int]]:
     """Open the header of every model that the result needs.
 
     Returns:
@@ -75,7 +75,7 @@ def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], d
         CheckpointError, ArchitectureError: a file is bad, or two architectures meet.
     """
     opened: list[tuple[str, Checkpoint]] = []
-    number_of: dict[str, int] = {}
+    number_of: dict[FileName, int] = {}
     by_file: dict[str, int] = {}
     for model in recipe.models():
         if model.name in number_of:
@@ -95,7 +95,7 @@ def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], d
     return sources, number_of
 
 
-def source_called(name: str, sources: Sequence[Source], number_of: Mapping[str, int]) -> int | None:
+def source_called(name: str, sources: Sequence[Source], number_of: Mapping[FileName, int]) -> int | None:
     """Number of the source that an option names: as a name of the recipe, as the source's own, else with its file's suffix."""
     plain = split_title(name)[0]
     if name in number_of:
@@ -107,7 +107,7 @@ def source_called(name: str, sources: Sequence[Source], number_of: Mapping[str, 
     return None
 
 
-def title_hashes(recipe: Recipe, number_of: Mapping[str, int]) -> dict[int, tuple[str, ModelRef]]:
+def title_hashes(recipe: Recipe, number_of: Mapping[FileName, int]) -> dict[int, tuple[str, ModelRef]]:
     """Source number to (hash that a webui title in the recipe claims, where it stands).
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..architecture import VAE_ALONE, detect
 from ..errors import MergeError
-from ..expression import ModelRef, StepRef, walk
+from ..expression import FileName, ModelRef, StepRef, walk
 from ..host.base import Host
 from ..jobs import JobMaker
 from ..key_job import Row
@@ -52,7 +52,7 @@ class _Frame:
     """
 
     sources: Sequence[Source]
-    number_of: Mapping[str, int]
+    number_of: Mapping[FileName, int]
     vae: int | None
     kinds: Mapping[tuple[str, frozenset[int]], Sequence[str]]
     taking: frozenset[int]
