@@ -69,7 +69,7 @@ class Plan:
     @property
     def reads_bytes(self) -> int:
         """Bytes of tensors that are read from the sources: each once, but twice where a scale has to be measured."""
-        return sum(job.passes * self.sources[number].tensors[job.key].size_bytes for job in self.jobs for number in job.reads())
+        return sum(job.passes * self.sources[number].tensors[job.key].read_bytes for job in self.jobs for number in job.reads())
 
     @property
     def measured_bytes(self) -> int:

@@ -14,6 +14,7 @@ from .checkpoint import Checkpoint, TensorInfo
 from .errors import ArchitectureError, CheckpointError, Instead, RecipeError
 from .expression import FileName, ModelRef, spell_name
 from .latents import latents_of
+from .lora_file import LoraFile
 from .models import ModelLibrary, split_title, without_suffix
 from .prediction import UNKNOWN, prediction_of
 from .recipe import Recipe
@@ -30,6 +31,7 @@ class Source:
         respelled: how many keys have another spelling in the file.
         bare: the prefix that its keys lack in the file, where it is one component by itself without it; else "".
         prediction: what the model predicts: "epsilon", "v", "flow" or "unknown".
+        lora: where it is no model but a LoRA, its file; `tensors` are what it adds then.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Source:
     respelled: int = 0
     bare: str = ""
     prediction: str = UNKNOWN
+    lora: LoraFile | None = None
 
     def conv_in_channels(self) -> int | None:
         """Input channels of the first convolution; None where it is missing or malformed."""
