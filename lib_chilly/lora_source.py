@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .dtypes import BY_NAME
 from .errors import CheckpointError, RecipeError
+from .expression import FileName
 from .header import TensorInfo, quoted
 from .lora_file import LoraFile, open_lora
 from .lora_module import Module
+from .models import ModelLibrary, without_suffix
+from .recipe import Recipe
 from .sources import Source
 
 _EXACT = BY_NAME["fp64"]
@@ -32,6 +35,32 @@ class LoraTensor(TensorInfo):
     def read_bytes(self) -> int:
         """Bytes of the modules' tensors."""
         return sum(info.size_bytes for module in self.modules for info in module.tensors.values())
+
+
+def add_loras(
+    recipe: Recipe, library: ModelLibrary, sources: Sequence[Source], number_of: Mapping[FileName, int]
+) -> tuple[list[Source], dict[FileName, int]]:
+    """The sources of a recipe's models, and behind them those of its LoRAs; with the numbers of both.
+
+    Raises:
+        RecipeError: a name fits no file or several, or what `lora_source` refuses, at its place.
+        CheckpointError, ArchitectureError: as of `lora_source`.
+    """
+    found, numbers = list(sources), dict(number_of)
+    by_file: dict[Path, int] = {}
+    for lora in recipe.loras():
+        if lora in numbers:
+            continue
+        try:
+            path = library.find_lora(lora.name)
+            real = path.resolve()
+            if real not in by_file:
+                by_file[real] = len(found)
+                found.append(lora_source(without_suffix(lora.name), path, sources))
+        except RecipeError as error:
+            raise error.at(recipe.text, lora.position) from None
+        numbers[lora] = by_file[real]
+    return found, numbers
 
 
 def lora_source(name: str, path: Path, models: Sequence[Source]) -> Source:
@@ -72,11 +101,11 @@ def _tensor(key: str, modules: tuple[Module, ...], models: Sequence[Source]) -> 
     return None
 
 
-def _refuse_bases(file: LoraFile, tensors: dict[str, TensorInfo]) -> None:
-    for key in tensors:
+def _refuse_bases(file: LoraFile, keys: Iterable[str]) -> None:
+    for key in keys:
         for module in file.modules[key]:
             if module.needs_base:
                 raise RecipeError(
-                    f"{quoted(file.checkpoint.path.name)} is no plain LoRA: what it adds to '{key}' depends on the model that it is "
-                    "put on. Name that model: lora(NAME, base=MODEL)."
+                    f"{quoted(file.checkpoint.path.name)} is no plain LoRA: what it adds to '{key}' depends on the model that it "
+                    "is put on. Name that model: lora_on(NAME, MODEL)."
                 )

@@ -70,6 +70,11 @@ class NodeBook:
 
         return tuple((number, form.terms[number]) for number in sorted(form.terms, key=place))
 
+    def sources_of(self, form: LinearForm) -> set[int]:
+        """Numbers of the sources that a sum and its nodes are made of."""
+        sums = [form.terms, *(dict(operand) for node in self.below(form).values() for operand in node.operands)]
+        return {number for terms in sums for number in terms if number < NODES}
+
     def below(self, form: LinearForm) -> dict[int, MethodNode]:
         """Every node that a sum is made of, each behind those that it is made of itself."""
         found: set[int] = set()

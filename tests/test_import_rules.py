@@ -24,7 +24,7 @@ LAYERS = {
     3: "addresses expression notations/* random_weights recipe recipe_check recipe_lines recipe_save recipe_text recipe_tree",
     4: "absence claims dendrogram diffusers_parts fold health_keys history jobs key_job lane_changes ledger licences"
     " linear_form lora_source memory method_nodes modelspec output_dtypes permissions plan plan_options plan_words provenance"
-    " sidecar similarity_edits sources vae verdicts",
+    " sidecar similarity_edits sources unknown_models vae verdicts",
     5: "asim card card_hashes card_pages compared converting diffusers_output exact_product health inspection kernel lane_health"
     " likeness live lora_change lora_delta lora_kinds lora_reading lora_values measure node_kernel pass_choice passes reading"
     " recorded_library report resident resident_sources resident_table room shared_layers similarity slabs stream summing"
