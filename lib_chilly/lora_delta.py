@@ -60,7 +60,8 @@ def delta(
         _write(found, module, _own(tensors, module), shape, strength, base, first)
     if not torch.isfinite(found).all():
         raise CheckpointError(
-            f"{quoted(modules[0].file_name)} adds more to '{modules[0].place.key}' than {dtype} holds. Use another release of it."
+            f"{quoted(modules[0].file_name)} adds more to '{modules[0].place.key}' than {str(dtype)[6:]} holds. "
+            "Use another release of it."
         )
     return found
 

@@ -23,7 +23,20 @@ KOHYA = {
     "sd2": {"unet": "lora_unet_", "text_encoder": "lora_te_"},
     "sdxl": {"unet": "lora_unet_", "text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"},
 }
-TRAINED = ("_proj", "proj_in", "proj_out", ".fc1", ".fc2", "to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "conv")
+TRAINED = (
+    "_proj",
+    "proj_in",
+    "proj_out",
+    ".fc1",
+    ".fc2",
+    "to_q",
+    "to_k",
+    "to_v",
+    "to_out.0",
+    "ff.net.0.proj",
+    "ff.net.2",
+    "conv",
+)
 """How layers end that people train; norms and embeddings are left out."""
 
 
@@ -112,7 +125,9 @@ def test_rows_of_flux_are_those_that_diffusers_takes_for_its_layers():
         for key, (_, shape) in known_keys("flux").items()
         if key.startswith(prefix)
     }
-    converted = {key: value for key, value in convert(dict(numbered)).items() if key.endswith("weight") and "attn.norm" not in key}
+    converted = {
+        key: value for key, value in convert(dict(numbered)).items() if key.endswith("weight") and "attn.norm" not in key
+    }
     assert len(converted) == 10 + 19 * 14 + 38 * 6
     for key, value in converted.items():
         place = place_of(f"transformer.{key.removesuffix('.weight')}", "flux")
