@@ -13,11 +13,8 @@ from .errors import CheckpointError
 from .header import counted, quoted
 from .lora_change import change_of
 from .lora_keys import Place
-from .lora_kinds import Tensors
+from .lora_kinds import BLOCK_ELEMENTS, Tensors
 from .lora_module import Module
-
-BLOCK_ELEMENTS = 1 << 20
-"""Elements of a weight that are worked on at once; each step between takes 8 MiB of them."""
 
 
 def delta(
