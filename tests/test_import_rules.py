@@ -17,9 +17,9 @@ PACKAGE = ROOT / "lib_chilly"
 
 LAYERS = {
     0: "__init__ dtypes errors",
-    1: "architecture checkpoint database diffusers_configs diffusers_flux_keys diffusers_folder diffusers_keys fileio folder_writer hashes header"
-    " latents models own_files prediction rounding safetensors_header tensor_views text_files torch_names torch_pickle"
-    " torch_zip writer zip_records",
+    1: "architecture checkpoint database diffusers_configs diffusers_flux_keys diffusers_folder diffusers_keys fileio"
+    " folder_writer hashes header latents models own_files prediction rounding safetensors_header tensor_views text_files"
+    " torch_names torch_pickle torch_zip writer zip_records",
     2: "block_rules blocks lora_file lora_keys lora_module lora_roles lora_shapes methods/* number_lists registry",
     3: "addresses expression lora_prompt notations/* random_weights recipe recipe_check recipe_lines recipe_save recipe_text"
     " recipe_tree",
