@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from . import expression as nodes
+from .decimals import spell_number
 from .errors import Instead, RecipeError
 from .expression import (
     LONGEST_NUMBER,
@@ -103,7 +104,7 @@ class TreeReader:
         exponent = token.lower().partition("e")[2] or "0"
         if len(token) <= LONGEST_NUMBER and abs(int(exponent)) <= LONGEST_NUMBER:
             value = Fraction(str(token))
-            if len(nodes.spell_number(value)) <= LONGEST_NUMBER:
+            if len(spell_number(value)) <= LONGEST_NUMBER:
                 return Number(value, position)
         rounded = Instead(str(token), f"{float(token):.15g}", False)
         message = f"the number '{shortened(token, 20)}' has more than {LONGEST_NUMBER} digits."

@@ -15,6 +15,7 @@ from updates import differing
 from lib_chilly.errors import ArchitectureError, CheckpointError, RecipeError
 from lib_chilly.live import LiveWeights
 from lib_chilly.models import ModelLibrary
+from lib_chilly.notations import read_recipe
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.report import plan_facts
@@ -199,3 +200,44 @@ def test_lora_with_nan_stops_by_name(folder, tmp_path):
     with pytest.raises(CheckpointError, match=r"'broken\.safetensors' holds NaN or Inf in 1 value of 'lora_unet.*lora_up"):
         merge(plan, tmp_path / "out.safetensors", threads=1, source_hashes=False)
     assert list(tmp_path.glob("out*")) == []
+
+
+SEVENTEEN = "1,0,0,0,0,0,0,0,0.5,1,1,1,0,0,0,0,0"
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("A <lora:film-grain:0.8>", "result = A + lora(film-grain, scale=0.8)\n"),
+        ("Z = A - <lora:grain:0.5> # <lora:x:1>", "Z = A - lora(grain, scale=0.5)\n"),
+        ("Z = 0.6 * A + 0.4 * B <lora:a b:-0.3> <lyco:c>", 'Z = 0.6 * A + 0.4 * B + lora("a b", scale=-0.3) + lora(c)\n'),
+        ("Z = 0.5 * (A + <lora:g:1>) + 0.5 * B", "Z = 0.5 * (A + lora(g)) + 0.5 * B\n"),
+        ("A <lora:g:0.2:0.9>", "result = A + lora(g, scale={BASE: 0.2, *: 0.9})\n"),
+        ("A <lora:g:te=0.5:unet=0.5>", "result = A + lora(g, scale=0.5)\n"),
+        (
+            f"A <lora:g:0.8:lbw={SEVENTEEN}>",
+            "result = A + lora(g, scale={OUT03: 0.4, OUT04: 0.8, OUT05: 0.8, OUT06: 0.8, TIME: 0.8, LABEL: 0.8, FINAL: 0.8,"
+            " CLIP_L: 0.8})\n",
+        ),
+    ],
+)
+def test_lora_of_a_prompt_is_read_as_it_stands(text, canonical):
+    def lanes(recipe: str) -> set[str]:
+        return set(recipe.strip().partition("{")[2].rstrip("})").split(", "))
+
+    found = read_recipe(text).canonical()
+    if "lbw" in text:  # the lanes' order is the architecture's; those that it does not have are left out
+        assert lanes(found) == lanes(canonical) - {"LABEL: 0.8"}
+    else:
+        assert found == canonical
+
+
+def test_lora_of_a_prompt_that_is_not_read_is_said():
+    for text, said in (("A <lora:g:strong>", "is no number such as"), ("A <lora:g:0.8:lbw=1,2>", "this one has 2")):
+        with pytest.raises(RecipeError, match=said):
+            read_recipe(text)
+    assert any("acts at some steps" in note for note in read_recipe("A <lora:g:0.8:stop=10>").notes)
+
+
+def test_quoted_tag_is_a_name():
+    assert read_recipe('Z = "<lora:x:1>"').models()[0].name == "<lora:x:1>"

@@ -17,6 +17,6 @@ Strength = Annotated[float, Param(-2, 2, neutral=0)]
     source="Hu et al. 2021, LoRA, arXiv:2106.09685",
     absence=Absence.ZERO,
 )
-def lora(network: Network, *, scale: Strength = 1.0) -> Any:
+def lora(name: Network, *, scale: Strength = 1.0) -> Any:
     """What a LoRA file adds to a model, as a delta."""
-    return scale * network
+    return scale * name
