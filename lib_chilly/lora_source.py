@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from .lora_file import LoraFile, open_lora
 from .lora_module import Module
 from .models import ModelLibrary, without_suffix
 from .recipe import Recipe
-from .sources import Source
+from .sources import Source, open_sources
 
 _EXACT = BY_NAME["fp64"]
 """What is added is computed in float64, and rounded once when it becomes a term of a sum."""
@@ -37,16 +37,15 @@ class LoraTensor(TensorInfo):
         return sum(info.size_bytes for module in self.modules for info in module.tensors.values())
 
 
-def add_loras(
-    recipe: Recipe, library: ModelLibrary, sources: Sequence[Source], number_of: Mapping[FileName, int]
-) -> tuple[list[Source], dict[FileName, int]]:
+def open_files(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], dict[FileName, int]]:
     """The sources of a recipe's models, and behind them those of its LoRAs; with the numbers of both.
 
     Raises:
         RecipeError: a name fits no file or several, or what `lora_source` refuses, at its place.
-        CheckpointError, ArchitectureError: as of `lora_source`.
+        CheckpointError, ArchitectureError: as of `open_sources` and `lora_source`.
     """
-    found, numbers = list(sources), dict(number_of)
+    found, numbers = open_sources(recipe, library)
+    models = tuple(found)
     by_file: dict[Path, int] = {}
     for lora in recipe.loras():
         if lora in numbers:
@@ -56,7 +55,7 @@ def add_loras(
             real = path.resolve()
             if real not in by_file:
                 by_file[real] = len(found)
-                found.append(lora_source(without_suffix(lora.name), path, sources))
+                found.append(lora_source(without_suffix(lora.name), path, models))
         except RecipeError as error:
             raise error.at(recipe.text, lora.position) from None
         numbers[lora] = by_file[real]

@@ -60,6 +60,11 @@ class MergeMethod:
     takes_place: bool
 
     @property
+    def takes_files(self) -> bool:
+        """Whether its operands are files of their own kind, which no model can take the place of."""
+        return Kind.LORA in self.kinds
+
+    @property
     def is_sum(self) -> bool:
         """Whether it folds."""
         return self.reach is Reach.SUM
