@@ -12,13 +12,15 @@ import torch
 
 from .key_job import ExtraChannels, KeyJob, Terms
 from .memory import SLAB_ELEMENTS
-from .tally import NotFinite, Tally
+from .tally import RESULT, NotFinite, Tally
 
 Read = Callable[[int, str, int, int], tuple[torch.Tensor, torch.Tensor | None]]
 """(source, key, first element, count) -> (the stored values, the scale of scaled fp8 or None)."""
 Fetch = Callable[[int], tuple[torch.Tensor, torch.Tensor | None]]
 """The same for the slab in hand: source -> (values, scale)."""
 
+_WEIGHED, _LEAST_WEIGHED = 16, 4096
+"""Of how many elements of a slab one is weighed, and how many at least."""
 _E4M3FN_LARGEST, _E4M3FN_LIMIT = 448, 464
 """The largest number of fp8_e4m3fn, and of those that are rounded to it."""
 
@@ -30,10 +32,11 @@ class Kernel:
         read: gives a source's values.
         on_nan: number of the source whose elements replace those that are not finite; None raises NotFinite.
         scales: scaled key to what its sum is divided by.
+        weighs: whether the tally has the sizes of matrices.
     """
 
-    def __init__(self, read: Read, on_nan: int | None, scales: Mapping[str, float] | None = None):
-        self.read, self.on_nan, self.scales = read, on_nan, scales or {}
+    def __init__(self, read: Read, on_nan: int | None, scales: Mapping[str, float] | None = None, weighs: bool = False):
+        self.read, self.on_nan, self.scales, self.weighs = read, on_nan, scales or {}, weighs
         self.tally = Tally()
         self._scratch: dict[torch.dtype, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
@@ -66,16 +69,17 @@ class Kernel:
     def _sum(self, job: KeyJob, terms: Terms, fetch: Fetch, out: torch.Tensor) -> None:
         """The weighted sum of what `fetch` gives, rounded into `out`; counts change, overflow and replaced elements."""
         if not terms:
+            self._weigh(job, RESULT, torch.zeros(1))
             out.zero_()
             return
         first, other, result = self._buffers(job.compute, out.numel())
-        _load(first, *fetch(terms[0][0]))
+        self._weigh(job, terms[0][0], _load(first, *fetch(terms[0][0])))
         if len(terms) == 1 and terms[0][1] == 1:
             result, change = first, 0.0
         else:
             torch.mul(first, terms[0][1], out=result)
             for source, coefficient in terms[1:]:
-                _load(other, *fetch(source))
+                self._weigh(job, source, _load(other, *fetch(source)))
                 result.add_(other.mul_(coefficient))
             torch.sub(result, first, out=other)
             change = torch.dot(other, other).item()
@@ -86,12 +90,21 @@ class Kernel:
             change, size = _squares(result - first), _squares(first)
         if terms[0][0] == 0:
             self.tally.add_change(job.lane, change, size)
+        self._weigh(job, RESULT, result)
         if job.is_scaled and self.scales:
             self._count_overflow(job, result.div_(self.scales[job.key]), out.dtype)
         # "not <": where the sum itself overflowed, its change may be NaN.
         elif not math.sqrt(change) + math.sqrt(size) < torch.finfo(out.dtype).max:
             self._count_overflow(job, result, out.dtype)
         out.copy_(_narrow(result, out.dtype))
+
+    def _weigh(self, job: KeyJob, number: int, values: torch.Tensor) -> None:
+        """Note how large a matrix is, by the first part of each slab: a healthy model's differ by far less than that can err."""
+        if self.weighs and len(job.shape) >= 2:
+            part = values[: max(_LEAST_WEIGHED, values.numel() // _WEIGHED)]
+            squares = torch.dot(part, part).item()
+            if math.isfinite(squares):
+                self.tally.add_squares(number, job.key, squares * (values.numel() / part.numel()))
 
     def _mend(self, job: KeyJob, terms: Terms, fetch: Fetch, first: torch.Tensor, result: torch.Tensor) -> None:
         """Find what is not finite; replace it by the model that `on_nan` names, in `result` and in `first`."""
@@ -101,6 +114,8 @@ class Kernel:
             if bool(wrong.any()) and (self.on_nan is None or source == self.on_nan):
                 raise NotFinite(source, job.key)
             spoilt = source if bool(wrong.any()) else spoilt
+            if self.weighs and bool(wrong.any()):
+                self.tally.add_not_finite(source, job.lane, int(wrong.sum()))
             bad |= wrong
         if bool(bad.any()):
             assert self.on_nan is not None

@@ -7,7 +7,8 @@ from fractions import Fraction
 
 from .architecture import NO_LANE
 from .expression import Call, spell
-from .header import counted
+from .header import counted, quoted
+from .health_keys import header_says
 from .jobs import JobMaker
 from .key_job import KeyJob
 from .models import ModelLibrary
@@ -17,6 +18,7 @@ from .registry import get_method
 from .sidecar import Sidecar
 from .sources import Source
 from .vae import is_told_apart
+from .verdicts import seen
 
 
 def warnings_of(recipe: Recipe, library: ModelLibrary, maker: JobMaker) -> list[str]:
@@ -38,6 +40,7 @@ def warnings_of(recipe: Recipe, library: ModelLibrary, maker: JobMaker) -> list[
         outside = [value for value in weights.numbers() if not low <= value <= high]
         if outside:
             found.append(f"{name} of {calls[number].method} is {float(outside[0]):g}, outside {low:g} to {high:g}.")
+    found += [words for source in maker.merged for words in seen(header_says(source)).warnings(quoted(source.name))]
     found += _differences(maker.merged)
     found += _untold_vaes(maker.merged)
     for number, source in enumerate(maker.sources):

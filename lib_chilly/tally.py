@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+RESULT = -1
+"""Stands for the result where sources have numbers."""
+
 
 @dataclass
 class Tally:
@@ -14,17 +17,28 @@ class Tally:
         overflow: key to elements that are finite but too large for the output's dtype.
         replaced: key to elements that were taken from the model that `on_nan` names.
         faulty_positions: keys of position_ids that are not 0, 1, 2, ...
+        squares: (number of a source, or RESULT; key of a matrix) to its sum of squares, as a part of each slab tells it.
+        not_finite: number of a source to lane to how many of its elements were NaN or Inf.
     """
 
     change: dict[str, list[float]] = field(default_factory=dict)
     overflow: dict[str, int] = field(default_factory=dict)
     replaced: dict[str, int] = field(default_factory=dict)
     faulty_positions: set[str] = field(default_factory=set)
+    squares: dict[tuple[int, str], float] = field(default_factory=dict)
+    not_finite: dict[int, dict[str, int]] = field(default_factory=dict)
 
     def add_change(self, lane: str, change: float, size: float) -> None:
         sums = self.change.setdefault(lane, [0.0, 0.0])
         sums[0] += change
         sums[1] += size
+
+    def add_squares(self, number: int, key: str, squares: float) -> None:
+        self.squares[number, key] = self.squares.get((number, key), 0.0) + squares
+
+    def add_not_finite(self, number: int, lane: str, count: int) -> None:
+        lanes = self.not_finite.setdefault(number, {})
+        lanes[lane] = lanes.get(lane, 0) + count
 
     def merge(self, other: Tally) -> None:
         for lane, (change, size) in other.change.items():
@@ -33,6 +47,11 @@ class Tally:
             for key, count in theirs.items():
                 mine[key] = mine.get(key, 0) + count
         self.faulty_positions |= other.faulty_positions
+        for (number, key), squares in other.squares.items():
+            self.add_squares(number, key, squares)
+        for number, lanes in other.not_finite.items():
+            for lane, count in lanes.items():
+                self.add_not_finite(number, lane, count)
 
 
 class NotFinite(Exception):

@@ -22,11 +22,11 @@ LAYERS = {
     " torch_zip writer zip_records",
     2: "block_rules blocks methods/* number_lists registry",
     3: "addresses expression notations/* random_weights recipe recipe_check recipe_lines recipe_save recipe_text recipe_tree",
-    4: "claims dendrogram diffusers_parts fold health_keys history jobs key_job lane_changes ledger licences"
+    4: "claims dendrogram diffusers_parts fold gains health_keys history jobs key_job ledger licences"
     " linear_form memory modelspec output_dtypes permissions plan plan_options plan_words provenance sidecar"
     " similarity_edits sources vae verdicts",
-    5: "asim card card_hashes card_pages compared diffusers_output health inspection kernel lane_health likeness live"
-    " measure pass_choice passes reading recorded_library report resident resident_sources resident_table room"
+    5: "asim card card_hashes card_pages compared diffusers_output health inspection kernel lane_changes lane_health likeness"
+    " live measure pass_choice pass_health passes reading recorded_library report resident resident_sources resident_table room"
     " shared_layers similarity slabs stream summing tally tensor_statistics triton_pass verification weights workers",
     6: "canvas console engine host/* recipe_queue similarity_plots similarity_words",
     7: "argument_types arguments card_command cli contact_sheet demo demo_models demo_sheet family family_config"
