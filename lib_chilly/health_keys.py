@@ -39,8 +39,8 @@ def missing_keys(source: Source) -> Iterator[Said]:
             are = "is" if len(missing) == 1 else "are"
             some = "all" if len(missing) == len(keys) else str(len(missing))
             words = f"{some} of its {counted(len(keys), 'key')} {are} missing, such as {quoted(missing[0])}"
-            is_whole = len(missing) == len(keys)
-            yield lane, BROKEN if is_whole else SUSPECT, words
+            is_gone = len(missing) == len(keys) and not any(architecture.lane_of(key) == lane for key in source.tensors)
+            yield lane, BROKEN if is_gone else SUSPECT, words
 
 
 def header_faults(source: Source) -> list[str]:

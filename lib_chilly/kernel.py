@@ -12,7 +12,7 @@ import torch
 
 from .key_job import ExtraChannels, KeyJob, Terms
 from .memory import SLAB_ELEMENTS
-from .tally import RESULT, NotFinite, Tally
+from .tally import RESULT, Matrix, NotFinite, Tally
 
 Read = Callable[[int, str, int, int], tuple[torch.Tensor, torch.Tensor | None]]
 """(source, key, first element, count) -> (the stored values, the scale of scaled fp8 or None)."""
@@ -104,7 +104,8 @@ class Kernel:
             part = values[: max(_LEAST_WEIGHED, values.numel() // _WEIGHED)]
             squares = torch.dot(part, part).item()
             if math.isfinite(squares):
-                self.tally.add_squares(number, job.key, squares * (values.numel() / part.numel()))
+                matrix = Matrix(job.lane, job.key, job.shape[0])
+                self.tally.add_squares(number, matrix, squares * (values.numel() / part.numel()))
 
     def _mend(self, job: KeyJob, terms: Terms, fetch: Fetch, first: torch.Tensor, result: torch.Tensor) -> None:
         """Find what is not finite; replace it by the model that `on_nan` names, in `result` and in `first`."""

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from .gains import factor, gain_of, judge_gains, times
 from .header import counted, quoted
 from .health_keys import header_says
-from .key_job import KeyJob
 from .plan import Plan
-from .tally import RESULT, Tally
+from .tally import RESULT, Matrix, Tally
 from .verdicts import BROKEN, WORDS, Said, Seen, seen
 
 _OTHERS_TOO_FAR, _FEWEST_SOURCES = 4.0, 3
@@ -24,7 +23,7 @@ _OTHERS_TOO_FAR, _FEWEST_SOURCES = 4.0, 3
 _MOST_SHOWN = 8
 _RESULT = "the result"
 
-Weighed = Mapping[KeyJob, float]
+Weighed = Mapping[Matrix, float]
 """Matrices to their sums of squares."""
 
 
@@ -56,19 +55,16 @@ class PassHealth:
 
 def pass_health(plan: Plan, tally: Tally) -> PassHealth:
     """The verdicts after a pass."""
-    jobs = {job.key: job for job in plan.jobs}
-    weighed: dict[int, dict[KeyJob, float]] = {number: {} for number in (*range(len(plan.sources)), RESULT)}
-    for (number, key), squares in tally.squares.items():
-        weighed[number][jobs[key]] = squares
-    result = [*_of_zeros(weighed[RESULT]), *_of_gains(plan, weighed[RESULT])]
-    del weighed[RESULT]
-    others = _of_others(list(weighed.values()))
-    sources = {}
+    components = {job.lane: plan.architecture.component_of(job.key) for job in plan.jobs}
+    result = tally.squares.get(RESULT, {})
+    weighed = [tally.squares.get(number, {}) for number in range(len(plan.sources))]
+    others, sources = _of_others(weighed), {}
     for number, source in enumerate(plan.sources):
-        found = [*header_says(source), *_of_values(tally, number), *_of_zeros(weighed[number]), *_of_gains(plan, weighed[number])]
+        own = weighed[number]
+        found = [*header_says(source), *_of_values(tally, number), *_of_zeros(own), *_of_gains(components, own)]
         known = {lane for lane, verdict, _ in found if verdict == BROKEN}
         sources[source.name] = seen([*found, *(said for said in others.get(number, ()) if said[0] not in known)])
-    return PassHealth(sources, seen(result))
+    return PassHealth(sources, seen([*_of_zeros(result), *_of_gains(components, result)]))
 
 
 def _of_values(tally: Tally, number: int) -> Iterator[Said]:
@@ -77,31 +73,30 @@ def _of_values(tally: Tally, number: int) -> Iterator[Said]:
 
 
 def _of_zeros(weighed: Weighed) -> Iterator[Said]:
-    for lane, jobs in _by_lane(weighed).items():
-        if not any(weighed[job] for job in jobs):
+    for lane, matrices in _by_lane(weighed).items():
+        if not any(matrices.values()):
             yield lane, BROKEN, "all of its matrices are zero"
 
 
-def _of_gains(plan: Plan, weighed: Weighed) -> Iterator[Said]:
-    component_of = plan.architecture.component_of
+def _of_gains(components: Mapping[str, str | None], weighed: Weighed) -> Iterator[Said]:
     return judge_gains(
         {
-            lane: gain_of(component_of(jobs[0].key), (math.sqrt(weighed[job] / job.shape[0]) for job in jobs))
-            for lane, jobs in _by_lane(weighed).items()
+            lane: gain_of(components.get(lane), (math.sqrt(squares / matrix.rows) for matrix, squares in matrices.items()))
+            for lane, matrices in _by_lane(weighed).items()
         }
     )
 
 
 def _of_others(weighed: Sequence[Weighed]) -> dict[int, list[Said]]:
     """Number of a source to its lanes whose norms are far from those of the others, over the matrices that all of them have."""
-    lanes: dict[str, dict[int, set[KeyJob]]] = {}
+    lanes: dict[str, dict[int, Weighed]] = {}
     for number, each in enumerate(weighed):
-        for lane, jobs in _by_lane(each).items():
-            lanes.setdefault(lane, {})[number] = set(jobs)
+        for lane, matrices in _by_lane(each).items():
+            lanes.setdefault(lane, {})[number] = matrices
     found: dict[int, list[Said]] = {}
     for lane, holders in lanes.items():
-        shared = set.intersection(*holders.values())
-        norms = {number: math.sqrt(sum(weighed[number][job] for job in shared)) for number in holders}
+        shared = set.intersection(*map(set, holders.values()))
+        norms = {number: math.sqrt(sum(matrices[each] for each in sorted(shared))) for number, matrices in holders.items()}
         for number, norm in norms.items() if len(norms) >= _FEWEST_SOURCES else ():
             usual = statistics.median(other for one, other in norms.items() if one != number)
             if usual and norm and factor(norm / usual) >= _OTHERS_TOO_FAR:
@@ -109,8 +104,8 @@ def _of_others(weighed: Sequence[Weighed]) -> dict[int, list[Said]]:
     return found
 
 
-def _by_lane(weighed: Weighed) -> dict[str, list[KeyJob]]:
-    lanes: dict[str, list[KeyJob]] = {}
-    for job in weighed:
-        lanes.setdefault(job.lane, []).append(job)
+def _by_lane(weighed: Weighed) -> dict[str, dict[Matrix, float]]:
+    lanes: dict[str, dict[Matrix, float]] = {}
+    for matrix, squares in weighed.items():
+        lanes.setdefault(matrix.lane, {})[matrix] = squares
     return lanes

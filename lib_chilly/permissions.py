@@ -100,21 +100,25 @@ def permissions_of(sources: Sequence[Source], hashes: Sequence[str | None]) -> t
         try:
             ledger = Ledger()
             stated = ledger.look_up(hashes)
-            faults += ledger.notices
+            faults += [*ledger.notices, *_unasked(sources, hashes)]
         except RuntimeError:  # there is no home folder, hence no ledger
             pass
         except OutputError as error:
             faults.append(str(error))
-    if unread := [source.name for source, sha256 in zip(sources, hashes, strict=False) if sha256 is None]:
-        faults.append(
-            f"what the ledger says of {_names(unread)} is not known yet, as {'its' if len(unread) == 1 else 'their'} sha256 is "
-            "not: it is looked up before the merge writes."
-        )
     terms = [terms_of(source.checkpoint) for source in sources]
     for number, sha256 in enumerate(hashes):
         terms[number] = stated.get(sha256 or "", Terms()).over(terms[number])
     combined = combine([source.name for source in sources], terms)
     return (combined if combined.is_known() else None), faults
+
+
+def _unasked(sources: Sequence[Source], hashes: Sequence[str | None]) -> list[str]:
+    """A sentence on those that the ledger cannot be asked about."""
+    unread = [source.name for source, sha256 in zip(sources, hashes, strict=True) if sha256 is None]
+    if not unread:
+        return []
+    whose = "its sha256 is" if len(unread) == 1 else "their sha256 are"
+    return [f"what the ledger says of {_names(unread)} is not known yet, as {whose} not: it is asked before the merge writes."]
 
 
 def hashes_for_ledger(sources: Sequence[Source]) -> list[str | None]:

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 RESULT = -1
 """Stands for the result where sources have numbers."""
+
+
+class Matrix(NamedTuple):
+    """A tensor that amplifies; in a folder's files another may have its key.
+
+    Attributes:
+        rows: how many it has.
+    """
+
+    lane: str
+    key: str
+    rows: int
 
 
 @dataclass
@@ -17,7 +30,7 @@ class Tally:
         overflow: key to elements that are finite but too large for the output's dtype.
         replaced: key to elements that were taken from the model that `on_nan` names.
         faulty_positions: keys of position_ids that are not 0, 1, 2, ...
-        squares: (number of a source, or RESULT; key of a matrix) to its sum of squares, as a part of each slab tells it.
+        squares: number of a source, or RESULT, to its matrices' sums of squares, as a part of each slab tells them.
         not_finite: number of a source to lane to how many of its elements were NaN or Inf.
     """
 
@@ -25,7 +38,7 @@ class Tally:
     overflow: dict[str, int] = field(default_factory=dict)
     replaced: dict[str, int] = field(default_factory=dict)
     faulty_positions: set[str] = field(default_factory=set)
-    squares: dict[tuple[int, str], float] = field(default_factory=dict)
+    squares: dict[int, dict[Matrix, float]] = field(default_factory=dict)
     not_finite: dict[int, dict[str, int]] = field(default_factory=dict)
 
     def add_change(self, lane: str, change: float, size: float) -> None:
@@ -33,8 +46,9 @@ class Tally:
         sums[0] += change
         sums[1] += size
 
-    def add_squares(self, number: int, key: str, squares: float) -> None:
-        self.squares[number, key] = self.squares.get((number, key), 0.0) + squares
+    def add_squares(self, number: int, matrix: Matrix, squares: float) -> None:
+        found = self.squares.setdefault(number, {})
+        found[matrix] = found.get(matrix, 0.0) + squares
 
     def add_not_finite(self, number: int, lane: str, count: int) -> None:
         lanes = self.not_finite.setdefault(number, {})
@@ -47,8 +61,9 @@ class Tally:
             for key, count in theirs.items():
                 mine[key] = mine.get(key, 0) + count
         self.faulty_positions |= other.faulty_positions
-        for (number, key), squares in other.squares.items():
-            self.add_squares(number, key, squares)
+        for number, matrices in other.squares.items():
+            for matrix, squares in matrices.items():
+                self.add_squares(number, matrix, squares)
         for number, lanes in other.not_finite.items():
             for lane, count in lanes.items():
                 self.add_not_finite(number, lane, count)

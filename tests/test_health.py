@@ -200,7 +200,7 @@ def test_zero_matrix_does_not_hide_that_the_others_have_exploded(base: Path, tmp
 def test_whole_network_far_from_what_any_begins_with_is_worth_a_look(base: Path, tmp_path: Path):
     health = health_of(changed(base, tmp_path / "x.safetensors", diffusion_model=lambda t: t.float() * 40))
     assert "those of a network that is not trained yet" in says(health, "M00") and health.verdict == "suspect"
-    fresh = torch.nn.Linear(3000, 50).weight
+    fresh = torch.nn.Linear(3000, 50).weight.detach()
     assert float(fresh.square().sum().div(50).sqrt()) == pytest.approx(1 / math.sqrt(3), rel=0.02)
 
 
@@ -282,6 +282,15 @@ def test_merge_judges_its_sources_and_its_result_in_the_pass(family: Path, tmp_p
     assert facts["read_bytes"] == facts["reads_bytes"]
     out = run("merge", recipe, "--models", family, "-o", tmp_path / "out.safetensors", "--overwrite")[1]
     assert f"\nhealth: NED healthy, {BROKEN_MEMBER} likely broken, the result healthy\n" in out
+
+
+def test_folder_is_judged_as_a_file_is(base: Path, tmp_path: Path):
+    changed(base, tmp_path / "a.safetensors")
+    changed(base, tmp_path / "b.safetensors", middle_block=lambda t: t.float() * 30)
+    recipe = "0.5 * a + 0.5 * b"
+    file = merge_in(tmp_path, recipe, tmp_path / "out.safetensors").health
+    folder = merge_in(tmp_path, recipe, tmp_path / "out", options={"format": "diffusers"}).health
+    assert file.facts() == folder.facts() and file.sources["b"].verdict == "broken"
 
 
 def test_merge_of_healthy_members_finds_all_of_them_healthy(family: Path, tmp_path: Path):
