@@ -19,7 +19,7 @@ from .licences import PERMISSIONS, Terms, terms_of
 def run_ledger(options: argparse.Namespace) -> None:
     """State, forget or show."""
     ledger = Ledger()
-    stated = Terms(*(_said(getattr(options, name)) for name in ("licence", "author", "origin")), _permissions(options))
+    stated = Terms(_said(options.licence), _said(options.author), _said(options.origin), _permissions(options))
     if options.forget and stated:
         raise RecipeError("--forget takes back what is stated; leave it out to state something, or state it afterwards.")
     if options.model is None:

@@ -13,6 +13,7 @@ from checkpoints import metadata_of, model, plan_in, tiny, write_file, write_mod
 from test_schemas import faults, schema
 
 from lib_chilly import ledger as ledger_module
+from lib_chilly import licences
 from lib_chilly.checkpoint import open_checkpoint
 from lib_chilly.engine import merge
 from lib_chilly.errors import Interrupted
@@ -207,6 +208,17 @@ def test_permissions_that_another_merger_copied_from_one_of_its_sources_are_not_
     for theirs in ({"type": "webui"}, {"type": "webui", "custom_name": "x" * 100_000}):
         write_file(models / "b.safetensors", model(2), {**ours, "sd_merge_recipe": json.dumps(theirs)})
         assert not known(models, "b").permissions
+
+
+def test_companion_is_read_once_until_it_is_another(models: Path, monkeypatch: pytest.MonkeyPatch):
+    read: list[str] = []
+    monkeypatch.setattr(licences, "parsed", lambda text, largest: read.append(text) or json.loads(text or "{}"))
+    beside(models, "a.json", FLAGS)
+    assert (
+        known(models).permissions == known(models).permissions == KNOWN and len([text for text in read if "Image" in text]) == 1
+    )
+    beside(models, "a.json", {**FLAGS, "allowNoCredit": False})
+    assert known(models).permissions == {**KNOWN, "no_credit": False}
 
 
 def test_several_who_forbid_do_so_in_the_plural():
