@@ -84,7 +84,7 @@ def health_of(
     keys = [key for key, info in source.tensors.items() if _is_measured(source, key) and info.elements]
     found = measure_tensors(source, other, keys, threads, should_stop, on_bytes)
     lanes = _lanes(source, found)
-    wrong = [(BROKEN, words) for words in header_faults(source)]
+    wrong = [(verdict, words) for _, verdict, words in header_faults(source)]
     for key, measured in found.items():
         if key.endswith("position_ids") and not measured.own.is_counting:
             wrong.append((SUSPECT, f"{quoted(key)} is not 0, 1, 2, ... (save(position_ids=rebuild) mends it)"))

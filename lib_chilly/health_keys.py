@@ -24,11 +24,6 @@ _OF_PICTURES = re.compile(r".*\.(?:vision_model|visual)\..*")
 _FEWEST_FOREIGN = 4
 
 
-def header_says(source: Source) -> list[Said]:
-    """All that its header says of a model's health."""
-    return [*missing_keys(source), *(("", BROKEN, words) for words in header_faults(source))]
-
-
 def missing_keys(source: Source) -> Iterator[Said]:
     """Lanes some or all of whose keys are missing; a component that is missing altogether is no fault."""
     architecture = source.architecture
@@ -43,9 +38,9 @@ def missing_keys(source: Source) -> Iterator[Said]:
             yield lane, BROKEN if is_gone else SUSPECT, words
 
 
-def header_faults(source: Source) -> list[str]:
+def header_faults(source: Source) -> list[Said]:
     """What is said of text encoders that cannot be this model's."""
-    return [*_other_width(source), *_foreign_layers(source)]
+    return [("", BROKEN, words) for words in (*_other_width(source), *_foreign_layers(source))]
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from .gains import factor, gain_of, judge_gains, times
 from .header import counted, quoted
-from .health_keys import header_says
+from .health_keys import header_faults, missing_keys
 from .plan import Plan
 from .tally import RESULT, Matrix, Tally
 from .verdicts import BROKEN, WORDS, Said, Seen, seen
@@ -29,10 +29,15 @@ Weighed = Mapping[Matrix, float]
 
 @dataclass(frozen=True)
 class PassHealth:
-    """The verdicts on the sources, by their names, and on the result."""
+    """The verdicts on the sources, by their names, and on the result.
+
+    Attributes:
+        warnings: sentences on what is likely broken. Lanes that a source lacks are none: the plan notes who settles them.
+    """
 
     sources: Mapping[str, Seen]
     result: Seen
+    warnings: tuple[str, ...]
 
     def facts(self) -> dict[str, object]:
         """The facts under the names of `merge --json`."""
@@ -47,24 +52,24 @@ class PassHealth:
             lines += [f"  {name}: and {len(each.says) - _MOST_SHOWN} more"] * (len(each.says) > _MOST_SHOWN)
         return lines
 
-    def warnings(self) -> list[str]:
-        """Sentences on what is likely broken."""
-        found = [words for name, each in self.sources.items() for words in each.warnings(quoted(name))]
-        return found + self.result.warnings(_RESULT)
-
 
 def pass_health(plan: Plan, tally: Tally) -> PassHealth:
     """The verdicts after a pass."""
     components = {job.lane: plan.architecture.component_of(job.key) for job in plan.jobs}
     result = tally.squares.get(RESULT, {})
     weighed = [tally.squares.get(number, {}) for number in range(len(plan.sources))]
-    others, sources = _of_others(weighed), {}
+    others = _of_others(weighed)
+    sources: dict[str, Seen] = {}
+    warnings: list[str] = []
     for number, source in enumerate(plan.sources):
         own = weighed[number]
-        found = [*header_says(source), *_of_values(tally, number), *_of_zeros(own), *_of_gains(components, own)]
+        found = [*header_faults(source), *_of_values(tally, number), *_of_zeros(own), *_of_gains(components, own)]
         known = {lane for lane, verdict, _ in found if verdict == BROKEN}
-        sources[source.name] = seen([*found, *(said for said in others.get(number, ()) if said[0] not in known)])
-    return PassHealth(sources, seen([*_of_zeros(result), *_of_gains(components, result)]))
+        found += [said for said in others.get(number, ()) if said[0] not in known]
+        warnings += seen(found).warnings(quoted(source.name))
+        sources[source.name] = seen([*missing_keys(source), *found])
+    whole = seen([*_of_zeros(result), *_of_gains(components, result)])
+    return PassHealth(sources, whole, (*warnings, *whole.warnings(_RESULT)))
 
 
 def _of_values(tally: Tally, number: int) -> Iterator[Said]:

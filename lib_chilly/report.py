@@ -75,7 +75,7 @@ def make_report(plan: Plan, output: Path, streamed: StreamResult, seconds: float
     tally = streamed.tally
     change = {lane: _relative(tally.change.get(lane)) for lane in dict.fromkeys(_lanes_in_order(plan))}
     health = pass_health(plan, tally)
-    ill = [words for words in health.warnings() if words not in plan.warnings]
+    ill = [words for words in health.warnings if words not in plan.warnings]
     return Report(
         output=output,
         sha256=streamed.sha256,

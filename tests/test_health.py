@@ -323,11 +323,20 @@ def test_merge_says_which_source_held_nan_and_which_is_zero(base: Path, tmp_path
 
 def test_plan_says_what_the_header_tells_of_a_broken_source(base: Path, tmp_path: Path):
     changed(base, tmp_path / "a.safetensors")
-    without(base, tmp_path / "b.safetensors", "input_blocks.5.")
-    (words,) = [words for words in plan_in(tmp_path, "0.5 * a + 0.5 * b").warnings if "IN05" in words]
-    assert words.startswith("'b': IN05: all of its ") and words.endswith(": likely broken.")
+    extra = load_file(base) | {f"{CLIP}encoder.layers.{n}.layer_norm1.bias": torch.zeros(12) for n in range(12, 24)}
+    save_file(extra, tmp_path / "b.safetensors")
+    (words,) = plan_in(tmp_path, "0.5 * a + 0.5 * b").warnings
+    assert words.startswith("'b': the text encoder has 12 keys that this") and words.endswith(": likely broken.")
     report = merge_in(tmp_path, "0.5 * a + 0.5 * b", tmp_path / "out.safetensors")
-    assert report.warnings.count(words) == 1 and report.health.sources["b"].verdict == "broken"
+    assert report.warnings == (words,) and report.health.sources["b"].verdict == "broken"
+
+
+def test_merge_says_that_a_source_lacks_a_lane_without_a_warning(base: Path, tmp_path: Path):
+    changed(base, tmp_path / "a.safetensors")
+    without(base, tmp_path / "b.safetensors", "input_blocks.5.")
+    report = merge_in(tmp_path, "0.5 * a + 0.5 * b", tmp_path / "out.safetensors")
+    assert report.health.sources["b"].says[0].startswith("IN05: all of its ") and report.warnings == ()
+    assert any(words.startswith("'b' lacks ") and "IN05" in words for words in report.notes)
 
 
 def test_what_a_pass_says_of_health_is_the_same_for_any_number_of_threads(base: Path, tmp_path: Path):
