@@ -67,10 +67,7 @@ def merge(
     remove_abandoned(target.parent)
     check_space(target, plan.writes_bytes)
     hashes = _hashes_needed(plan, source_hashes, threads, on_progress, should_stop)
-    _check_titles(plan, hashes)
-    known, plan = plan, plan.with_terms(hashes) if hashes else plan
-    if said := [words for words in plan.warnings if words not in known.warnings]:
-        on_warnings(said)
+    plan = _known_by(plan, hashes, on_warnings)
     run = functools.partial(
         stream,
         threads=threads,
@@ -87,6 +84,15 @@ def merge(
     removed = [f"'{sidecar.name}', which lay beside the output, is removed."] if sidecar and not plan.sidecar else []
     plan = dataclasses.replace(plan, notes=(*plan.notes, *notes, *removed))
     return make_report(plan, output, streamed, planning_seconds + time.perf_counter() - started, size)
+
+
+def _known_by(plan: Plan, hashes: Sequence[str], on_warnings: Callable[[Sequence[str]], None]) -> Plan:
+    """The plan with what its sources' hashes tell: that titles mean other files, what the ledger says of them."""
+    _check_titles(plan, hashes)
+    found = plan.with_terms(hashes) if hashes else plan
+    if said := [words for words in found.warnings if words not in plan.warnings]:
+        on_warnings(said)
+    return found
 
 
 def check_output(plan: Plan, output: Path, overwrite: bool) -> tuple[Path, Path | None]:

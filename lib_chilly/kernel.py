@@ -191,6 +191,8 @@ class Kernel:
         replacement = _load(torch.empty_like(wide), *self.read(self.on_nan, job.key, start, wide.numel()))[bad]
         if not bool(torch.isfinite(replacement).all()):
             raise NotFinite(self.on_nan, job.key)
+        if self.weighs:
+            self.tally.add_not_finite(job.source, job.lane, int(bad.sum()))
         wide[bad] = replacement
         self.tally.replaced[job.key] = self.tally.replaced.get(job.key, 0) + int(bad.sum())
 
