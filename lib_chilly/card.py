@@ -32,9 +32,16 @@ _LONGEST_RECIPE = 1 << 18
 
 
 def make_card(
-    path: Path, base: Path | None = None, threads: int = 1, should_stop: Callable[[], bool] = lambda: False
+    path: Path,
+    base: Path | None = None,
+    threads: int = 1,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_bytes: Callable[[int], None] = lambda count: None,
 ) -> tuple[str, list[Section]]:
     """The title and the sections of a model's card.
+
+    Args:
+        on_bytes: told how many more bytes were read for hashes and health, from any thread.
 
     Raises:
         CheckpointError, ArchitectureError: the file or the base cannot be read, or is of no known architecture.
@@ -42,14 +49,14 @@ def make_card(
     """
     checkpoint = open_checkpoint(path)
     architecture = detect({key: info.shape for key, info in checkpoint.tensors.items()}, path.name)
-    hashes = _hashes(checkpoint, should_stop)
+    hashes = _hashes(checkpoint, should_stop, on_bytes)
     kinds = sorted({info.dtype.name for info in checkpoint.tensors.values() if info.dtype.is_floating})
     facts = [["", ""], ["file", path.name], ["architecture", architecture.title], ["bytes", f"{checkpoint.size_bytes:,}"]]
     sections = [
         Section("File", rows=[*facts, ["stored as", ", ".join(kinds)], *([name, value] for name, value in hashes.items())]),
         *_origin(checkpoint),
         *([_alike(path, base, threads, should_stop)] if base else []),
-        _health(path, base, threads, should_stop),
+        _health(path, base, threads, should_stop, on_bytes),
         _permissions(checkpoint, hashes["sha256"]),
     ]
     return checkpoint.metadata.get("modelspec.title") or _name(path), sections
@@ -61,14 +68,15 @@ def _name(path: Path) -> str:
     return name if path.is_dir() else without_suffix(name)
 
 
-def _hashes(checkpoint: Checkpoint, should_stop: Callable[[], bool]) -> dict[str, str]:
-    def on_bytes(count: int) -> None:
+def _hashes(checkpoint: Checkpoint, should_stop: Callable[[], bool], on_bytes: Callable[[int], None]) -> dict[str, str]:
+    def advance(count: int) -> None:
         if should_stop():
             raise Interrupted("stopped. Nothing was found out.")
+        on_bytes(count)
 
     if checkpoint.parts:
-        return {"sha256": hash_checkpoints([checkpoint], 1, on_bytes)[0]}
-    return site_hashes(checkpoint.path, checkpoint.format == "safetensors", on_bytes)
+        return {"sha256": hash_checkpoints([checkpoint], 1, advance)[0]}
+    return site_hashes(checkpoint.path, checkpoint.format == "safetensors", advance)
 
 
 def in_card_notation(name: str, node: Node) -> str:
@@ -159,8 +167,10 @@ def _plan_of(path: Path) -> Plan:
     return make_plan(parse_recipe(f"model = {spell_name(name)}"), OneModel(name, path), dtype="source")
 
 
-def _health(path: Path, base: Path | None, threads: int, should_stop: Callable[[], bool]) -> Section:
-    found = health_of(path, base, threads=threads, should_stop=should_stop)
+def _health(
+    path: Path, base: Path | None, threads: int, should_stop: Callable[[], bool], on_bytes: Callable[[int], None]
+) -> Section:
+    found = health_of(path, base, threads=threads, should_stop=should_stop, on_bytes=on_bytes)
     against = f", against {found.base}" if found.base else ""
     return Section("Health", [WORDS[found.verdict] + against, *found.sentences(), *found.notes])
 

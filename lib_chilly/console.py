@@ -54,6 +54,24 @@ class Progress:
             self._bars[what].update(count)  # type: ignore[attr-defined]
 
 
+@contextmanager
+def byte_bar(title: str) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr of how many bytes were read; quiet where stderr is no terminal. Any thread may call what is yielded."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from tqdm import tqdm
+
+    lock = threading.Lock()
+    with tqdm(desc=title, unit="B", unit_scale=True, leave=False) as bar:
+
+        def advance(count: int) -> None:
+            with lock:
+                bar.update(count)
+
+        yield advance
+
+
 class LateWarnings:
     """Warnings that come when the plan is shown already, and nothing is written yet: said at once, on stderr."""
 

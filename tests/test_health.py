@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from reference import Stored
 from safetensors.torch import load_file, save_file
 from test_schemas import faults, schema
 
+from lib_chilly import cli
 from lib_chilly.architecture import architecture_names, detect, known_keys, load
 from lib_chilly.checkpoint import open_checkpoint
 from lib_chilly.errors import ArchitectureError
@@ -244,6 +246,23 @@ def test_inspect_shows_health_when_asked_and_json_has_its_schema_s_form(run: Run
     other = write_file(tmp_path / "other.safetensors", {"key": stored([1.0], "fp16")})
     facts = json.loads(run("inspect", other, "--health", "--json")[1])
     assert facts["health"] is None and list(faults(facts, schema("inspect"))) == []
+
+
+@pytest.mark.parametrize("options", [[], ["--health"]], ids=["hashes", "health"])
+def test_inspect_can_be_stopped_and_shows_how_far_it_is(
+    run: Run, base: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+):
+    read: list[int] = []
+
+    @contextmanager
+    def bar(title: str) -> Iterator[Callable[[int], None]]:
+        yield read.append
+
+    monkeypatch.setattr(cli, "byte_bar", bar)
+    assert run("inspect", base, *options)[0] == 0
+    assert sum(read) > (1.5 if options else 0.7) * base.stat().st_size  # without its header
+    monkeypatch.setattr(cli, "stop_flag", lambda: nullcontext(lambda: True))
+    assert run("inspect", base, *options)[0] == 130
 
 
 def test_base_of_another_architecture_is_refused(base: Path, tmp_path_factory: pytest.TempPathFactory):
