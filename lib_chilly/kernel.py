@@ -19,8 +19,8 @@ Read = Callable[[int, str, int, int], tuple[torch.Tensor, torch.Tensor | None]]
 Fetch = Callable[[int], tuple[torch.Tensor, torch.Tensor | None]]
 """The same for the slab in hand: source -> (values, scale)."""
 
-_WEIGHED, _LEAST_WEIGHED = 16, 4096
-"""Of how many elements of a slab one is weighed, and how many at least."""
+_WEIGHED, _LEAST_WEIGHED = 4, 4096
+"""Of how many slabs one is weighed, and of how many of its elements one; how many of these at least."""
 _E4M3FN_LARGEST, _E4M3FN_LIMIT = 448, 464
 """The largest number of fp8_e4m3fn, and of those that are rounded to it."""
 
@@ -38,6 +38,7 @@ class Kernel:
     def __init__(self, read: Read, on_nan: int | None, scales: Mapping[str, float] | None = None, weighs: bool = False):
         self.read, self.on_nan, self.scales, self.weighs = read, on_nan, scales or {}, weighs
         self.tally = Tally()
+        self._is_weighed = False
         self._scratch: dict[torch.dtype, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
     def run(self, job: KeyJob, start: int, out: torch.Tensor) -> None:
@@ -49,6 +50,7 @@ class Kernel:
         Raises:
             NotFinite: a source holds NaN or Inf here.
         """
+        self._is_weighed = self.weighs and len(job.shape) >= 2 and start // SLAB_ELEMENTS % _WEIGHED == 0
         if job.extra is not None:
             self._run_channels(job, job.extra, out)
         elif job.is_copied:
@@ -99,13 +101,13 @@ class Kernel:
         out.copy_(_narrow(result, out.dtype))
 
     def _weigh(self, job: KeyJob, number: int, values: torch.Tensor) -> None:
-        """Note how large a matrix is, by the first part of each slab: a healthy model's differ by far less than that can err."""
-        if self.weighs and len(job.shape) >= 2:
+        """Note how large a matrix is, by a part of it: a healthy model's differ by far less than that can err."""
+        if self._is_weighed:
             part = values[: max(_LEAST_WEIGHED, values.numel() // _WEIGHED)]
             squares = torch.dot(part, part).item()
             if math.isfinite(squares):
-                matrix = Matrix(job.lane, job.key, job.shape[0])
-                self.tally.add_squares(number, matrix, squares * (values.numel() / part.numel()))
+                matrix = Matrix(job.lane, job.key, job.shape[0], job.elements)
+                self.tally.add_weighed(number, matrix, squares, part.numel())
 
     def _mend(self, job: KeyJob, terms: Terms, fetch: Fetch, first: torch.Tensor, result: torch.Tensor) -> None:
         """Find what is not finite; replace it by the model that `on_nan` names, in `result` and in `first`."""

@@ -1,6 +1,6 @@
 """What a merge's one pass has seen of its sources and its result says of their health; nothing more is read for it.
 
-Of each slab a part is weighed, as the limits are far from what healthy models have. What needs every value, or a spectrum, is
+A part of each matrix is weighed, as the limits are far from what healthy models have. What needs every value, or a spectrum, is
 left to `inspect --health`.
 """
 
@@ -56,8 +56,8 @@ class PassHealth:
 def pass_health(plan: Plan, tally: Tally) -> PassHealth:
     """The verdicts after a pass."""
     components = {job.lane: plan.architecture.component_of(job.key) for job in plan.jobs}
-    result = tally.squares.get(RESULT, {})
-    weighed = [tally.squares.get(number, {}) for number in range(len(plan.sources))]
+    result = tally.squares(RESULT)
+    weighed = [tally.squares(number) for number in range(len(plan.sources))]
     others = _of_others(weighed)
     sources: dict[str, Seen] = {}
     warnings: list[str] = []
