@@ -8,8 +8,8 @@ import torch
 
 from .exact_product import ExactProduct
 
-BLOCK_ELEMENTS = 1 << 20
-"""Elements that are worked on at once; each step between takes 8 MiB of them."""
+BLOCK_ELEMENTS = 1 << 17
+"""Elements that are worked on at once: each step between takes 1 MiB for them, and caches hold some of these."""
 
 Tensors = Mapping[str, torch.Tensor]
 """A module's tensors, by their roles."""
