@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkpoints import stored, write_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loras import KERNEL, KERNEL_KEY, LINEAR, LINEAR_KEY, Arrays, delta_of, drawn, lora, tensors, write_lora
@@ -160,6 +161,20 @@ def test_parts_of_a_fused_weight_change_their_own_rows_alone(tmp_path: Path):
         assert torch.equal(part, delta_of(found, FUSED, (12, 4))[slice(*rows)])
 
 
+def test_fused_layers_of_flux_are_changed_as_diffusers_changes_their_parts(tmp_path: Path):
+    converter = pytest.importorskip("diffusers.loaders.lora_conversion_utils")
+    sizes = {f"lora_unet_double_blocks_{n}_img_attn_qkv": 9216 for n in range(19)} | {"lora_unet_single_blocks_3_linear1": 21504}
+    own = {layer: lora(n, rows, 1, 2) | {"alpha": np.float64(1)} for n, (layer, rows) in enumerate(sizes.items())}
+    flat = {f"{layer}.{end}": torch.as_tensor(values).float() for layer, each in own.items() for end, values in each.items()}
+    apart = {key: stored(values.numpy(), "fp32") for key, values in converter._convert_kohya_flux_lora_to_diffusers(flat).items()}
+    whole, parts = write_lora(tmp_path / "a.safetensors", **own), write_file(tmp_path / "b.safetensors", apart)
+    for key, count, rows in (("double_blocks.7.img_attn.qkv", 3, 9216), ("single_blocks.3.linear1", 4, 21504)):
+        weight = f"model.diffusion_model.{key}.weight"
+        assert len(open_lora(parts).modules[weight]) == count
+        ours, theirs = (delta_of(path, weight, (rows, 1)).numpy() for path in (whole, parts))
+        np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-7)
+
+
 def test_projection_that_the_checkpoint_holds_turned_is_turned(tmp_path: Path):
     own = lora(1, 6, 10, 2)
     path = write_lora(tmp_path / "a.safetensors", lora_te2_text_projection=own)
@@ -248,6 +263,21 @@ def test_dora_of_a_fused_part_looks_at_its_own_rows_alone(tmp_path: Path):
     expected = np.zeros((12, 4))
     expected[4:8] = column_decomposed(base[4:8] + of_lora(own), own["dora_scale"][0]) - base[4:8]
     np.testing.assert_allclose(delta_of(path, FUSED, (12, 4), 1.0, base).numpy(), expected, rtol=3e-7, atol=1e-9)
+
+
+def test_magnitudes_of_a_square_weight_are_for_what_their_shape_says(tmp_path: Path):
+    base = drawn(2, "base", (4, 4))
+    magnitude = np.array([1.0, 2.0, 3.0, 4.0])
+    new = base + of_lora(lora(1, 4, 4, 2))
+    for end, stored_as, formula in (
+        ("dora_scale", (1, 4), column_decomposed),
+        ("dora_scale", (4, 1), row_decomposed),
+        ("lora_magnitude_vector", (1, 4), row_decomposed),
+    ):
+        own = lora(1, 4, 4, 2) | {end: magnitude.reshape(stored_as)}
+        path = write_lora(tmp_path / "a.safetensors", **{LINEAR: own})
+        found = delta_of(path, LINEAR_KEY, (4, 4), 1.0, base, dtype=torch.float64).numpy()
+        np.testing.assert_allclose(found, formula(new, magnitude) - base, rtol=1e-11, atol=1e-13)
 
 
 def test_row_that_dora_leaves_without_length_stays_zero(tmp_path: Path):
