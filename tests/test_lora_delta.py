@@ -207,9 +207,9 @@ def test_biases_and_norms_are_added_as_they_are(tmp_path: Path):
 
 def test_bias_of_an_up_matrix_is_scaled_as_the_matrix_is(tmp_path: Path):
     own = lora(1, 6, 10, 2) | tensors(1, lora_up__bias=(6,)) | {"alpha": np.float64(1)}
-    path = write_lora(tmp_path / "a.safetensors", **{LINEAR: own})
+    path = write_lora(tmp_path / "a.safetensors", **{LINEAR.replace("to_q", "to_out_0"): own})
     expected = (own["lora_up.bias"] / 2).astype(np.float32)
-    assert np.array_equal(delta_of(path, LINEAR_KEY.replace("weight", "bias"), (6,)).numpy(), expected)
+    assert np.array_equal(delta_of(path, LINEAR_KEY.replace("to_q.weight", "to_out.0.bias"), (6,)).numpy(), expected)
 
 
 # ---- what needs the weight ----

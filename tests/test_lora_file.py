@@ -10,6 +10,7 @@ import pytest
 from checkpoints import stored, write_file
 from loras import KERNEL, KERNEL_KEY, LINEAR, LINEAR_KEY, lora, tensors, write_lora
 
+from lib_chilly import lora_file
 from lib_chilly.architecture import known_keys
 from lib_chilly.errors import ArchitectureError, CheckpointError
 from lib_chilly.family import LORA
@@ -156,6 +157,21 @@ def test_bias_has_a_module_of_its_own(tmp_path: Path):
         bias: ["diff"],
     }
     assert not found.modules[bias][0].has_alpha
+
+
+def test_bias_of_a_layer_without_one_is_of_no_use(tmp_path: Path):
+    own = lora(1, 4, 4, 2) | {"diff_b": np.ones(4)}
+    found = open_lora(write_lora(tmp_path / "a.safetensors", **{LINEAR: own}))
+    assert list(found.modules) == [LINEAR_KEY]
+    assert found.unmatched == {f"{LINEAR}.diff_b": "SD 1.x has no bias there"}
+
+
+def test_file_of_more_tensors_than_a_lora_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lora_file, "MOST_TENSORS", 576)
+    assert open_lora(LORA).modules
+    monkeypatch.setattr(lora_file, "MOST_TENSORS", 575)
+    with pytest.raises(CheckpointError, match=r"'polka-dots.safetensors' has 576 tensors; 575 are the most"):
+        open_lora(LORA)
 
 
 REFUSED = {
