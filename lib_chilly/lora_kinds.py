@@ -51,7 +51,7 @@ ROWS: Mapping[str, Callable[[Tensors], Rows]] = {"lora": _lora, "loha": _loha, "
 
 
 def _product(tensors: Tensors, name: str, core: str) -> Rows:
-    left, right = tensors[f"{name}_a"], tensors[f"{name}_b"].flatten(1)
+    left, right = tensors[f"{name}_a"].flatten(1), tensors[f"{name}_b"].flatten(1)
     return _with_core(left.T, tensors[core], right) if core in tensors else ExactProduct(left, right).rows
 
 

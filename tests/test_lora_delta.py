@@ -387,3 +387,28 @@ def test_module_for_other_sizes_is_refused_with_both(tmp_path: Path, own: Arrays
     path = write_lora(tmp_path / "other.safetensors", **{LINEAR: own})
     with pytest.raises(CheckpointError, match=said):
         delta_of(path, LINEAR_KEY, shape, 1.0, np.ones(shape))
+
+
+ROLES = (
+    ("lora_up.weight", "lora_down.weight"),
+    ("lora_up.weight", "lora_mid.weight", "lora_down.weight"),
+    ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"),
+    ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
+    ("lokr_w1", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
+    ("diff", "dora_scale"),
+    ("weight", "on_input"),
+)
+
+
+@given(st.data(), st.sampled_from(ROLES), st.lists(st.sampled_from([1, 2]), min_size=1, max_size=2, unique=True))
+@settings(max_examples=60, deadline=None)
+def test_tensors_of_any_shapes_make_a_delta_or_are_refused(tmp_path_factory, data, roles: tuple[str, ...], sizes: list[int]):
+    shapes = {role: data.draw(st.lists(st.sampled_from(sizes), min_size=2, max_size=4), role) for role in roles}
+    path = tmp_path_factory.mktemp("any") / "a.safetensors"
+    write_lora(path, **{LINEAR: {role: np.ones(shape) for role, shape in shapes.items()}})
+    shape = tuple(data.draw(st.lists(st.sampled_from(sizes), min_size=1, max_size=4), "weight"))
+    try:
+        found = delta_of(path, LINEAR_KEY, shape, 1.0, np.ones(shape))
+    except CheckpointError as error:
+        found, said = None, str(error)
+    assert said.isprintable() if found is None else found.shape == shape
