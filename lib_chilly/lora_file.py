@@ -169,7 +169,8 @@ def _detect(checkpoint: Checkpoint, layers: Layers, wanted: str | None) -> str:
         example = f", such as {quoted(next(iter(checkpoint.tensors)))}" if checkpoint.tensors else ""
         raise CheckpointError(
             f"{quoted(checkpoint.path.name)} is no LoRA for {listed(titles.values())}: none of its "
-            f"{counted(len(checkpoint.tensors), 'key')}{example} names a layer of these. Use another file."
+            f"{counted(len(checkpoint.tensors), 'key')}{example} belongs to a module for a layer of these. "
+            "Use another file."
         )
     if wanted is None or fits[wanted][:2] == fits[best][:2]:
         return wanted or best

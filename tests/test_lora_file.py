@@ -186,7 +186,7 @@ REFUSED = {
     ),
     "whole model": (
         {"model.diffusion_model.input_blocks.1.1.proj_in": {"weight": np.ones((2, 2))}},
-        r"is no LoRA for .* names a layer",
+        r"is no LoRA for .* belongs to a module",
     ),
     "nothing read": ({LINEAR: {"lora_up.weight": np.ones((2, 2))}}, "is no LoRA for"),
     "ranks": (
