@@ -69,7 +69,7 @@
       measured = of;
       publish(now.report);
       const all = now.report.totals.all;
-      chilly.say(all === null ? "Measured" : `Measured: ${all.toFixed(2)} % alike in all`);
+      chilly.say(all === null ? "Measured" : `Measured: ${shown(all)} % alike in all`);
     }
     draw();
   }
@@ -137,6 +137,9 @@
   const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
   const parts = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
+  /** 100 only where it is that. */
+  const shown = (chilly.shownPercent = (percent) => (percent < 100 ? Math.min(percent, 99.99) : percent).toFixed(2));
+
   /** The colour of a similarity, and black or white upon it, whichever is stronger. */
   function heat(percent) {
     const share = Math.max(0, Math.min(1, (ALIKE - percent) / SPAN));
@@ -153,13 +156,13 @@
     const narrow = entries.length > 26;
     const cell = ([name, percent]) => {
       const { fill, text } = heat(percent);
-      const said = percent.toFixed(2);
+      const said = shown(percent);
       const style = { "--c": fill, "--tc": text };
       const words = el("span", {}, name, " ", el("b", {}, said));
       return el("div", { class: `chilly-cell${narrow ? " chilly-cell-n" : ""}`, role: "cell", title: `${name} ${said} %`, style }, words);
     };
     const named = [["Input", totals?.input], ["Output", totals?.output], [`All ${entries.length}`, totals?.all]];
-    const total = ([name, percent]) => el("div", { class: "chilly-cell chilly-total", role: "cell" }, name, " ", el("b", {}, `${percent.toFixed(2)} %`));
+    const total = ([name, percent]) => el("div", { class: "chilly-cell chilly-total", role: "cell" }, name, " ", el("b", {}, `${shown(percent)} %`));
     const sums = named.filter(([, percent]) => typeof percent === "number").map(total);
     table.style.setProperty("--n", String(entries.length));
     table.replaceChildren(el("div", { role: "row" }, ...entries.map(cell), el("span", { class: "chilly-hgap", role: "presentation" }), ...sums));

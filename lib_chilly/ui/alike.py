@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
+from ..dendrogram import below_100
 from ..host.base import Host
 from ..notations import read_recipe
 from ..plan import Plan, make_plan
@@ -55,14 +56,18 @@ class Alike:
                 yield
         job.report = {
             "measure": measure,
-            "blocks": {block: round(value, _DECIMALS) for block, value in found.blocks.items()},
-            "totals": {name: None if value is None else round(value, _DECIMALS) for name, value in found.totals.items()},
+            "blocks": {block: _rounded(value) for block, value in found.blocks.items()},
+            "totals": {name: None if value is None else _rounded(value) for name, value in found.totals.items()},
             "notes": list(found.notes),
         }
         with self._lock:
             self._found[key] = job.report
             while len(self._found) > _MOST_REPORTS:
                 self._found.popitem(last=False)
+
+
+def _rounded(value: float) -> float:
+    return float(below_100(value, _DECIMALS))
 
 
 @question
