@@ -281,6 +281,8 @@ def test_alike_reports_what_was_compared_and_knows_it_the_next_time(tab, host):
 def test_comparison_that_waits_for_a_picture_can_be_stopped(tab, host):
     with host.exclusive(Progress()):
         job = tab.ask("alike", text="M = weighted_sum(a, b, alpha=0.375)\nV = weighted_sum(a, M)")["reply"]["job"]
+        while tab.poll(job)["state"] != "working":  # else it is stopped before it has begun to wait
+            time.sleep(0.005)
         tab.ask("stop", job=job["job"])
         assert tab.wait(job)["state"] == "stopped"
 

@@ -28,7 +28,7 @@ class Work:
 
     Args:
         kept, kept_bytes: how many jobs that are over are kept for pages that ask again, and how large they may be together.
-        most_waiting: jobs of one page that are not over.
+        most_waiting: jobs of one page that are not over and have found nothing yet.
         most_pages: pages that have such jobs.
     """
 
@@ -151,7 +151,7 @@ class Work:
     def _check_room(self, page: str) -> None:
         if self._is_closed:
             raise MergeError("the program is ending; nothing new is begun.")
-        pages = [job.page for job in self._jobs.values() if not job.is_over]
+        pages = [job.page for job in self._jobs.values() if not job.is_over and job.report is None]
         if pages.count(page) >= self._most_waiting or (page not in pages and len(set(pages)) >= self._most_pages):
             raise MergeError("too much is waiting to be done already. Wait until some of it is done, or stop it.")
 
