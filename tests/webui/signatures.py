@@ -75,8 +75,8 @@ def _used(tree: ast.Module) -> Iterator[str]:
 
 
 def facts() -> dict[str, Any]:
-    """`fields`: of the webui's request for a picture; `categories`: of its callbacks; `signatures`: of each name, null where it is
-    nothing to call, false where it is not there: other hosts have it."""
+    """`fields`: of the webui's request for a picture; `categories`: of its callbacks; `signatures`: of each name, null where it
+    is nothing to call, false where it is not there: other hosts have it."""
     found: dict[str, Any] = json.loads(FACTS.read_text("utf-8"))
     return found
 
