@@ -19,7 +19,7 @@ from pictures import SMALL, family_pair, picture, plan_on
 
 from lib_chilly.host.base import GenParams, Progress
 from lib_chilly.host.standalone import StandaloneHost
-from lib_chilly.similarity import compare
+from lib_chilly.similarity import Question, compare
 from lib_chilly.ui.alike import Alike
 from lib_chilly.ui.infotext import read_infotext
 from lib_chilly.ui.job import Job
@@ -289,7 +289,8 @@ def test_comparison_that_waits_for_a_picture_can_be_stopped(tab, host):
 
 def test_comparison_gives_others_a_turn_after_every_layer(host):
     job, pieces = Job(1, "tab1", "alike", None, None), 0
-    for _ in Alike(host).find(("key",), (plan_on(host, "a"), plan_on(host, "b")), "asim", job):
+    asked = Question((plan_on(host, "a"), plan_on(host, "b")), ((0, 1),), "asim")
+    for _ in Alike(host).find(("key",), asked, lambda found: {"blocks": dict(found[0].blocks)}, job):
         pieces += 1
         with host.exclusive(Progress()):  # a picture could be made now
             assert pieces == 17 or job.progress.text.endswith(f"layer {pieces} of 16")

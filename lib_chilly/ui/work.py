@@ -1,5 +1,5 @@
-"""Long work of all pages, in three threads: pictures and measurements in one, saves in another, and what compares files with
-pictures in the third.
+"""Long work of all pages, in four threads: pictures and measurements in one, saves in another, what compares files with
+pictures in the third, and what only reads files, for their health and their cards, in the fourth.
 
 Newest wins: a new job in the lane of a page stops the older one there. Pages take turns, and so do the jobs of one page, a piece
 at a time; what is new comes first.
@@ -16,7 +16,7 @@ from ..errors import Interrupted, MergeError
 from .job import DONE, FAILED, STOPPED, WORKING, Do, Job, forgotten
 from .problem import FieldError, problem_of
 
-PICTURES, SAVES, COMPARISONS = "pictures", "saves", "comparisons"
+PICTURES, SAVES, COMPARISONS, LOOKS = "pictures", "saves", "comparisons", "looks"
 _OVERTAKEN = "stopped, since something newer was asked for."
 _STOPPED = "stopped."
 _MOST_AT_ONCE = 100
