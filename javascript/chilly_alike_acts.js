@@ -3,7 +3,11 @@
   "use strict";
   const chilly = (window.chilly ??= {});
 
-  const ASIM_LIMIT = 95;
+  /** Below which half of the blocks are; of asim what its users are used to. */
+  const usual = ({ measure, blocks }) => {
+    const figures = Object.values(blocks).sort((a, b) => a - b);
+    return measure === "asim" ? "95" : chilly.figure(figures[figures.length >> 1] ?? 0);
+  };
 
   /** The choice of a measure, and of the ancestor where it looks at one; `changed` is called after another choice. */
   chilly.alikePick = (changed) => {
@@ -50,8 +54,7 @@
     limit.addEventListener("change", () => chilly.own("alike", { limits: { ...chilly.own("alike").limits, [chilly.alike.measure]: limit.value } }));
     chilly.on("alike", (report) => {
       if (!report) return;
-      const { measure, near } = report;
-      limit.value = chilly.own("alike").limits?.[measure] ?? (measure === "asim" ? ASIM_LIMIT : near);
+      limit.value = chilly.own("alike").limits?.[report.measure] ?? usual(report);
       const [a, b] = chilly.good.mixer.pair;
       replace.textContent = `Take those of ${b}`;
       replace.title = `${b}'s blocks where both are less alike than that, ${a}'s everywhere else`;

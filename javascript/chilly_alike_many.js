@@ -120,7 +120,7 @@
       el("details", {}, el("summary", {}, "The figures as a table"), table),
       ...(notes.length ? [list(notes)] : []),
     ];
-    const right = picture(curves, `How alike ${models.length - 1} models are to ${base} by ${measure}, block by block`, `curves-${measure}.svg`);
+    const right = picture(curves, `How alike ${models.length > 2 ? `${models.length - 1} models are` : `${models[1]} is`} to ${base} by ${measure}, block by block`, `curves-${measure}.svg`);
     ui.found.replaceChildren(el("div", {}, ...left), right);
     chilly.say(kinship[0] || "Compared");
   }
