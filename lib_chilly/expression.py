@@ -52,6 +52,18 @@ class ModelRef:
 
 
 @dataclass(frozen=True)
+class LoraRef:
+    """The use of a LoRA file, by its name as written inside `lora(...)`."""
+
+    name: str
+    position: int = field(default=0, compare=False)
+
+
+FileName = str | LoraRef
+"""What tells the files of a recipe apart: a model's name as written, or the use of a LoRA."""
+
+
+@dataclass(frozen=True)
 class Negative:
     operand: Node
     position: int = field(default=0, compare=False)
@@ -101,7 +113,7 @@ class Call:
     position: int = field(default=0, compare=False)
 
 
-Node = Number | Constant | StepRef | ModelRef | Negative | Binary | ListValue | PresetValue | Rules | Call
+Node = Number | Constant | StepRef | ModelRef | LoraRef | Negative | Binary | ListValue | PresetValue | Rules | Call
 
 
 def children(node: Node) -> tuple[Node, ...]:
@@ -206,7 +218,7 @@ def spell(node: Node) -> str:
     """Canonical text of an expression: single spaces, minimal parentheses, shortest numbers."""
     if isinstance(node, Number):
         return spell_number(node.value)
-    if isinstance(node, (Constant, StepRef, ModelRef)):
+    if isinstance(node, (Constant, StepRef, ModelRef, LoraRef)):
         return spell_name(node.name)
     if isinstance(node, Negative):
         return "-" + _spell_below(node.operand, 3)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from .absence import Term, Value, add_freely, first_held, names_of, picked, settle, share
-from .expression import Binary, Call, ModelRef, Negative, Node, StepRef, spell, walk
+from .expression import Binary, Call, FileName, LoraRef, ModelRef, Negative, Node, StepRef, spell, walk
 from .linear_form import NOTHING, LinearForm
 from .method_nodes import NodeBook
 from .recipe import Recipe
@@ -23,13 +23,13 @@ class Folder:
     """Folds one recipe for kinds of keys.
 
     Args:
-        source_of: model's name as written to the number of its source.
+        source_of: a file's name as written to the number of its source.
 
     Attributes:
         nodes: the calls that do not fold, as far as keys were folded.
     """
 
-    def __init__(self, recipe: Recipe, source_of: Mapping[str, int]):
+    def __init__(self, recipe: Recipe, source_of: Mapping[FileName, int]):
         self.recipe = recipe
         self.source_of = source_of
         self.checker = Checker.of(recipe)
@@ -79,6 +79,10 @@ class _Fold:
         self.steps: dict[str, Value] = {}
 
     def value(self, node: Node) -> Value:
+        if isinstance(node, LoraRef):
+            source = self.folder.source_of[node]
+            held = source in self.holders
+            return Value(LinearForm({source: Fraction(held)}), held, None, frozenset((spell(node),)), None)
         if isinstance(node, ModelRef):
             source = self.folder.source_of[node.name]
             held = source in self.holders

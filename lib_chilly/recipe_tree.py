@@ -117,10 +117,18 @@ class TreeReader:
         operands, parameters = [], []
         for argument in arguments:
             if argument.data == "operand":
-                operands.append(self.node(argument.children[0]))
+                operands.append(self.lora(argument.children[0]) if method == "lora" else self.node(argument.children[0]))
             else:
                 parameters.append((str(argument.children[0]), self.node(argument.children[1])))
         return Call(str(method), tuple(operands), tuple(parameters), position)
+
+    def lora(self, tree: Any) -> Node:
+        """The operand of lora(...): a file's name, whatever steps and constants are called."""
+        if tree.data != "reference" or ((token := tree.children[0].children[0]).type == "WORD" and is_number(token)):
+            raise self._error("lora(...) takes the name of a LoRA file, as in lora(film-grain, scale=0.8).", tree)
+        found = nodes.LoraRef(*self.name(token))
+        self.spans[id(found)] = (self.start + tree.meta.start_pos, self.start + tree.meta.end_pos)
+        return found
 
     def preset(self, arguments: list[Any], position: int) -> Node:
         operand = arguments[0].children[0] if len(arguments) == 1 and arguments[0].data == "operand" else None

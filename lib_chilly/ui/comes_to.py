@@ -13,7 +13,7 @@ from typing import Any
 
 from ..architecture import VAE_ALONE, detect
 from ..errors import MergeError
-from ..expression import ModelRef, StepRef, walk
+from ..expression import FileName, ModelRef, StepRef, walk
 from ..host.base import Host
 from ..jobs import JobMaker
 from ..key_job import Row
@@ -52,7 +52,7 @@ class _Frame:
     """
 
     sources: Sequence[Source]
-    number_of: Mapping[str, int]
+    number_of: Mapping[FileName, int]
     vae: int | None
     kinds: Mapping[tuple[str, frozenset[int]], Sequence[str]]
     taking: frozenset[int]
@@ -180,7 +180,7 @@ def _taking(maker: JobMaker, kinds: Mapping[tuple[str, frozenset[int]], Sequence
 def _comes_to(draft: Draft, recipe: Recipe, step: str, frame: _Frame, library: ModelLibrary) -> ComesTo:
     maker = JobMaker(recipe, frame.sources, frame.number_of, frame.vae)
     rows = maker.fold_kinds(frame.kinds)
-    reads = sum(maker.sources[number].tensors[key].size_bytes for row, keys in rows for key in keys for number in row.reads())
+    reads = sum(maker.sources[number].tensors[key].read_bytes for row, keys in rows for key in keys for number in row.reads())
     return ComesTo(
         fold=_fold(draft, recipe, step, [row for row, _ in rows], maker),
         plan={"reads_bytes": reads},
