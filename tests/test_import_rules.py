@@ -21,7 +21,7 @@ LAYERS = {
     " folder_writer hashes header latents models own_files prediction rounding safetensors_header tensor_views text_files"
     " torch_names torch_pickle torch_zip writer zip_records",
     2: "block_rules blocks lora_file lora_keys lora_module lora_roles lora_shapes methods/* number_lists registry signature"
-    " consensus draws reductions selection",
+    " consensus draws reductions row_ranks selection",
     3: "addresses expression notations/* random_weights recipe recipe_check recipe_lines recipe_save recipe_text recipe_tree",
     4: "absence claims dendrogram diffusers_parts fold health_keys history jobs key_job lane_changes ledger licences"
     " linear_form lora_source memory method_nodes modelspec output_dtypes permissions plan plan_options plan_words provenance"
