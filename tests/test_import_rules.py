@@ -20,8 +20,9 @@ LAYERS = {
     1: "architecture checkpoint database diffusers_configs diffusers_folder diffusers_keys fileio folder_writer hashes header"
     " latents models own_files prediction rounding safetensors_header tensor_views text_files torch_names torch_pickle"
     " torch_zip writer zip_records",
-    2: "block_rules blocks methods/* number_lists registry signature",
-    3: "addresses expression notations/* random_weights recipe recipe_check recipe_lines recipe_save recipe_text recipe_tree",
+    2: "block_rules blocks dot_products methods/* number_lists registry signature smoothing",
+    3: "addresses expression methods_page notations/* random_weights recipe recipe_check recipe_lines recipe_save recipe_text"
+    " recipe_tree",
     4: "absence claims dendrogram diffusers_parts fold health_keys history jobs key_job lane_changes ledger licences"
     " linear_form memory method_nodes modelspec output_dtypes permissions plan plan_options plan_words provenance sidecar"
     " similarity_edits sources vae verdicts",
