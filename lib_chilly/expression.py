@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
+from .decimals import is_decimal, spell_number
+
 NAME_CHARACTERS = r"[^\s!-,/:-@\[-^`{-~]"
 """What a bare name may be made of: everything but white space and ASCII punctuation other than `_ . -`."""
 
@@ -190,25 +192,6 @@ def number_node(value: Fraction | float) -> Node:
         else Binary("/", Number(Fraction(abs(exact.numerator))), Number(Fraction(exact.denominator)))
     )
     return Negative(size) if exact < 0 else size
-
-
-def is_decimal(value: Fraction) -> bool:
-    """Whether a number has a finite decimal text."""
-    rest = value.denominator
-    for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
-    return rest == 1
-
-
-def spell_number(value: Fraction) -> str:
-    """A number with a finite decimal text as the shortest such text; `0.5`, not `.5` or `0.50`."""
-    places = 0
-    while (value * 10**places).denominator != 1:
-        places += 1
-    digits = f"{abs(int(value * 10**places)):0{places + 1}}"
-    text = f"{digits[:-places]}.{digits[-places:]}" if places else digits
-    return f"-{text}" if value < 0 else text
 
 
 _BINDING = {"+": 1, "-": 1, "*": 2, "/": 2}

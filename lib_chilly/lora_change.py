@@ -49,7 +49,7 @@ def _ia3(module: Module, tensors: Tensors, shape: Sequence[int]) -> Change:
     """The weight times factors less one, of its rows or of its input channels; PEFT stores them with that one."""
     role = "factors" if "factors" in tensors else "factors_less_one"
     stored = tensors[role]
-    factors = stored.double().reshape(-1) - (role == "factors")
+    factors = stored.double().reshape(-1) - (1 if role == "factors" else 0)
     rows, columns = module.place.size_in(shape)
     channels = module.place.as_layer(shape)[1] if len(shape) > 1 else 1
     lies = stored.dim() > 1 and len(stored) == 1 and len(factors) == channels

@@ -13,11 +13,8 @@ from .errors import CheckpointError
 from .header import counted, quoted
 from .lora_change import change_of
 from .lora_keys import Place
-from .lora_kinds import Tensors
+from .lora_kinds import BLOCK_ELEMENTS, Tensors
 from .lora_module import Module
-
-BLOCK_ELEMENTS = 1 << 20
-"""Elements of a weight that are worked on at once; each step between takes 8 MiB of them."""
 
 
 def delta(
@@ -60,7 +57,8 @@ def delta(
         _write(found, module, _own(tensors, module), shape, strength, base, first)
     if not torch.isfinite(found).all():
         raise CheckpointError(
-            f"{quoted(modules[0].file_name)} adds more to '{modules[0].place.key}' than {dtype} holds. Use another release of it."
+            f"{quoted(modules[0].file_name)} adds more to '{modules[0].place.key}' than {str(dtype)[6:]} holds. "
+            "Use another release of it."
         )
     return found
 

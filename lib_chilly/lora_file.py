@@ -158,11 +158,12 @@ def _detect(checkpoint: Checkpoint, layers: Layers, wanted: str | None) -> str:
             f"{quoted(checkpoint.path.name)} is no LoRA for {listed(titles.values())}: none of its "
             f"{counted(len(checkpoint.tensors), 'key')}{example} names a layer of these. Use another file."
         )
-    if wanted is None or fits[wanted][0] == fits[best][0]:
+    if wanted is None or fits[wanted][:2] == fits[best][:2]:
         return wanted or best
+    named, sized, _ = fits[wanted]
     raise ArchitectureError(
-        f"{quoted(checkpoint.path.name)} is a LoRA for {titles[best]}, {titles[wanted]} has {fits[wanted][0]} of its "
-        f"{counted(len(layers), 'layer')}. Use one that was made for {titles[wanted]}."
+        f"{quoted(checkpoint.path.name)} is a LoRA for {titles[best]}: of its {counted(len(layers), 'layer')} "
+        f"{titles[wanted]} has {named}, {sized} in their size. Use one that was made for {titles[wanted]}."
     )
 
 

@@ -8,6 +8,9 @@ import torch
 
 from .exact_product import ExactProduct
 
+BLOCK_ELEMENTS = 1 << 20
+"""Elements that are worked on at once; each step between takes 8 MiB of them."""
+
 Tensors = Mapping[str, torch.Tensor]
 """A module's tensors, by their roles."""
 Rows = Callable[[int, int], torch.Tensor]
@@ -62,10 +65,11 @@ def _factor(tensors: Tensors, name: str, core: str) -> torch.Tensor:
 def _with_core(left: torch.Tensor, core: torch.Tensor, right: torch.Tensor) -> Rows:
     """The kernel whose [o, i, k, l] is the sum of left[o, a] core[a, b, k, l] right[b, i]."""
     through = ExactProduct(left, core.flatten(1))
+    step = max(1, BLOCK_ELEMENTS * core.shape[0] // core.numel())
 
-    def rows(first: int, end: int) -> torch.Tensor:
+    def some(first: int, end: int) -> torch.Tensor:
         inner = through.rows(first, end).reshape(end - first, core.shape[1], -1).transpose(1, 2)
         kernels = ExactProduct(inner.flatten(0, 1), right).rows(0, inner.shape[0] * inner.shape[1])
         return kernels.reshape(*inner.shape[:2], -1).transpose(1, 2).flatten(1)
 
-    return rows
+    return lambda first, end: torch.cat([some(row, min(row + step, end)) for row in range(first, end, step)])

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 
 from .blocks import BlockWeights, Preset
+from .decimals import is_decimal, spell_number
 from .errors import Instead, RecipeError, meant, nearest
 from .expression import (
     Binary,
@@ -23,10 +24,8 @@ from .expression import (
     PresetValue,
     Rules,
     StepRef,
-    is_decimal,
     shortened,
     spell,
-    spell_number,
     walk,
 )
 from .expression import is_number as is_number_text

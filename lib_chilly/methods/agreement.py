@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from ..reductions import total
+from ..dot_products import dot, ratio
 from ..registry import merge_method
 from ..selection import kept, largest
 from ..signature import Absence, Cost, Density, Model, Param, Reach, Scale
@@ -39,8 +39,9 @@ def sce(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0)
     spread = _sum((model - base).sub_(middle).square_() for model in models)
     mask = largest(spread, kept(density, base.numel()))
     sign = _sum(model - base for model in models).sign_()
-    energies = torch.stack([total(torch.where(mask, model - base, 0).to(torch.float64).square()) for model in models])
-    weights = torch.where(energies.sum() > 0, energies / energies.sum(), 0).to(base.dtype)
+    chosen = (torch.where(mask, model - base, 0) for model in models)
+    energies = torch.stack([dot(delta, delta) for delta in chosen])
+    weights = ratio(energies, energies.sum()).to(base.dtype)
     merged, weight = torch.zeros_like(base), torch.zeros_like(base)
     for model, own in zip(models, weights, strict=True):
         delta = model - base

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 from ..consensus import agreed
+from ..dot_products import dot, ratio
 from ..draws import uniforms
-from ..reductions import total
 from ..registry import merge_method
 from ..row_ranks import row_ranks
 from ..signature import Absence, Cost, Density, Model, Param, Place, Reach, Scale, Seed
@@ -102,9 +102,9 @@ def della(
     """TIES whose changes are dropped at random, small ones more often than large ones.
 
     An element is kept with the chance density + epsilon * (rank - 1/2), its rank among the magnitudes of its row from 0 to 1 (a
-    row is what one output is made of; a vector is one row; a row of one has rank 1/2), and divided by that chance; epsilon is no larger than leaves all chances between 0 and 1. Magnitudes
-    whose leading 16 bits are equal share the mean of their ranks. It keeps what a model is known for more surely than
-    `dare_ties`.
+    row is what one output is made of; a vector is one row; a row of one has rank 1/2), and divided by that chance; epsilon is
+    no larger than leaves all chances between 0 and 1. Magnitudes whose leading 16 bits are equal share the mean of their ranks.
+    It keeps what a model is known for more surely than `dare_ties`.
     """
     return base + scale * agreed(_pruned(models, base, density, epsilon, seed, place))
 
@@ -160,8 +160,8 @@ def _restored(models: tuple[Any, ...], base: Any, density: float, seed: float, p
     import torch
 
     for model, chosen in zip(models, _dropped(models, base, density, seed, place), strict=True):
-        left = total(chosen.abs())
-        factor = torch.where(left > 0, total((model - base).abs()) / left, 0)
+        delta = model - base
+        factor = ratio(dot(delta, delta.sign()), dot(chosen, chosen.sign()))
         yield (chosen.to(torch.float64) * factor).to(chosen.dtype)  # a factor may be beyond float32
 
 

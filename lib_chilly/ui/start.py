@@ -93,7 +93,7 @@ def start(page: Page) -> dict[str, Any]:
         "page": True,
         "no_pictures": host.no_pictures,
         **listed,
-        "methods": [described(method) for method in all_methods().values()],
+        "methods": [described(method) for method in all_methods().values() if not method.takes_files],
         "samplers": list(host.samplers()),
         "schedulers": list(host.schedulers()),
         "styles": list(host.styles()),

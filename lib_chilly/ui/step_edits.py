@@ -75,8 +75,9 @@ def set_operand(draft: Draft, written: Written, index: Any, name: Any) -> str:
 def set_method(draft: Draft, written: Written, method: Any) -> str:
     """Read the same models by another method. Parameters that it has too stay; of models that it needs beyond, A is one."""
     wanted = all_methods().get(str(method))
-    if wanted is None:
-        raise FieldError(f"there is no merge method '{str(method)[:40]}'. Known: {', '.join(all_methods())}.", "method")
+    if wanted is None or wanted.takes_files:
+        known = ", ".join(name for name, each in all_methods().items() if not each.takes_files)
+        raise FieldError(f"there is no merge method '{str(method)[:40]}' for models. Known: {known}.", "method")
     reading = read_step(written.line.expression, draft.checker)
     operands = list(reading.operands) or [node for node in walk(written.line.expression) if isinstance(node, (StepRef, ModelRef))]
     if wanted.named and not reading.named and len(operands) < 3:
