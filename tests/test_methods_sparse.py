@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import sparse
 import torch
+from checkpoints import KEYS, LANE_OF, LANES, merge_in, model, write_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from lib_chilly.methods import agreement, dropping, nearness, trimming
 from lib_chilly.row_ranks import row_ranks
@@ -203,3 +207,34 @@ def test_arcee_fusion_takes_what_stands_out(given: list[np.ndarray]):
         bar = middle + 1.5 * (high - low)
         sure = (np.abs(size - bar) > 1e-6 * bar + 1e-15) | (found == a) & (a == b)
         np.testing.assert_array_equal(found[sure], np.where(size >= bar, b, a)[sure])
+
+
+SPARSE = (
+    "ties(A, B, base=C, density={0}, scale={1})",
+    "dare(A, B, base=C, density={0}, scale={1}, seed=7)",
+    "della(A, B, base=C, density={0}, epsilon=0.3, scale={1}, seed=7)",
+)
+
+
+@pytest.mark.parametrize("text", SPARSE)
+def test_merge_by_block_changes_no_other_lane(tmp_path: Path, text: str):
+    """Three files on disk, an output of float32, one lane's weight changed, one and two threads."""
+    folder = write_models(tmp_path / "models", A=model(1), B=model(2), C=model(3))
+    outputs = []
+    for name, threads, scale in (("one", 1, 0.5), ("two", 2, 0.5), ("other", 2, 0.25)):
+        weights = f"{{*: 0.5, OUT03: {scale}}}"
+        path = tmp_path / f"{name}.safetensors"
+        merge_in(folder, "X = " + text.format("{*: 0.5, IN01: 0}", weights), path, threads, {"dtype": "fp32"})
+        outputs.append(load_file(path))
+    one, two, other = outputs
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    changed = {LANE_OF[key] for key in KEYS if not torch.equal(one[key], other[key])}
+    assert changed == {"OUT03"}
+    for key in LANES["IN01"]:
+        base = load_file(folder / "C.safetensors")[key]
+        assert torch.equal(one[key], base.float())
+    key = LANES["OUT03"][0]
+    given = [load_file(folder / f"{name}.safetensors")[key].double().numpy() for name in "CAB"]
+    if text.startswith("ties"):
+        expected = merged(given[0], 0.5, sparse.agreed(sparse.trimmed(deltas(given), 0.5)))
+        np.testing.assert_array_equal(one[key].numpy(), expected.astype(np.float32))
