@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 from .canvas import check_picture
@@ -18,7 +18,7 @@ from .errors import MergeError, RecipeError
 from .expression import ModelRef, spell_name
 from .header import counted, quoted
 from .merge_commands import library_of, load_recipe, print_json
-from .models import SUFFIXES, ModelLibrary, without_suffix
+from .models import SUFFIXES, ModelLibrary, OneModel, without_suffix
 from .plan import Plan, make_plan
 from .recipe import Recipe
 from .recipe_text import parse_recipe
@@ -43,18 +43,6 @@ class Model:
         """The name by which a recipe has it, if it is one model and nothing else."""
         expression = self.recipe.steps[self.recipe.result].expression
         return expression.name if isinstance(expression, ModelRef) else None
-
-
-class _OneFile(ModelLibrary):
-    """A file or folder that was named by its path; nothing else is looked for."""
-
-    def __init__(self, name: str, path: Path):
-        super().__init__(())
-        self._given = ((name, path),)
-
-    @cached_property
-    def files(self) -> tuple[tuple[str, Path], ...]:
-        return self._given
 
 
 def run_similarity(options: argparse.Namespace) -> None:
@@ -207,7 +195,7 @@ def _models(argument: str, library: ModelLibrary, base: Model, options: argparse
 
 
 def _of_file(name: str, path: Path) -> Model:
-    return _planned(parse_recipe(spell_name(without_suffix(name))), _OneFile(name, path))
+    return _planned(parse_recipe(spell_name(without_suffix(name))), OneModel(name, path))
 
 
 def _planned(recipe: Recipe, library: ModelLibrary) -> Model:
