@@ -206,4 +206,5 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
 
 def _add_methods(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("methods", help="list the merge methods")
+    parser.add_argument("--page", action="store_true", help="print all that is known of each, in Markdown")
     parser.set_defaults(command="methods")

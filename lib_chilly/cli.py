@@ -168,10 +168,11 @@ def _bench(options: argparse.Namespace) -> None:
         run_bench(options.dir, options.rounds, options.only, options.what, options.json)
 
 
-def _methods(_: argparse.Namespace) -> None:
+def _methods(options: argparse.Namespace) -> None:
+    from .methods_page import methods_page
     from .registry import methods_table
 
-    print(methods_table())
+    print(methods_page().rstrip() if options.page else methods_table())
 
 
 def _test(_: argparse.Namespace) -> None:

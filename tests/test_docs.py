@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
 from lib_chilly import registry
+from lib_chilly.methods_page import methods_page
 from lib_chilly.notations import read_recipe
 from lib_chilly.recipe_text import parse_recipe
 
@@ -23,6 +25,18 @@ def test_snippets_of_add_a_method_run_in_order(monkeypatch: pytest.MonkeyPatch) 
     names: dict[str, object] = {}
     for snippet in snippets:
         exec(compile(snippet, "docs/add-a-method.md", "exec"), names)
+
+
+def test_page_on_methods_is_what_the_registry_says() -> None:
+    assert (ROOT / "docs" / "methods.md").read_text("utf-8") == methods_page()
+
+
+@pytest.mark.parametrize("method", registry.all_methods().values(), ids=lambda method: method.name)
+def test_method_says_what_it_is_and_what_it_does(method: registry.MergeMethod) -> None:
+    assert method.title and method.formula and method.source
+    what, _, more = (inspect.getdoc(method.function) or "").partition("\n\n")
+    assert what.endswith(".") and len(what.splitlines()) == 1
+    assert method.is_sum or more
 
 
 def test_recipe_in_the_readme_reads() -> None:

@@ -21,9 +21,10 @@ LAYERS = {
     " folder_writer hashes header latents models own_files prediction rounding safetensors_header tensor_views text_files"
     " torch_names torch_pickle torch_zip writer zip_records",
     2: "block_rules blocks decimals lora_file lora_keys lora_module lora_roles lora_shapes methods/* number_lists registry"
-    " signature",
-    3: "addresses expression lora_prompt notations/* random_weights recipe recipe_check recipe_lines recipe_save recipe_text"
-    " recipe_tree",
+    " signature"
+    " consensus dot_products draws row_ranks selection smoothing",
+    3: "addresses expression lora_prompt methods_page notations/* random_weights recipe recipe_check recipe_lines recipe_save"
+    " recipe_text recipe_tree",
     4: "absence claims dendrogram diffusers_parts fold gains health_keys history jobs key_job ledger licences linear_form"
     " lora_source memory method_nodes modelspec output_dtypes permissions plan plan_options plan_words provenance sidecar"
     " similarity_edits sources unknown_models vae verdicts",

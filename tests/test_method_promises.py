@@ -1,0 +1,67 @@
+"""What holds for every merge method that is no weighted sum, whatever it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from method_operands import KINDS, SHAPES, operands, tensors
+
+from lib_chilly.registry import MergeMethod, all_methods
+from lib_chilly.signature import Place, Reach
+
+METHODS = [method for method in all_methods().values() if not method.is_sum]
+ELEMENTS = [method for method in METHODS if method.reach is Reach.ELEMENT]
+COUNT = 3
+"""Models in a row of any number."""
+
+
+def count_of(method: MergeMethod) -> int:
+    return (COUNT if method.takes_any_number else len(method.operands)) + len(method.named)
+
+
+def call(method: MergeMethod, models: Sequence[torch.Tensor], start: int = 0, **values: float) -> torch.Tensor:
+    plain = len(models) - len(method.named)
+    given: dict[str, object] = dict(zip(method.named, models[plain:], strict=True))
+    given |= {name: float(default) for name, (_, default) in method.parameters.items()} | values
+    if method.takes_place:
+        given["place"] = Place("key", start)
+    return method.function(*models[:plain], **given)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_result_is_finite_of_the_same_shape_and_type_and_operands_are_not_written(method: MergeMethod) -> None:
+    for number, kind in enumerate(KINDS):
+        for shape in SHAPES:
+            dtype = (np.float32, np.float64)[number % 2]
+            arrays = operands(count_of(method), shape, kind, dtype=dtype)
+            if method.reach is Reach.ELEMENT:
+                arrays = [each.reshape(-1) for each in arrays]
+            models = tensors(arrays)
+            found = call(method, models)
+            assert (found.shape, found.dtype) == (models[0].shape, models[0].dtype), (kind, shape)
+            assert bool(torch.isfinite(found).all()), (kind, shape)
+            assert all(np.array_equal(model.numpy(), array) for model, array in zip(models, arrays, strict=True)), (kind, shape)
+
+
+@pytest.mark.parametrize("method", ELEMENTS, ids=lambda method: method.name)
+def test_element_does_not_depend_on_where_a_slab_ends(method: MergeMethod) -> None:
+    models = tensors(operands(count_of(method), (301,), "holes"))
+    whole = call(method, models)
+    for cut in (1, 16, 133, 300):
+        parts = [
+            call(method, [each[:cut].clone() for each in models]),
+            call(method, [each[cut:].clone() for each in models], cut),
+        ]
+        assert torch.cat(parts).numpy().tobytes() == whole.numpy().tobytes(), cut
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_ends_are_what_the_method_would_have_come_to(method: MergeMethod) -> None:
+    models = tensors(operands(count_of(method), (40,) if method.reach is Reach.ELEMENT else (6, 9)))
+    names = method.operand_names(len(models))
+    for (parameter, value), name in method.ends.items():
+        found = call(method, models, **{parameter: float(value)})
+        torch.testing.assert_close(found, models[names.index(name)], rtol=1e-5, atol=1e-6)
