@@ -13,6 +13,7 @@ from .errors import Interrupted
 from .header import counted, quoted
 from .kernel import Kernel, Read
 from .key_job import KeyJob
+from .lora_source import LoraTensor
 from .plan import Plan
 from .reading import OpenSource, Reader, not_finite
 from .tally import NotFinite
@@ -109,7 +110,8 @@ class Values:
     def will_need(self, number: int, key: str, start: int, count: int) -> None:
         """Announce a later `fill`."""
         for source in self.models[number].files:
-            if info := source.source.tensors.get(key):
+            info = source.source.tensors.get(key)
+            if info and not isinstance(info, LoraTensor):
                 for file, offset, size in runs(info, start, min(count, info.elements - start)):
                     source.files[file].will_need(offset, size)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from .absence import Term, Value, add_freely, first_held, names_of, picked, settle, share
-from .expression import Binary, Call, ModelRef, Negative, Node, StepRef, spell, walk
+from .expression import Binary, Call, FileName, LoraRef, ModelRef, Negative, Node, StepRef, spell, walk
 from .linear_form import NOTHING, LinearForm
 from .method_nodes import NodeBook
 from .recipe import Recipe
@@ -23,13 +23,13 @@ class Folder:
     """Folds one recipe for kinds of keys.
 
     Args:
-        source_of: model's name as written to the number of its source.
+        source_of: a file's name as written to the number of its source.
 
     Attributes:
         nodes: the calls that do not fold, as far as keys were folded.
     """
 
-    def __init__(self, recipe: Recipe, source_of: Mapping[str, int]):
+    def __init__(self, recipe: Recipe, source_of: Mapping[FileName, int]):
         self.recipe = recipe
         self.source_of = source_of
         self.checker = Checker.of(recipe)
@@ -79,6 +79,10 @@ class _Fold:
         self.steps: dict[str, Value] = {}
 
     def value(self, node: Node) -> Value:
+        if isinstance(node, LoraRef):
+            source = self.folder.source_of[node]
+            held = source in self.holders
+            return Value(LinearForm({source: Fraction(held)}), held, None, frozenset((spell(node),)), None)
         if isinstance(node, ModelRef):
             source = self.folder.source_of[node.name]
             held = source in self.holders
@@ -109,8 +113,8 @@ class _Fold:
     def bend(self, call: Call, method: MergeMethod, values: Mapping[str, Fraction]) -> Value:
         """A call that does not fold: a node, or one of its operands.
 
-        Of a row of any number those that hold the key are taken; where another one is missing, or the whole row, the result is
-        the first operand that holds it.
+        Of a row of any number those that hold the key are taken, each with its own weight; where another one is missing, or the
+        whole row, the result is the first operand that holds it.
         """
         terms = [self.term(Fraction(1), operand) for operand in method.bind(call.operands, call.parameters)]
         roles = dict(zip(method.operand_names(len(terms)), terms, strict=True))
@@ -125,6 +129,9 @@ class _Fold:
             return Value(NOTHING, False, None, names_of(terms), None)
         if not all(term.is_there for term in needed) or (row and not present):
             return Value(first[1], True, first, names_of(terms), picked(terms))
+        shares = [values[name] for name, term in zip(method.weights, row, strict=False) if term.is_there]
+        shares += [Fraction(1)] * len(method.weights)
+        values = {**values, **dict(zip(method.weights, shares, strict=False))}
         number = self.folder.nodes.number(call, [term.value.form for term in (*present, *needed)], values)
         return Value(LinearForm({number: Fraction(1)}), True, first, names_of(terms), picked(terms))
 

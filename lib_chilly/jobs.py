@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -12,7 +12,7 @@ from .blocks import KeyWeights, in_words, resolve
 from .checkpoint import TensorInfo
 from .dtypes import BY_NAME, DType
 from .errors import ArchitectureError, RecipeError, nearest
-from .expression import spell
+from .expression import FileName, spell
 from .fold import Folder, Value
 from .key_job import ExtraChannels, KeyJob, Row, scale_jobs
 from .output_dtypes import OutputDType, output_dtype, wanted_dtype
@@ -27,16 +27,17 @@ class JobMaker:
 
     Args:
         sources: of the recipe, in the order of the sum; a file that only gives its VAE stands behind them.
-        source_of: model's name as written to the number of its source.
+        source_of: a file's name as written to the number of its source.
         vae: number of the source whose VAE the output has; None where the recipe says what becomes of it.
 
     Raises:
         RecipeError: block weights that do not fit the architecture.
     """
 
-    def __init__(self, recipe: Recipe, sources: Sequence[Source], source_of: Mapping[str, int], vae: int | None = None):
+    def __init__(self, recipe: Recipe, sources: Sequence[Source], source_of: Mapping[FileName, int], vae: int | None = None):
         self.recipe, self.sources, self.vae = recipe, sources, vae
         self.merged = sources[: len(set(source_of.values()))]
+        self.models = [source for source in self.merged if not source.lora]
         self.architecture: Architecture = sources[0].architecture
         self.folder = Folder(recipe, source_of)
         self.weights = self._resolve_weights()
@@ -44,11 +45,11 @@ class JobMaker:
         self.unwanted: list[str] = []
         self._folded: dict[object, tuple[Value, Row]] = {}
         keeps_ema = recipe.option("ema") == "keep"
-        self._live_keys = {ema_key(key): key for source in self.merged for key in source.tensors} if keeps_ema else {}
+        self._live_keys = {ema_key(key): key for source in self.models for key in source.tensors} if keeps_ema else {}
 
     def make(self) -> list[KeyJob]:
         """All jobs in the order of the output: larger elements first, then by name."""
-        keys = {key for source in self.merged for key in source.tensors}
+        keys = {key for source in self.models for key in source.tensors}
         unwanted = {key for key in keys if self.recipe.option("vae") == DROP and self._is_vae(key)}
         if self.vae is not None:  # of a VAE that fits; it may have keys which the others lack
             keys |= {key for key in self.sources[self.vae].tensors if self._is_vae(key)}
@@ -177,10 +178,9 @@ class JobMaker:
         settings = {place: weights.of(key, known_lane) for place, weights in self.weights.items()}
         rules = tuple(dict.fromkeys(rule for _, rule in settings.values() if rule))
         label = "/".join((lane, "+".join(rules))) if rules else lane
-        missing = [source.name for number, source in enumerate(self.merged) if number not in holders]
-        if missing:
-            label += "|-" + ",".join(missing)
         weights = {place: value for place, (value, _) in settings.items()}
+        if missing := [self.merged[number].name for number in self._missing(weights, holders)]:
+            label += "|-" + ",".join(missing)
         situation = (label, tuple(weights.items()), holders)
         if situation not in self._folded:
             value = self.folder.fold(weights, holders)
@@ -189,6 +189,15 @@ class JobMaker:
             row = Row(label, lane, dict(nodes.in_order(value.form)), pick, nodes.below(value.form))
             self._folded[situation] = value, row
         return self._folded[situation]
+
+    def _missing(self, weights: Mapping[tuple[int, str], Fraction], holders: frozenset[int]) -> Iterator[int]:
+        """Numbers of the sources whose lack of a key is to be told: of LoRAs those that would count there."""
+        for number, source in enumerate(self.merged):
+            if number in holders:
+                continue
+            form = self.folder.fold(weights, holders | {number}).form if source.lora else None
+            if form is None or number in self.folder.nodes.sources_of(form):
+                yield number
 
     def _mixes_channels(self, holders: Mapping[int, TensorInfo]) -> bool:
         channels = {info.shape[1] if len(info.shape) == 4 else 0 for info in holders.values()}

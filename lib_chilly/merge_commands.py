@@ -181,7 +181,7 @@ def plan_for(recipe: Recipe, library: ModelLibrary, options: argparse.Namespace)
 
 
 def library_of(options: argparse.Namespace) -> ModelLibrary:
-    return ModelLibrary(options.models or default_folders())
+    return ModelLibrary(options.models or default_folders(), options.loras)
 
 
 def carry_out(job: Job, options: argparse.Namespace, should_stop: ShouldStop) -> dict[str, object]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from .expression import Call, ModelRef, spell, walk
+from .expression import Call, FileName, ModelRef, spell, walk
 from .linear_form import LinearForm
 from .recipe import Recipe
 
@@ -39,10 +39,10 @@ class NodeBook:
     """All nodes of a recipe; what a node is made of has a smaller number than it.
 
     Args:
-        source_of: model's name as written to the number of its source.
+        source_of: a file's name as written to the number of its source.
     """
 
-    def __init__(self, recipe: Recipe, source_of: Mapping[str, int]):
+    def __init__(self, recipe: Recipe, source_of: Mapping[FileName, int]):
         self._nodes: dict[int, MethodNode] = {}
         self._numbers: dict[MethodNode, int] = {}
         self._places: dict[int, int] = {}
@@ -69,6 +69,11 @@ class NodeBook:
             return (number, NODES) if number < NODES else (self._nodes[number].place, number)
 
         return tuple((number, form.terms[number]) for number in sorted(form.terms, key=place))
+
+    def sources_of(self, form: LinearForm) -> set[int]:
+        """Numbers of the sources that a sum and its nodes are made of."""
+        sums = [form.terms, *(dict(operand) for node in self.below(form).values() for operand in node.operands)]
+        return {number for terms in sums for number in terms if number < NODES}
 
     def below(self, form: LinearForm) -> dict[int, MethodNode]:
         """Every node that a sum is made of, each behind those that it is made of itself."""

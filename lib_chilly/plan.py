@@ -10,6 +10,7 @@ from .diffusers_parts import folder_parts
 from .dtypes import DType
 from .jobs import JobMaker
 from .key_job import KeyJob, Row
+from .lora_source import open_files
 from .models import ModelLibrary
 from .permissions import Combined, hashes_for_ledger, permissions_of
 from .plan_options import FOLDER, check_replacements, effective, replacing_source, typed
@@ -19,7 +20,7 @@ from .provenance import provenance
 from .recipe import Recipe
 from .sidecar import Sidecar, find_sidecar
 from .signature import Cost
-from .sources import Source, check_predictions, open_sources, title_hashes
+from .sources import Source, check_predictions, title_hashes
 from .vae import claimed_hash, take_vae
 from .writer import build_header
 
@@ -69,7 +70,7 @@ class Plan:
     @property
     def reads_bytes(self) -> int:
         """Bytes of tensors that are read from the sources: each once, but twice where a scale has to be measured."""
-        return sum(job.passes * self.sources[number].tensors[job.key].size_bytes for job in self.jobs for number in job.reads())
+        return sum(job.passes * self.sources[number].tensors[job.key].read_bytes for job in self.jobs for number in job.reads())
 
     @property
     def measured_bytes(self) -> int:
@@ -166,7 +167,7 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
         MergeError: anything that cannot be done, in one sentence.
     """
     recipe = effective(recipe.with_options(**typed(options)))
-    sources, number_of = open_sources(recipe, library)
+    sources, number_of = open_files(recipe, library)
     claims = {number: claim for number, (claim, _) in title_hashes(recipe, number_of).items()}
     on_nan = replacing_source(recipe, sources, number_of)
     vae = take_vae(recipe.option("vae"), library, sources)

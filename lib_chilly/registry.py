@@ -38,6 +38,7 @@ class MergeMethod:
         cost: what takes its time.
         scratch: tensors of the operands' size and type that it needs at once, beside operands and result.
         ends: (parameter, value) to the operand that the result then is, bit for bit.
+        weights: parameters that weigh the first models of a row of any number; the others weigh 1.
         takes_place: whether it draws, and so asks for the place of its values.
     """
 
@@ -57,7 +58,13 @@ class MergeMethod:
     cost: Cost
     scratch: int
     ends: Mapping[tuple[str, float], str]
+    weights: tuple[str, ...]
     takes_place: bool
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether its operands are files of their own kind, which no model can take the place of."""
+        return Kind.LORA in self.kinds
 
     @property
     def is_sum(self) -> bool:
@@ -115,6 +122,7 @@ def merge_method(
     cost: Cost = Cost.ARITHMETIC,
     scratch: int = 1,
     ends: Mapping[tuple[str, float], str] | None = None,
+    weights: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a merge method under its function's name.
 
@@ -127,7 +135,7 @@ def merge_method(
         title: for people, in a list.
         formula: in A, B, C and the parameters' names.
         source: who defined it.
-        absence, keeps_sum, reach, cost, scratch, ends: as of MergeMethod.
+        absence, keeps_sum, reach, cost, scratch, ends, weights: as of MergeMethod.
 
     Raises:
         ValueError: the name is taken, or an operand or a parameter lacks its annotation.
@@ -146,6 +154,7 @@ def merge_method(
             cost=cost,
             scratch=scratch,
             ends=ends or {},
+            weights=weights,
             **_signature_of(function),
         )
         return function
@@ -209,7 +218,8 @@ def methods_table() -> str:
     rows = ["| method | formula | what it does | source |", "|---|---|---|---|"]
     for method in all_methods().values():
         what = (inspect.getdoc(method.function) or "").splitlines()[0]
-        rows.append(f"| `{method.signature()}` | {method.formula} | {what} | {method.source} |")
+        formula = method.formula.replace("|", "\\|")
+        rows.append(f"| `{method.signature()}` | {formula} | {what} | {method.source} |")
     return "\n".join(rows)
 
 

@@ -13,6 +13,7 @@ class Kind(enum.Enum):
     MODEL = "a model"
     ALIKE = "a model or a delta, the same for all operands"
     ANY = "anything"
+    LORA = "a LoRA file"
 
 
 class Absence(enum.Enum):
@@ -72,5 +73,6 @@ class Place:
 Model = Annotated[Any, Kind.MODEL]
 Alike = Annotated[Any, Kind.ALIKE]
 Anything = Annotated[Any, Kind.ANY]
+Network = Annotated[Any, Kind.LORA]
 Weight = Annotated[float, Param(0, 1)]
 Seed = Annotated[int, Param(0, 2**32 - 1, per_block=False)]

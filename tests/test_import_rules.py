@@ -17,18 +17,20 @@ PACKAGE = ROOT / "lib_chilly"
 
 LAYERS = {
     0: "__init__ dtypes errors",
-    1: "architecture checkpoint database diffusers_configs diffusers_folder diffusers_keys fileio folder_writer hashes header"
-    " latents models own_files prediction rounding safetensors_header tensor_views text_files torch_names torch_pickle"
-    " torch_zip writer zip_records",
-    2: "block_rules blocks dot_products methods/* number_lists registry signature smoothing",
-    3: "addresses expression methods_page notations/* random_weights recipe recipe_check recipe_lines recipe_save recipe_text"
-    " recipe_tree",
+    1: "architecture checkpoint database diffusers_configs diffusers_flux_keys diffusers_folder diffusers_keys fileio"
+    " folder_writer hashes header latents models own_files prediction rounding safetensors_header tensor_views text_files"
+    " torch_names torch_pickle torch_zip writer zip_records",
+    2: "barycentres block_rules blocks decimals dot_products lora_file lora_keys lora_module lora_roles lora_shapes methods/*"
+    " number_lists registry signature smoothing",
+    3: "addresses expression lora_prompt methods_page notations/* random_weights recipe recipe_check recipe_lines recipe_save"
+    " recipe_text recipe_tree",
     4: "absence claims dendrogram diffusers_parts fold health_keys history jobs key_job lane_changes ledger licences"
-    " linear_form memory method_nodes modelspec output_dtypes permissions plan plan_options plan_words provenance sidecar"
-    " similarity_edits sources vae verdicts",
-    5: "asim card card_hashes card_pages compared converting diffusers_output health inspection kernel lane_health likeness live"
-    " measure node_kernel pass_choice passes reading recorded_library report resident resident_sources resident_table room"
-    " shared_layers similarity slabs stream summing tally tensor_statistics triton_pass verification weights workers",
+    " linear_form lora_source memory method_nodes modelspec output_dtypes permissions plan plan_options plan_words provenance"
+    " sidecar similarity_edits sources unknown_models vae verdicts",
+    5: "asim card card_hashes card_pages compared converting diffusers_output exact_product health inspection kernel lane_health"
+    " likeness live lora_change lora_delta lora_kinds lora_reading lora_values measure node_kernel pass_choice passes reading"
+    " recorded_library report resident resident_sources resident_table room shared_layers similarity slabs stream summing"
+    " tally tensor_statistics triton_pass verification weights workers",
     6: "canvas console engine host/* recipe_queue similarity_plots similarity_words",
     7: "argument_types arguments card_command cli contact_sheet demo demo_models demo_sheet family family_config"
     " ledger_command looking_arguments merge_commands queue_command similarity_arguments similarity_command synth ui/*"

@@ -185,7 +185,7 @@ def _recipes() -> list[str]:
 def _methods() -> list[str]:
     from ..registry import all_methods
 
-    return list(all_methods())
+    return [name for name, method in all_methods().items() if not method.takes_files]
 
 
 def _models() -> list[str]:

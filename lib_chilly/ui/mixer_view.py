@@ -89,7 +89,7 @@ def mixer_view(shown: Mixed, draft: Draft) -> dict[str, Any]:
         "a": a,
         "b": b,
         "pair": [plain_name(operand) for operand in shown.reading.operands[:2]],
-        "from_a": method.name in _FROM_A,
+        "from_a": method.name in _FROM_A or method.ends.get((shown.parameter, 0)) == method.operands[0],
         "whole": method.name in ("add_difference", "free_sum"),
         "on": has_blocks(shown.value),
         "alpha": float(weights.alpha),

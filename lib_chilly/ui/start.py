@@ -93,7 +93,7 @@ def start(page: Page) -> dict[str, Any]:
         "page": True,
         "no_pictures": host.no_pictures,
         **listed,
-        "methods": [described(method) for method in all_methods().values()],
+        "methods": [described(method) for method in all_methods().values() if not method.takes_files],
         "samplers": list(host.samplers()),
         "schedulers": list(host.schedulers()),
         "styles": list(host.styles()),
@@ -164,8 +164,9 @@ def described(method: MergeMethod) -> dict[str, Any]:
         "title": method.title,
         "formula": method.formula,
         "says": (inspect.getdoc(method.function) or "").splitlines()[0],
-        "operands": list(method.operands),
+        "operands": [*method.operands, *method.named],
         "any_number": method.takes_any_number,
+        "named": len(method.named),
         "parameters": [
             {"name": name, "low": param.low, "high": param.high, "default": default, "per_block": param.per_block}
             for name, (param, default) in method.parameters.items()
