@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 16
 """Elements of a whole tensor that are summed by themselves first."""
 
-_AT_ONCE = 1 << 18
+_AT_ONCE = 1 << 17
 """Elements that are widened at once."""
 
 
@@ -23,7 +23,7 @@ def dot(left: Tensor, right: Tensor) -> Tensor:
 
 def norm(values: Tensor) -> Tensor:
     """The L2 norm: 0-d, float64."""
-    return dot(values, values).sqrt()
+    return _whole(lambda each: summed_rows(each * each), values).view(()).sqrt()
 
 
 def row_dots(left: Tensor, right: Tensor) -> Tensor:
@@ -63,20 +63,15 @@ def ratio(above: Tensor, below: Tensor) -> Tensor:
 
 
 def summed_rows(values: Tensor) -> Tensor:
-    """The sum of each row of [N, K]: its second half is added to its first, again and again; what is missing is 0."""
+    """The sum of each row of [N, K], which is used up: its second half is added to its first, again and again."""
     length = values.shape[1]
     if length == 0:
         return values.new_zeros((values.shape[0], 1))
-    size = 1 << (length - 1).bit_length()
-    if size > length:
-        size //= 2
-        head = values[:, :size].clone()
-        head[:, : length - size] += values[:, size:]
-        values = head
-    while size > 1:
-        size //= 2
-        values = values[:, :size] + values[:, size:]
-    return values
+    while length > 1:
+        half = 1 << (length - 1).bit_length() - 1
+        values[:, : length - half] += values[:, half:length]
+        length = half
+    return values[:, :1].clone()
 
 
 def _gaps(left: Tensor, right: Tensor) -> Tensor:
@@ -90,7 +85,7 @@ def _whole(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     flat = [each.reshape(-1) for each in tensors]
     whole = flat[0].numel() // _BLOCK * _BLOCK
     blocks = _rows(function, *(each[:whole].view(-1, _BLOCK) for each in flat))
-    return summed_rows(blocks.t()) + function(*(each[whole:].view(1, -1).double() for each in flat)).t()
+    return summed_rows(blocks.t().contiguous()) + function(*(each[whole:].view(1, -1).double() for each in flat)).t()
 
 
 def _rows(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:

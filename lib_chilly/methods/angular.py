@@ -15,7 +15,7 @@ from .linear import Factor
 _OPPOSITE = 1e-4
 """Vectors that are nearer than that, in radians, to being opposite: the arcs between them go every way."""
 
-ENDS = {("alpha", 0): "a", ("alpha", 1): "b"}
+_ENDS = {("alpha", 0.0): "a", ("alpha", 1.0): "b"}
 
 
 @merge_method(
@@ -27,7 +27,7 @@ ENDS = {("alpha", 0): "a", ("alpha", 1): "b"}
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=2,
-    ends=ENDS,
+    ends=_ENDS,
 )
 def slerp(a: Alike, b: Alike, *, alpha: Weight = 0.5) -> Any:
     """Mix B into A along the arc between them, each tensor as one vector.
@@ -49,7 +49,7 @@ def slerp(a: Alike, b: Alike, *, alpha: Weight = 0.5) -> Any:
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=4,
-    ends=ENDS,
+    ends=_ENDS,
 )
 def nuslerp(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any:
     """Mix what A and B learned since the base along the arc between these differences, each tensor as one vector.
@@ -72,7 +72,7 @@ def nuslerp(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any:
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=4,
-    ends=ENDS,
+    ends=_ENDS,
 )
 def nuslerp_rows(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any:
     """Mix what A and B learned since the base along arcs, each output's weights as one vector.
@@ -91,7 +91,7 @@ def nuslerp_rows(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=6,
-    ends=ENDS,
+    ends=_ENDS,
 )
 def nuslerp_columns(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any:
     """Mix what A and B learned since the base along arcs, each input's weights as one vector.
@@ -100,8 +100,8 @@ def nuslerp_columns(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> 
     """
     if a.dim() < 2:
         return nuslerp(a, b, base=base, alpha=alpha)
-    across = [each.flatten(1).t().contiguous() for each in (a, b, base)]
-    return _by_rows(*across, alpha).t().reshape(a.shape)
+    one, other, origin = (each.flatten(1).t().contiguous() for each in (a, b, base))
+    return _by_rows(one, other, origin, alpha).t().reshape(a.shape)
 
 
 @merge_method(
