@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lib_chilly.registry import methods_table
+from lib_chilly.methods_page import families_table
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lib_chilly"
@@ -20,11 +20,10 @@ LAYERS = {
     1: "architecture checkpoint database diffusers_configs diffusers_flux_keys diffusers_folder diffusers_keys fileio"
     " folder_writer hashes header latents models own_files prediction rounding safetensors_header tensor_views text_files"
     " torch_names torch_pickle torch_zip writer zip_records",
-    2: "block_rules blocks decimals lora_file lora_keys lora_module lora_roles lora_shapes methods/* number_lists registry"
-    " signature"
-    " consensus dot_products draws row_ranks selection smoothing",
-    3: "addresses expression lora_prompt methods_page notations/* random_weights recipe recipe_check recipe_lines recipe_save"
-    " recipe_text recipe_tree",
+    2: "barycentres block_rules blocks consensus decimals dot_products draws lora_file lora_keys lora_module lora_roles"
+    " lora_shapes methods/* number_lists registry row_ranks selection signature smoothing",
+    3: "addresses expression lora_prompt methods_page notations/* random_weights recipe recipe_check recipe_lines"
+    " recipe_save recipe_text recipe_tree",
     4: "absence claims dendrogram diffusers_parts fold gains health_keys history jobs key_job ledger licences linear_form"
     " lora_source memory method_nodes modelspec output_dtypes permissions plan plan_options plan_words provenance sidecar"
     " similarity_edits sources unknown_models vae verdicts",
@@ -234,4 +233,4 @@ def test_only_one_place_may_know_the_hosts():
 
 def test_methods_in_the_readme_are_those_of_the_registry():
     text = (ROOT / "README.md").read_text("utf-8")
-    assert text.partition("<!-- methods -->")[2].partition("<!-- /methods -->")[0].strip() == methods_table()
+    assert text.partition("<!-- methods -->")[2].partition("<!-- /methods -->")[0].strip() == families_table()
