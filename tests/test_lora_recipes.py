@@ -19,6 +19,7 @@ from lib_chilly.notations import read_recipe
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.report import plan_facts
+from lib_chilly.verification import verify
 
 IN01 = "input_blocks.1.1.transformer_blocks.0.attn1.to_q"
 OUT03 = "output_blocks.3.1.transformer_blocks.0.attn1.to_q"
@@ -186,6 +187,19 @@ def test_header_names_the_lora_and_its_hash(folder, grain, tmp_path):
     merge_in(folder, "Z = A + 0.5 * lora(grain)", tmp_path / "out.safetensors", source_hashes=True)
     record = metadata_of(tmp_path / "out.safetensors")["chillymerge"]
     assert '"name":"grain"' in record.replace(": ", ":") and "lora(grain)" in record
+
+
+def test_file_with_a_lora_is_verified_and_made_again_though_the_lora_was_renamed(folder, grain, tmp_path):
+    text = "Z = A + 0.5 * lora(grain) + 0.1 * lora(B)"
+    merge_in(folder, text, tmp_path / "out.safetensors", source_hashes=True)
+    models = write_models(tmp_path / "Stable-diffusion", A=model(1), other=model(5))
+    loras = write_models(tmp_path / "Lora", renamed=lora(11), B=lora(13), grain=lora(14))
+    found = verify(tmp_path / "out.safetensors", [models])
+    assert (found.verdict, found.says) == ("same", ["'grain' was found by its sha256 as 'renamed.safetensors'."])
+    (loras / "renamed.safetensors").unlink()
+    found = verify(tmp_path / "out.safetensors", [models])
+    assert found.verdict == "unknown" and found.lacking == ["grain"]
+    assert "is another 'grain' than the recorded one" in found.says[0]
 
 
 def test_lora_with_nan_stops_by_name(folder, tmp_path):
