@@ -179,7 +179,7 @@ def test_operands_that_are_written_with_their_name_stand_last_and_keep_it(edit):
     assert edit(text, do="operand", step="X", index=1, name=None).text == "X = ties(A, base=C, density=0.3)"
     with pytest.raises(FieldError, match="'X' cannot do without this model"):
         edit(text, do="operand", step="X", index=2, name=None)
-    assert edit(text, do="parameter", step="X", parameter="scale", text="0.5").text == (
+    assert edit(text, do="set", step="X", parameter="scale", value="0.5").text == (
         "X = ties(A, B, base=C, density=0.3, scale=0.5)"
     )
 
