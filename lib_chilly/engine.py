@@ -14,6 +14,7 @@ from .diffusers_folder import is_replaceable
 from .errors import Interrupted, OutputError, RecipeError
 from .fileio import SourceFile
 from .hashes import hash_checkpoints, known_hashes
+from .lora_plan import LoraPlan
 from .models import SUFFIXES
 from .permissions import is_there_a_ledger
 from .plan import Plan
@@ -59,6 +60,7 @@ def merge(
         MergeError: nothing was written, and what stood there is as it was.
     """
     from .diffusers_output import write_folder  # imports torch
+    from .lora_output import write_lora
     from .stream import stream
 
     started = time.perf_counter()
@@ -77,7 +79,7 @@ def merge(
         on_measured=lambda count: on_progress("measure", count),
         should_stop=should_stop,
     )
-    write = write_folder if plan.is_folder else _write_file
+    write = write_lora if isinstance(plan, LoraPlan) else write_folder if plan.is_folder else _write_file
     with _companion(plan.sidecar, sidecar, overwrite) as commit_companion:
         streamed, size, notes = write(plan, dict(enumerate(hashes)) if source_hashes else {}, target, overwrite, run)
         commit_companion()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from .architecture import Architecture
 from .diffusers_parts import folder_parts
 from .dtypes import DType
+from .errors import RecipeError
 from .jobs import JobMaker
 from .key_job import KeyJob, Row
 from .lora_source import open_files
@@ -78,6 +79,10 @@ class Plan:
     def measured_bytes(self) -> int:
         """Bytes of the output's tensors whose scales are measured before anything is written."""
         return sum(job.size_bytes for job in self.jobs if job.is_scaled)
+
+    def held_bytes(self, threads: int) -> int:
+        """What is held beside the pass's own buffers, at most."""
+        return 0
 
     @property
     def is_folder(self) -> bool:
@@ -173,6 +178,13 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
         MergeError: anything that cannot be done, in one sentence.
     """
     recipe = effective(recipe.with_options(**typed(options)))
+    if call := recipe.extraction:
+        raise RecipeError(
+            f"the result '{recipe.result}' is a LoRA: './chilly merge' and './chilly plan' write and plan one; here a model is "
+            "needed.",
+            recipe.text,
+            call.position,
+        )
     sources, number_of = open_files(recipe, library)
     claims = {number: claim for number, (claim, _) in title_hashes(recipe, number_of).items()}
     on_nan = replacing_source(recipe, sources, number_of)

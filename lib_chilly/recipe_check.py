@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from fractions import Fraction
 
 from .blocks import BlockWeights, Preset
-from .decimals import is_decimal, spell_number
+from .decimals import shown_number
 from .errors import Instead, RecipeError, meant, nearest
 from .expression import (
+    EXTRACT,
     Binary,
     Call,
     Constant,
@@ -29,13 +30,13 @@ from .expression import (
     walk,
 )
 from .expression import is_number as is_number_text
-from .recipe import Line, Recipe
+from .extraction import check_extraction
+from .recipe import Line, Recipe, extraction_in
 from .registry import MergeMethod, get_method
 from .signature import Kind, Param
 
 _LARGEST, _FINEST = 10**100, 10**400
 """Of the numbers that a recipe comes to: their size, and their denominators."""
-_LONGEST_SUM = 24
 
 
 def is_number(node: Node) -> bool:
@@ -49,7 +50,7 @@ class Checker:
     def __init__(self, text: str):
         self.text = text
         self.constants: dict[str, Fraction] = {}
-        self.sums: dict[str, Fraction] = {}
+        self.sums, self.loras = dict[str, Fraction](), set[str]()
 
     @classmethod
     def of(cls, recipe: Recipe) -> Checker:
@@ -68,10 +69,14 @@ class Checker:
         if line.is_constant:
             self.constants[line.name] = self.number(line.expression)
             return
+        if call := extraction_in(line):
+            self.sums[line.name] = check_extraction(call, self)
+            self.loras.add(line.name)
+            return
         total = self.sums[line.name] = self.total(line.expression)
         if total not in (0, 1):
             message = (
-                f"the coefficients of '{line.name}' add to {_shown(total)}: a model needs 1, a delta 0. "
+                f"the coefficients of '{line.name}' add to {shown_number(total)}: a model needs 1, a delta 0. "
                 f"Change the numbers, or write free_sum({_short(line.expression)}) if you mean it.{_minus_hint(line.expression)}"
             )
             raise RecipeError(message, self.text, line.expression.position, fault="sum")
@@ -97,6 +102,8 @@ class Checker:
         if isinstance(node, (ModelRef, LoraRef)):
             return Fraction(isinstance(node, ModelRef))
         if isinstance(node, StepRef):
+            if node.name in self.loras:
+                raise self._error(f"'{node.name}' is a LoRA, which ends a recipe: no step can use it.", node)
             return self.sums[node.name]
         if isinstance(node, Negative):
             return -self.total(node.operand)
@@ -186,6 +193,8 @@ class Checker:
         return self._bounded(total, node)
 
     def _call_total(self, node: Call) -> Fraction:
+        if node.method == EXTRACT:
+            raise self._error("extract(...) makes a file: it is a whole line, 'NAME = extract(...)'.", node)
         with self._placed(node):
             method = get_method(node.method)
         self._check_names(node, method)
@@ -226,16 +235,7 @@ class Checker:
 
 
 def _described(total: Fraction) -> str:
-    return {Fraction(1): "a model", Fraction(0): "a delta"}.get(total, f"neither: its coefficients add to {_shown(total)}")
-
-
-def _shown(total: Fraction) -> str:
-    """An exact number as short as it can be said; what is nearly 1 or 0 is not said to be that."""
-    exact = spell_number(total) if is_decimal(total) else f"{total.numerator}/{total.denominator}"
-    if len(exact) <= _LONGEST_SUM:
-        return exact
-    about = f"{float(total):.10g}"
-    return f"almost {about}, but not quite" if about in ("0", "1") else f"about {about}"
+    return {Fraction(1): "a model", Fraction(0): "a delta"}.get(total, f"neither: its coefficients add to {shown_number(total)}")
 
 
 def _short(node: Node) -> str:
