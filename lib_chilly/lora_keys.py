@@ -137,6 +137,8 @@ def kohya_layers(architecture: str) -> Mapping[str, tuple[tuple[str, Place], ...
             continue
         is_original = component == "unet" and architecture in _WITH_ORIGINAL_BLOCKS
         named = [] if is_original else list(_diffusers_names(architecture, key))
+        if not named and layer == key:  # what diffusers does not have outside of layers
+            continue
         named = named or [(component, _without(layer, architecture, component), Place(key))]
         found[key] = tuple((_KOHYA[architecture][part] + name.replace(".", "_"), place) for part, name, place in named)
     return found

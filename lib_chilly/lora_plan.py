@@ -166,13 +166,18 @@ def _plan_lora(recipe: Recipe, library: ModelLibrary) -> LoraPlan:
         warnings=(*warnings_of(delta, library, maker), *said),
         notes=(*recipe.notes, *maker.notes(), *notes_of(maker, jobs, None)),
         ranks=ranks_of(call, Checker.of(recipe)),
-        layers={job.key: layers[job.key] for job in jobs if job.key in layers and is_matrix(job.key, job.shape)},
+        layers={job.key: layers[job.key] for job in jobs if _is_layer(job) and job.key in layers},
     )
     if plan.ranks.is_exact:
         _check_exact(plan)
     if not any(True for _ in plan._shapes()):
         raise RecipeError("nothing that is extracted here is a layer's weight: a LoRA would be empty.")
     return replace(plan, notes=(*plan.notes, _in_words(plan)))
+
+
+def _is_layer(job: KeyJob) -> bool:
+    """Whether a weight multiplies what comes in, as modules do."""
+    return is_matrix(job.key, job.shape) or job.key.endswith(".text_projection")
 
 
 def _delta_of(recipe: Recipe) -> Recipe:

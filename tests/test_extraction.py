@@ -92,7 +92,11 @@ def test_lora_on_the_model_gives_the_other_one_in_every_layer(architecture, tmp_
         assert np.abs(found[key].values.astype(np.float64) - wanted[key].values).max() <= 2**-10 * largest, key
     changed = {key for key in wanted if wanted[key].data != before[key].data and len(wanted[key].shape) > 1}
     lacking = {key for key in changed - file.modules.keys() if not key.startswith(("first_stage_model", "vae"))}
-    assert [key for key in lacking if not re.search("embedding|shared|relative_attention_bias", key)] == []
+    assert [
+        key
+        for key in lacking
+        if not re.search("embedding|shared|relative_attention_bias|cond_stage_model.model.text_projection", key)
+    ] == []
 
 
 def test_sketch_is_nearly_the_best_of_its_rank_and_depends_on_the_seed_alone(wide, tmp_path, monkeypatch):
@@ -102,7 +106,7 @@ def test_sketch_is_nearly_the_best_of_its_rank_and_depends_on_the_seed_alone(wid
     singular = np.linalg.svd(wanted, compute_uv=False)
     best = np.sqrt((singular[8:] ** 2).sum())
     assert best <= np.linalg.norm(held(output)[WIDE] - wanted) <= 1.005 * best
-    cut(monkeypatch, 37, 130)
+    cut(monkeypatch, 3700, 13200)
     extract(wide, "Z = extract(A - B, rank=8)", output, threads=16)
     assert output.read_bytes() == first
     extract(wide, "Z = extract(A - B, rank=8, seed=0)", output)
@@ -163,7 +167,7 @@ def test_loras_are_merged_by_singular_values_where_a_rank_is_given(folder, tmp_p
 
 def test_layers_that_do_not_change_have_no_modules_and_what_is_lost_is_said(folder, tmp_path):
     changed = model(1) | {key: model(2)[key] for key in (IN01_KEY, f"{UNET}time_embed.2.bias")}
-    models = write_models(tmp_path / "models", A=model(1), C=changed)
+    models = write_models(tmp_path / "models", A=model(1), C=changed, same=model(1))
     report = extract(models, "Z = extract(C - A, rank=4)", tmp_path / "z.safetensors")
     assert held(tmp_path / "z.safetensors").keys() == {IN01_KEY}
     said = " ".join(report.notes)
@@ -171,9 +175,10 @@ def test_layers_that_do_not_change_have_no_modules_and_what_is_lost_is_said(fold
     assert (
         "1 tensor that no LoRA has modules for changes too, and is not in it: 'model.diffusion_model.time_embed.2.bias'" in said
     )
-    with pytest.raises(RecipeError, match="no layer changes"):
-        extract(models, "Z = extract(A - A, rank=4) # nothing", tmp_path / "none.safetensors")
-    assert not (tmp_path / "none.safetensors").exists()
+    for text, why in (("same - A", "no layer changes"), ("A - A", "a LoRA would be empty")):
+        with pytest.raises(RecipeError, match=why):
+            extract(models, f"Z = extract({text}, rank=4)", tmp_path / "none.safetensors")
+    assert list(tmp_path.glob("*none*")) == []
 
 
 def test_plan_says_the_bytes_and_the_memory(folder, tmp_path):
@@ -191,7 +196,7 @@ def test_command_writes_the_file_and_makes_it_again_from_its_header(folder, tmp_
     output, again = tmp_path / "z.safetensors", tmp_path / "again.safetensors"
     code, said, _ = run("merge", "Z = extract(A - B, rank=4)", "--models", folder, "-o", output, "--json")
     facts = json.loads(said)
-    assert code == 0 and facts["change"]["IN01"] is None and facts["health"]["result"] == {}, facts
+    assert code == 0 and facts["change"]["IN01"] is None and facts["health"]["result"]["verdict"] == "fine"
     code, _, errors = run("merge", "--from", output, "--models", folder, "-o", again)
     assert (code, errors) == (0, "") and again.read_bytes() == output.read_bytes()
     metadata = metadata_of(output)
