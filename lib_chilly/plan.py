@@ -178,13 +178,7 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
         MergeError: anything that cannot be done, in one sentence.
     """
     recipe = effective(recipe.with_options(**typed(options)))
-    if call := recipe.extraction:
-        raise RecipeError(
-            f"the result '{recipe.result}' is a LoRA: './chilly merge' and './chilly plan' write and plan one; here a model is "
-            "needed.",
-            recipe.text,
-            call.position,
-        )
+    _refuse_lora(recipe)
     sources, number_of = open_files(recipe, library)
     claims = {number: claim for number, (claim, _) in title_hashes(recipe, number_of).items()}
     on_nan = replacing_source(recipe, sources, number_of)
@@ -217,3 +211,12 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
     if plan.is_folder:  # what cannot be one is refused here
         folder_parts(plan.architecture, plan.sources, plan.jobs)
     return plan.with_terms(hashes_for_ledger(sources))
+
+
+def _refuse_lora(recipe: Recipe) -> None:
+    if call := recipe.extraction:
+        raise RecipeError(
+            f"the result '{recipe.result}' is a LoRA, and a model is needed here. './chilly merge' writes LoRAs.",
+            recipe.text,
+            call.position,
+        )
