@@ -8,13 +8,12 @@ from dataclasses import dataclass, field, replace
 from .architecture import Architecture
 from .diffusers_parts import folder_parts
 from .dtypes import DType
-from .errors import RecipeError
 from .jobs import JobMaker
 from .key_job import KeyJob, Row
 from .lora_source import open_files
 from .models import ModelLibrary
 from .permissions import Combined, hashes_for_ledger, permissions_of
-from .plan_options import FOLDER, check_replacements, effective, replacing_source, typed
+from .plan_options import FOLDER, check_replacements, effective, refuse_lora, replacing_source, typed
 from .plan_words import notes_of, warnings_of
 from .prediction import UNKNOWN
 from .provenance import provenance
@@ -178,7 +177,7 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
         MergeError: anything that cannot be done, in one sentence.
     """
     recipe = effective(recipe.with_options(**typed(options)))
-    _refuse_lora(recipe)
+    refuse_lora(recipe)
     sources, number_of = open_files(recipe, library)
     claims = {number: claim for number, (claim, _) in title_hashes(recipe, number_of).items()}
     on_nan = replacing_source(recipe, sources, number_of)
@@ -211,12 +210,3 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
     if plan.is_folder:  # what cannot be one is refused here
         folder_parts(plan.architecture, plan.sources, plan.jobs)
     return plan.with_terms(hashes_for_ledger(sources))
-
-
-def _refuse_lora(recipe: Recipe) -> None:
-    if call := recipe.extraction:
-        raise RecipeError(
-            f"the result '{recipe.result}' is a LoRA, and a model is needed here. './chilly merge' writes LoRAs.",
-            recipe.text,
-            call.position,
-        )

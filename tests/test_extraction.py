@@ -24,6 +24,8 @@ from lib_chilly.models import ModelLibrary
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.report import Report
+from lib_chilly.ui.comes_to import Knowledge
+from lib_chilly.ui.draft import read_draft
 
 WIDE = f"{UNET}input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
 
@@ -254,3 +256,11 @@ def test_where_a_model_is_needed_a_lora_is_refused_and_its_recipe_reads_back(fol
     with pytest.raises(RecipeError, match="'Z' is a LoRA"):
         make_plan(recipe, ModelLibrary([folder]))
     assert [address for address in addresses(recipe) if address.startswith("Z")] == []
+
+
+def test_page_says_that_it_needs_a_model(folder):
+    knowledge, library = Knowledge(), ModelLibrary([folder])
+    for text, said in (("Z = A + 0.5 * (A - B)", []), ("Z = extract(A - B, rank=8)", ["the result 'Z' is a LoRA"])):
+        errors: list[Exception] = []
+        knowledge.comes_to(read_draft(text), "Z", library, errors)
+        assert [getattr(error, "message", "").partition(",")[0] for error in errors] == said
