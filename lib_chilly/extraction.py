@@ -11,6 +11,10 @@ from .expression import Call, Node, shortened, spell
 
 _PARAMETERS = ("rank", "ratio", "quantile", "seed")
 _LARGEST_RANK, _LARGEST_SEED = 1 << 14, 2**32 - 1
+OVERSAMPLING = 16
+"""Columns of a sketch beyond the rank."""
+_SMALL = 128
+"""Rows or columns of matrices that are decomposed whole."""
 FORM = "extract(DELTA, rank=32)"
 
 
@@ -38,6 +42,11 @@ class Ranks:
     def most(self, rows: int, columns: int) -> int:
         """The largest rank that a matrix of this size is given."""
         return min(rows, columns, self.rank or _LARGEST_RANK)
+
+    def is_sketched(self, rows: int, columns: int) -> bool:
+        """Whether the first singular values of a matrix are found without the others, for which shares ask."""
+        width, short = self.most(rows, columns) + OVERSAMPLING, min(rows, columns)
+        return self.ratio is None and self.quantile is None and short > _SMALL and 2 * width < short
 
 
 class Known(Protocol):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from .diffusers_output import Run
@@ -139,9 +140,13 @@ class _Gathering:
             offset, number = stop, number + 1
 
     def _put(self, number: int, part: memoryview | bytes, place: int) -> bool:
-        """Put bytes to their weight; whether it is whole now."""
+        """Put bytes to their weight; whether it is whole now. Of what has no modules it is only noted that it changes."""
         job = self.plan.jobs[number]
+        changes = job.key not in self.plan.layers and bool(np.frombuffer(part, np.float32).any())
         with self._lock:
+            if job.key not in self.plan.layers:
+                self.found.lost |= {job.key} if changes else set()
+                return False
             values, missing = self._open.setdefault(number, (bytearray(job.size_bytes), [job.size_bytes]))
             values[place : place + len(part)] = part
             missing[0] -= len(part)
@@ -149,12 +154,7 @@ class _Gathering:
 
     def _decompose(self, job: KeyJob, data: bytearray) -> None:
         values = torch.frombuffer(data, dtype=torch_dtype(job.dtype)).view(job.shape)
-        if not bool(values.any()):
-            return
-        if job.key not in self.plan.layers:
-            with self._lock:
-                self.found.lost.add(job.key)
-        for name, place in self.plan.layers.get(job.key, ()):
+        for name, place in self.plan.layers[job.key]:
             matrix = _matrix(values, place)
             if bool(matrix.any()):
                 self._keep(job, name, place, matrix.double())

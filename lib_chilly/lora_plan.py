@@ -27,8 +27,8 @@ from .writer import build_header
 _DTYPES = ("fp16", "bf16", "fp32")
 _OPTIONS = ("dtype", "title", "step")
 """Save options that say something of a LoRA."""
-_COPIES = 7
-"""Of a matrix in float64, which its decomposition needs at once."""
+_WHOLE_COPIES = 5
+"""Of a matrix in float64, which a whole decomposition needs at once; a sketch needs one."""
 _VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0", "flux": "flux1"}
 """Architecture to what kohya's scripts call it."""
 
@@ -100,9 +100,14 @@ class LoraPlan(Plan):
 
     def held_bytes(self, threads: int) -> int:
         """The factors, and the file's bytes of a module; what is gathered of a weight, and what decomposes it."""
-        largest = max((job.elements for job in self.jobs), default=0)
-        gathered = 0 if self.ranks.is_exact else largest * (4 * (threads + 1) + 8 * _COPIES * threads)
-        return self._most_bytes() + gathered
+        needed = sorted((self._held_for(job) for job in self.jobs if job.key in self.layers), reverse=True)
+        return self._most_bytes() + (0 if self.ranks.is_exact else sum(needed[:threads]))
+
+    def _held_for(self, job: KeyJob) -> int:
+        """What is gathered of a weight, and what decomposes its layers, one after the other."""
+        sizes = [place.size_in(job.shape) for _, place in self.layers[job.key]]
+        copies = [rows * columns * (1 if self.ranks.is_sketched(rows, columns) else _WHOLE_COPIES) for rows, columns in sizes]
+        return 4 * job.elements + 8 * max(copies)
 
     def _most_bytes(self) -> int:
         return sum(self.dtype.size_bytes * (sum(map(math.prod, shapes)) + 1) for _, shapes in self._shapes())

@@ -11,12 +11,10 @@ from typing import NamedTuple
 import torch
 
 from .draws import uniforms
-from .extraction import Ranks
+from .extraction import OVERSAMPLING, Ranks
 from .signature import Place
 
-OVERSAMPLING, POWER_ITERATIONS = 16, 2
-_SMALL = 128
-"""Rows or columns of matrices that are decomposed whole."""
+POWER_ITERATIONS = 2
 
 
 class Factors(NamedTuple):
@@ -41,16 +39,14 @@ def factors(matrix: torch.Tensor, ranks: Ranks, name: str) -> Factors:
         name: what the draws are keyed by, beside the seed.
     """
     most = ranks.most(*matrix.shape)
-    width, short = most + OVERSAMPLING, min(matrix.shape)
-    by_share = ranks.ratio is not None or ranks.quantile is not None  # which asks for all singular values
-    if by_share or short <= _SMALL or 2 * width >= short:
-        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    if ranks.is_sketched(*matrix.shape):
+        left, values, right = _sketched(matrix, most + OVERSAMPLING, ranks.seed, name)
     else:
-        left, values, right = _sketched(matrix, width, ranks.seed, name)
-    rank = min(most, _rank_of(values, ranks)) if by_share else most
+        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    rank = min(most, _rank_of(values, ranks)) if ranks.ratio or ranks.quantile else most
     roots = values[:rank].sqrt()
     kept = values[:rank].square().sum().item()
-    return Factors(left[:, :rank] * roots, roots[:, None] * right[:rank], kept, matrix.square().sum().item())
+    return Factors(left[:, :rank] * roots, roots[:, None] * right[:rank], kept, torch.linalg.vector_norm(matrix).square().item())
 
 
 def _rank_of(values: torch.Tensor, ranks: Ranks) -> int:
