@@ -20,6 +20,7 @@ from ..history import LONGEST_NOTE
 from ..host.base import CheckpointRef, GenParams, Host
 from ..output_dtypes import OUTPUT_DTYPES
 from ..registry import MergeMethod, all_methods
+from .alike import measures
 from .questions import Page, question
 from .warm_up import WarmUp
 from .work import Work
@@ -93,7 +94,8 @@ def start(page: Page) -> dict[str, Any]:
         "page": True,
         "no_pictures": host.no_pictures,
         **listed,
-        "methods": [described(method) for method in all_methods().values()],
+        "methods": [described(method) for method in all_methods().values() if not method.takes_files],
+        "measures": measures(),
         "samplers": list(host.samplers()),
         "schedulers": list(host.schedulers()),
         "styles": list(host.styles()),
@@ -164,8 +166,9 @@ def described(method: MergeMethod) -> dict[str, Any]:
         "title": method.title,
         "formula": method.formula,
         "says": (inspect.getdoc(method.function) or "").splitlines()[0],
-        "operands": list(method.operands),
+        "operands": [*method.operands, *method.named],
         "any_number": method.takes_any_number,
+        "named": len(method.named),
         "parameters": [
             {"name": name, "low": param.low, "high": param.high, "default": default, "per_block": param.per_block}
             for name, (param, default) in method.parameters.items()
