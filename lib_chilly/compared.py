@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from .dtypes import BY_NAME
 from .errors import Interrupted
 from .header import counted, quoted
-from .kernel import Kernel, Read
+from .kernel import Kernel
 from .key_job import KeyJob
 from .lora_source import LoraTensor
 from .plan import Plan
@@ -74,7 +74,9 @@ class Values:
         self._first = [0]
         for model in models:
             self._first.append(self._first[-1] + len(model.files))
-        self._kernels = [Kernel(self._read_of(number), model.plan.on_nan) for number, model in enumerate(models)]
+        self._kernels = [
+            Kernel(_Part(self._reader, first), model.plan.on_nan) for first, model in zip(self._first, models, strict=False)
+        ]
 
     def fill(self, number: int, key: str, start: int, out: torch.Tensor) -> None:
         """Put the elements from `start` of a model's tensor into `out`, 1-D; of a first convolution with extra channels all.
@@ -115,13 +117,19 @@ class Values:
                 for file, offset, size in runs(info, start, min(count, info.elements - start)):
                     source.files[file].will_need(offset, size)
 
-    def _read_of(self, number: int) -> Read:
-        first = self._first[number]
 
-        def read(source: int, key: str, start: int, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-            return self._reader.read(first + source, key, start, count)
+@dataclass(frozen=True)
+class _Part:
+    """One model's sources among those of all, from the number `first` on."""
 
-        return read
+    reader: Reader
+    first: int
+
+    def read(self, number: int, key: str, start: int, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return self.reader.read(self.first + number, key, start, count)
+
+    def read_on(self, number: int, key: str, weight: torch.Tensor) -> torch.Tensor:
+        return self.reader.read_on(self.first + number, key, weight)
 
 
 def _is_stored(job: KeyJob) -> bool:

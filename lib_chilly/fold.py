@@ -81,8 +81,8 @@ class _Fold:
     def value(self, node: Node) -> Value:
         if isinstance(node, LoraRef):
             source = self.folder.source_of[node]
-            held = source in self.holders
-            return Value(LinearForm({source: Fraction(held)}), held, None, frozenset((spell(node),)), None)
+            form = LinearForm({source: Fraction(1)}) if source in self.holders else NOTHING
+            return Value(form, form is not NOTHING, None, frozenset((spell(node),)), None)
         if isinstance(node, ModelRef):
             source = self.folder.source_of[node.name]
             held = source in self.holders
@@ -117,6 +117,8 @@ class _Fold:
         whole row, the result is the first operand that holds it.
         """
         terms = [self.term(Fraction(1), operand) for operand in method.bind(call.operands, call.parameters)]
+        if method.takes_files and (terms[0].value.form is NOTHING or not terms[1].is_there):
+            return Value(NOTHING, True, None, names_of(terms), None)
         roles = dict(zip(method.operand_names(len(terms)), terms, strict=True))
         end = next((roles[name] for (parameter, at), name in method.ends.items() if values[parameter] == Fraction(str(at))), None)
         if end is not None and end.is_there:

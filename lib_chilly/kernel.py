@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import torch
 
@@ -16,23 +17,31 @@ from .memory import SLAB_ELEMENTS
 from .node_kernel import sum_with_nodes
 from .tally import NotFinite, Tally
 
-Read = Callable[[int, str, int, int], tuple[torch.Tensor, torch.Tensor | None]]
-"""(source, key, first element, count) -> (the stored values, the scale of scaled fp8 or None)."""
 Fetch = Callable[[int], tuple[torch.Tensor, torch.Tensor | None]]
-"""The same for the slab in hand: source -> (values, scale)."""
+"""For the slab in hand: source -> (the stored values, the scale of scaled fp8 or None)."""
+
+
+class Values(Protocol):
+    """Where the sources' values come from."""
+
+    def read(self, number: int, key: str, start: int, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Stored values and scale of some elements of a source's tensor."""
+
+    def read_on(self, number: int, key: str, weight: torch.Tensor) -> torch.Tensor:
+        """What a LoRA adds to a weight, which has its shape; in float64."""
 
 
 class Kernel:
     """One thread's scratch memory and the arithmetic in it.
 
     Args:
-        read: gives a source's values.
+        values: of the sources.
         on_nan: number of the source whose elements replace those that are not finite; None raises NotFinite.
         scales: scaled key to what its sum is divided by.
     """
 
-    def __init__(self, read: Read, on_nan: int | None, scales: Mapping[str, float] | None = None):
-        self.read, self.on_nan, self.scales = read, on_nan, scales or {}
+    def __init__(self, values: Values, on_nan: int | None, scales: Mapping[str, float] | None = None):
+        self.values, self.on_nan, self.scales = values, on_nan, scales or {}
         self.tally = Tally()
         self._scratch: dict[torch.dtype, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
@@ -52,7 +61,7 @@ class Kernel:
         else:
 
             def fetch(source: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-                return self.read(source, job.key, start, out.numel())
+                return self.values.read(source, job.key, start, out.numel())
 
             if job.nodes:
                 self._bend(job, job.terms, job.nodes, fetch, out, job.shape, start)
@@ -110,7 +119,10 @@ class Kernel:
         def values(source: int) -> torch.Tensor:
             return load(torch.empty(out.numel(), dtype=dtype), *fetch(source))
 
-        bent = sum_with_nodes(job.key, shape, start, terms, nodes, values, self.on_nan)
+        def added(source: int, weight: torch.Tensor) -> torch.Tensor:
+            return self.values.read_on(source, job.key, weight.view(*shape)).reshape(-1).to(dtype)
+
+        bent = sum_with_nodes(job.key, shape, start, terms, nodes, values, added, self.on_nan)
         if bent.first is not None:
             self.tally.add_change(job.lane, *bent.change())
         if bent.replaced:
@@ -163,7 +175,7 @@ class Kernel:
         loaded = {}
         for source in sorted(job.reads() | ({self.on_nan} if self.on_nan is not None else set())):
             has = channels if source in extra.holders else extra.shared
-            values, scale = self.read(source, job.key, 0, outer * has * math.prod(window))
+            values, scale = self.values.read(source, job.key, 0, outer * has * math.prod(window))
             loaded[source] = values.clone().view(outer, has, *window), scale
         regions = (slice(0, extra.shared), job.terms, job.nodes), (slice(extra.shared, channels), extra.terms, extra.nodes)
         for region, terms, nodes in regions:
@@ -185,7 +197,7 @@ class Kernel:
         if job.source is None:
             self._make_up(job, start, out)
             return
-        values, scale = self.read(job.source, job.key, start, out.numel())
+        values, scale = self.values.read(job.source, job.key, start, out.numel())
         if values.is_floating_point():
             wide = load(torch.empty(values.numel(), dtype=torch.float64), values, scale)
             bad = ~torch.isfinite(wide)
@@ -209,7 +221,7 @@ class Kernel:
         assert job.source is not None
         if self.on_nan is None or self.on_nan == job.source:
             raise NotFinite(job.source, job.key)
-        replacement = load(torch.empty_like(wide), *self.read(self.on_nan, job.key, start, wide.numel()))[bad]
+        replacement = load(torch.empty_like(wide), *self.values.read(self.on_nan, job.key, start, wide.numel()))[bad]
         if not bool(torch.isfinite(replacement).all()):
             raise NotFinite(self.on_nan, job.key)
         wide[bad] = replacement

@@ -206,7 +206,7 @@ class _Update:
 
     def work(self, blocks: Iterator[Block]) -> None:
         """Merge some of the blocks."""
-        kernel = Kernel(Reader(self.files).read, self.plan.on_nan, self.scales)
+        kernel = Kernel(Reader(self.files), self.plan.on_nan, self.scales)
         for block in blocks:
             for slab in block.slabs:
                 try:

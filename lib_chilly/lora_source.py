@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from .dtypes import BY_NAME
 from .errors import CheckpointError, RecipeError
 from .expression import FileName
 from .header import TensorInfo, quoted
-from .lora_file import LoraFile, open_lora
+from .lora_file import open_lora
 from .lora_module import Module
 from .models import ModelLibrary, without_suffix
 from .recipe import Recipe
@@ -46,6 +46,7 @@ def open_files(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], dic
     """
     found, numbers = open_sources(recipe, library)
     models = tuple(found)
+    by_themselves = {call.operands[0] for call in recipe.calls() if call.method == "lora"}
     by_file: dict[Path, int] = {}
     for lora in recipe.loras():
         if lora in numbers:
@@ -56,6 +57,8 @@ def open_files(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], dic
             if real not in by_file:
                 by_file[real] = len(found)
                 found.append(lora_source(without_suffix(lora.name), path, models))
+            if lora in by_themselves:
+                _refuse_bases(found[by_file[real]])
         except RecipeError as error:
             raise error.at(recipe.text, lora.position) from None
         numbers[lora] = by_file[real]
@@ -71,7 +74,7 @@ def lora_source(name: str, path: Path, models: Sequence[Source]) -> Source:
 
     Raises:
         CheckpointError, ArchitectureError: the file is bad, no LoRA, or for another architecture or other sizes.
-        RecipeError: none of the models has a weight that it changes, or it needs to know which model it is put on.
+        RecipeError: none of the models has a weight that it changes.
     """
     architecture = models[0].architecture
     file = open_lora(path, architecture.name)
@@ -81,7 +84,6 @@ def lora_source(name: str, path: Path, models: Sequence[Source]) -> Source:
             f"{quoted(path.name)} changes nothing here: none of the recipe's models has a weight that it is for, such as "
             f"'{next(iter(file.modules))}'."
         )
-    _refuse_bases(file, tensors)
     return Source(name, file.checkpoint, architecture, tensors, (), lora=file)
 
 
@@ -100,11 +102,11 @@ def _tensor(key: str, modules: tuple[Module, ...], models: Sequence[Source]) -> 
     return None
 
 
-def _refuse_bases(file: LoraFile, keys: Iterable[str]) -> None:
-    for key in keys:
-        for module in file.modules[key]:
-            if module.needs_base:
-                raise RecipeError(
-                    f"{quoted(file.checkpoint.path.name)} is no plain LoRA: what it adds to '{key}' depends on the model that it "
-                    "is put on. Name that model: lora_on(NAME, MODEL)."
-                )
+def _refuse_bases(source: Source) -> None:
+    assert source.lora is not None
+    for key in source.tensors:
+        if any(module.needs_base for module in source.lora.modules[key]):
+            raise RecipeError(
+                f"{quoted(source.checkpoint.path.name)} is no plain LoRA: what it adds to '{key}' depends on the model it is "
+                "put on. Name that model: lora_on(NAME, MODEL)."
+            )

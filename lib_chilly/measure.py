@@ -67,7 +67,7 @@ class _Measuring:
     def work(self, tasks: Iterator[tuple[KeyJob, int]]) -> None:
         """Measure some of the tensors' slabs."""
         reader = Reader(self.files)
-        kernel = Kernel(reader.read, self.plan.on_nan)
+        kernel = Kernel(reader, self.plan.on_nan)
         for job, start in tasks:
             try:
                 self._measure(kernel, job, start)

@@ -23,8 +23,7 @@ This page is what `./chilly methods --page` prints."""
 def methods_page() -> str:
     """Every method with its formula, source, parameters and what its docstring says, in Markdown."""
     parts = [_HEAD]
-    # Weighted sums come first: the others are told apart from them.
-    methods = sorted(all_methods().values(), key=lambda method: not method.is_sum)
+    methods = all_methods().values()
     for module, family in groupby(methods, key=lambda method: method.function.__module__):
         title = module.rpartition(".")[2].replace("_", " ").capitalize()
         parts += [f"## {title}", _flowed((sys.modules[module].__doc__ or "").splitlines()[0])]

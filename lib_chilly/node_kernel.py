@@ -19,6 +19,8 @@ from .tally import NotFinite
 
 Load = Callable[[int], torch.Tensor]
 """Number of a source -> its values in the compute type, a new tensor."""
+LoadOn = Callable[[int, torch.Tensor], torch.Tensor]
+"""(number of a LoRA, a whole weight) -> what it adds to the weight, in the compute type."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,14 @@ class Bent:
 
 
 def sum_with_nodes(
-    key: str, shape: Sequence[int], start: int, terms: Terms, nodes: Sequence[NodeJob], load: Load, on_nan: int | None
+    key: str,
+    shape: Sequence[int],
+    start: int,
+    terms: Terms,
+    nodes: Sequence[NodeJob],
+    load: Load,
+    load_on: LoadOn,
+    on_nan: int | None,
 ) -> Bent:
     """Sum one slab, or a whole tensor where a node has to see it.
 
@@ -63,16 +72,26 @@ def sum_with_nodes(
     Raises:
         NotFinite: a source holds NaN or Inf, and there is none to replace it.
     """
-    values = {source: load(source) for source in sorted(leaves(terms, nodes))}
+    values = {source: load(source) for source in sorted(leaves(terms, nodes) - _on_models(terms, nodes))}
     replacement, bad = _mend(key, values, load, on_nan)
     first = values.get(0)
     for node in nodes:
-        operands = [_weighted(values, operand) for operand in node.operands]
+        if node.method.takes_files:
+            weight = _weighted(values, node.operands[1])
+            operands = [load_on(node.operands[0][0][0], weight), weight]
+        else:
+            operands = [_weighted(values, operand) for operand in node.operands]
         values[node.number] = _called(node, operands, shape, Place(key, start))
     result = _weighted(values, terms)
     if replacement is not None:
         result = torch.where(bad, replacement, result)
     return Bent(result, first, int(bad.sum()) if replacement is not None else 0)
+
+
+def _on_models(terms: Terms, nodes: Sequence[NodeJob]) -> set[int]:
+    """Numbers of the LoRAs that are only put on models: what they add is not known before."""
+    put = {node.operands[0][0][0] for node in nodes if node.method.takes_files}
+    return put - {number for number, _ in terms} - leaves((), [node for node in nodes if not node.method.takes_files])
 
 
 def _called(node: NodeJob, operands: Sequence[torch.Tensor], shape: Sequence[int], place: Place) -> torch.Tensor:

@@ -14,6 +14,8 @@ from .errors import CheckpointError
 from .fileio import SourceFile
 from .header import counted
 from .key_job import KeyJob
+from .lora_delta import delta
+from .lora_reading import module_tensors
 from .lora_source import LoraTensor
 from .lora_values import LoraValues
 from .memory import SLAB_ELEMENTS
@@ -97,6 +99,15 @@ class Reader:
             self.read_bytes += size
             return torch.frombuffer(source.maps[file], dtype=torch_dtype(info.dtype), count=count, offset=offset), scale
         return self._gather(source, parts).view(torch_dtype(info.dtype)), scale
+
+    def read_on(self, number: int, key: str, weight: torch.Tensor) -> torch.Tensor:
+        """What a LoRA adds to a weight, which has its shape; in float64, a new tensor."""
+        source = self.sources[number]
+        info = source.source.tensors[key]
+        assert isinstance(info, LoraTensor)
+        self.read_bytes += info.read_bytes
+        tensors = module_tensors(source.files[0], info.modules)
+        return delta(tensors, info.modules, tuple(weight.shape), base=weight, dtype=torch.float64)
 
     def will_need(self, job: KeyJob, start: int, count: int) -> None:
         """Announce a later `read` of these elements from every source that the job takes them from."""

@@ -28,6 +28,9 @@ DEEPEST = 100
 """Levels of an expression; all that reads expressions may recurse so deep."""
 
 
+_OF_LORAS = ("lora", "lora_on")
+"""Calls whose first operand is the name of a LoRA file."""
+
 Spans = dict[int, tuple[int, int]]
 """id() of a node to where its text stands, without parentheses around it."""
 
@@ -118,7 +121,8 @@ class TreeReader:
         operands, parameters = [], []
         for argument in arguments:
             if argument.data == "operand":
-                operands.append(self.lora(argument.children[0]) if method == "lora" else self.node(argument.children[0]))
+                is_file = method in _OF_LORAS and not operands
+                operands.append(self.lora(argument.children[0]) if is_file else self.node(argument.children[0]))
             else:
                 parameters.append((str(argument.children[0]), self.node(argument.children[1])))
         return Call(str(method), tuple(operands), tuple(parameters), position)

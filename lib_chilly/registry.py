@@ -185,7 +185,7 @@ def _signature_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def all_methods() -> Mapping[str, MergeMethod]:
-    """Every method by name, in the order of definition."""
+    """Every method by name: weighted sums, then the others by family, in the order of definition."""
     _load_methods()
     return _METHODS
 
@@ -196,6 +196,10 @@ def _load_methods() -> None:
 
     for module in pkgutil.iter_modules(methods.__path__):
         importlib.import_module(f"{methods.__name__}.{module.name}")
+    # Whichever family was imported by itself before, the order is the same.
+    found = sorted(_METHODS.items(), key=lambda item: (not item[1].is_sum, item[1].function.__module__))
+    _METHODS.clear()
+    _METHODS.update(found)
 
 
 def get_method(name: str) -> MergeMethod:
@@ -218,7 +222,7 @@ def methods_table() -> str:
     rows = ["| method | formula | what it does | source |", "|---|---|---|---|"]
     for method in all_methods().values():
         what = (inspect.getdoc(method.function) or "").splitlines()[0]
-        formula = method.formula.replace("|", "\\|")
+        formula = method.formula.replace("|", "\\|")  # a bar by itself would end the cell
         rows.append(f"| `{method.signature()}` | {formula} | {what} | {method.source} |")
     return "\n".join(rows)
 

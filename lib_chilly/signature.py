@@ -75,4 +75,8 @@ Alike = Annotated[Any, Kind.ALIKE]
 Anything = Annotated[Any, Kind.ANY]
 Network = Annotated[Any, Kind.LORA]
 Weight = Annotated[float, Param(0, 1)]
+Density = Annotated[float, Param(0, 1, neutral=1)]
+"""The share of a delta's elements that is kept."""
+Scale = Annotated[float, Param(0, 1, neutral=1)]
+"""A factor on deltas."""
 Seed = Annotated[int, Param(0, 2**32 - 1, per_block=False)]

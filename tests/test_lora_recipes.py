@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import CLIP, CONV_IN, UNET, draw, merge_in, metadata_of, model, plan_in, stored, write_models
+from checkpoints import CLIP, CONV_IN, UNET, draw, merge_in, metadata_of, model, plan_in, stored, write_file, write_models
 from reference import Stored, read_file, weighted
 from test_same_bytes import cut
 from updates import differing
@@ -200,6 +200,39 @@ def test_lora_with_nan_stops_by_name(folder, tmp_path):
     with pytest.raises(CheckpointError, match=r"'broken\.safetensors' holds NaN or Inf in 1 value of 'lora_unet.*lora_up"):
         merge(plan, tmp_path / "out.safetensors", threads=1, source_hashes=False)
     assert list(tmp_path.glob("out*")) == []
+
+
+@pytest.fixture(scope="module")
+def dora(folder: Path) -> Path:
+    """A DoRA: what grain adds, and a length for every row."""
+    layer = next(iter(MATRICES))
+    magnitudes = {f"{layer}.dora_scale": stored(np.abs(draw(9, "magnitudes", (24, 1), 1)), "fp32")}
+    return write_file(folder.parent / "Lora" / "dora.safetensors", lora(11, layers=(layer,)) | magnitudes)
+
+
+def test_dora_is_put_on_the_model_that_is_named(folder, dora, tmp_path):
+    text = "Z = 0.7 * A + 0.3 * B + 0.8 * lora_on(dora, 0.5 * A + 0.5 * B)"
+    found = merged(folder, text, tmp_path)
+    layer, key = next(iter(MATRICES.items()))
+    a, b = (of(folder, name, key) for name in "AB")
+    base = weighted([(Fraction(1, 2), a), (Fraction(1, 2), b)], "fp32", "float32")
+    weight = np.frombuffer(base, np.float32).reshape(24, 24).astype(np.float64)
+    changed = weight + added(dora, layer)
+    magnitudes = read_file(dora)[f"{layer}.dora_scale"].values.astype(np.float64)
+    changed *= magnitudes / np.linalg.norm(changed, axis=1, keepdims=True)
+    terms = [(Fraction("0.7"), a), (Fraction("0.3"), b), (Fraction("0.8"), changed - weight)]
+    assert np.abs(found[key].values - np.frombuffer(weighted(terms, "fp16"), np.float16).reshape(24, 24)).max() <= 2**-11
+    assert found[NORM] == merged(folder, "Z = 0.7 * A + 0.3 * B", tmp_path)[NORM]
+    facts = plan_facts(plan_in(folder, text), 1)
+    assert facts["folded"]["IN01"] is None and facts["folded"]["IN01|-dora"] == {"A": 0.7, "B": 0.3}
+
+
+def test_dora_without_its_model_is_refused_and_plain_loras_are_the_same_on_one(folder, dora, tmp_path):
+    with pytest.raises(RecipeError, match=r"is no plain LoRA.*Name that model: lora_on\(NAME, MODEL\)"):
+        plan_in(folder, "Z = A + lora(dora)")
+    assert merged(folder, "Z = A + lora_on(grain, B, scale=0.5)", tmp_path) == merged(
+        folder, "Z = A + lora(grain, scale=0.5)", tmp_path
+    )
 
 
 SEVENTEEN = "1,0,0,0,0,0,0,0,0.5,1,1,1,0,0,0,0,0"

@@ -1,0 +1,118 @@
+"""Methods that keep the elements of a delta whose magnitude has a certain rank in its tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from ..consensus import agreed
+from ..registry import merge_method
+from ..selection import kept, largest, ranked
+from ..signature import Absence, Cost, Density, Model, Param, Reach, Scale, Weight
+
+Outliers = Annotated[float, Param(0, 0.1)]
+"""The share of elements that is dropped for being the largest."""
+
+_TO_BASE = {("density", 0): "base", ("scale", 0): "base"}
+
+
+@merge_method(
+    title="TIES",
+    formula="base + scale * mean(trimmed deltas of the elected sign)",
+    source="Yadav et al. 2023, arXiv:2306.01708",
+    absence=Absence.BASE_AND_DELTAS,
+    reach=Reach.TENSOR,
+    cost=Cost.SELECTION,
+    scratch=6,
+    ends=_TO_BASE,
+)
+def ties(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0) -> Any:
+    """Combine what models learned: keep the largest changes, elect a sign, average those that agree.
+
+    Of each model's delta the `density` largest elements of a tensor are kept (of equal ones the first). The sign is that of
+    their sum, so a large change outvotes several small ones; where the sums of both signs are equal the base stays. Several
+    styles in one model stay sharper than in a mean; with a low density little but what each model is known for is left. 0.3 to
+    0.5 is usual.
+    """
+    return base + scale * agreed(_trimmed(models, base, density))
+
+
+@merge_method(
+    title="TIES by count",
+    formula="base + scale * mean(trimmed deltas of the sign that more of them have)",
+    source="s1dlx/meh; ljleb/sd-mecha",
+    absence=Absence.BASE_AND_DELTAS,
+    reach=Reach.TENSOR,
+    cost=Cost.SELECTION,
+    scratch=6,
+    ends=_TO_BASE,
+)
+def ties_count(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0) -> Any:
+    """TIES in which each model has one vote on the sign, however large its change.
+
+    As the SD mergers before computed it. With two models an element in which they differ in sign stays the base's; with three and
+    more, one strongly trained model cannot outvote the others. Use it where `ties` lets one model win everywhere.
+    """
+    return base + scale * agreed(_trimmed(models, base, density), by_count=True)
+
+
+def _trimmed(models: tuple[Any, ...], base: Any, density: float) -> Iterator[Any]:
+    import torch
+
+    for model in models:
+        delta = model - base
+        yield torch.where(largest(delta, kept(density, delta.numel())), delta, 0)
+
+
+@merge_method(
+    title="Breadcrumbs",
+    formula="base + scale * sum(deltas without their largest and their smallest elements)",
+    source="Davari, Belilovsky 2023, Model breadcrumbs, arXiv:2312.06795",
+    absence=Absence.BASE_AND_DELTAS,
+    reach=Reach.TENSOR,
+    cost=Cost.SELECTION,
+    scratch=4,
+    ends=_TO_BASE,
+)
+def breadcrumbs(*models: Model, base: Model, density: Density = 0.9, gamma: Outliers = 0.01, scale: Scale = 1.0) -> Any:
+    """Add up what models learned without their outliers and without their noise.
+
+    Of each delta the `gamma` largest elements of a tensor are dropped, then the `density` next largest kept (of equal ones the
+    first; the counts are rounded, and something is kept of any tensor that density is above 0 for). What is kept is added in
+    the models' order, so models that learned the same need a scale below 1. Use it where a model is overtrained: burnt contrast
+    often sits in few, very large changes.
+    """
+    import torch
+
+    elements = base.numel()
+    start = min(round(max(gamma, 0) * elements), max(elements - 1, 0))
+    stop = min(start + kept(density, elements), elements)
+    added = torch.zeros_like(base)
+    for model in models:
+        delta = model - base
+        added += torch.where(ranked(delta, start, stop), delta, 0)
+    return base + scale * added
+
+
+@merge_method(
+    title="Magnitude mask",
+    formula="(1 - alpha) * A + alpha * B where abs(B - A) is among the largest, else A",
+    source="model-mixer, as its Ties-Fixed",
+    absence=Absence.SHARE,
+    reach=Reach.TENSOR,
+    cost=Cost.SELECTION,
+    scratch=4,
+    ends={("alpha", 0): "a", ("density", 0): "a"},
+)
+def magnitude_mask(a: Model, b: Model, *, density: Density = 0.5, alpha: Weight = 1.0) -> Any:
+    """Take B only where it differs most from A.
+
+    The `density` elements of a tensor that differ most (of equal ones the first) become the weighted sum of both, with alpha 1
+    B's own value to the bit; all others stay A's to the bit. A small density brings B's strongest traits without the drift of a
+    weighted sum.
+    """
+    import torch
+
+    delta = b - a
+    mask = largest(delta, kept(density, delta.numel()))
+    return torch.where(mask, (1 - alpha) * a + alpha * b, a)
