@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -51,6 +52,40 @@ class Progress:
                 title = {"hash": "hashing sources", "measure": "measuring scales", "merge": "merging"}[what]
                 self._bars[what] = tqdm(total=self._totals.get(what), desc=title, unit="B", unit_scale=True, leave=False)
             self._bars[what].update(count)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def byte_bar(title: str) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr of how many bytes were read; quiet where stderr is no terminal. Any thread may call what is yielded."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from tqdm import tqdm
+
+    lock = threading.Lock()
+    with tqdm(desc=title, unit="B", unit_scale=True, leave=False) as bar:
+
+        def advance(count: int) -> None:
+            with lock:
+                bar.update(count)
+
+        yield advance
+
+
+class LateWarnings:
+    """Warnings that come when the plan is shown already, and nothing is written yet: said at once, on stderr."""
+
+    def __init__(self) -> None:
+        self._said: list[str] = []
+
+    def add(self, said: Iterable[str]) -> None:
+        for words in said:
+            self._said.append(words)
+            print(f"warning: {printable(words)}", file=sys.stderr, flush=True)
+
+    def shown_in(self, plan: Plan) -> Plan:
+        """The plan with all warnings that were shown, so that the report says none again."""
+        return dataclasses.replace(plan, warnings=(*plan.warnings, *self._said))
 
 
 def printable(text: str) -> str:
@@ -117,6 +152,7 @@ def describe_report(plan: Plan, report: Report) -> list[str]:
         change = report.change[lane]
         shown = "-" if change is None else f"{change:.2%}"
         lines.append(f"{lane:<9} {counts['merged']:>6}  {counts['copied']:>6}  {shown:>8}")
+    lines += report.health.lines()
     lines += [f"note: {note}" for note in report.notes if note not in plan.notes]
     lines += [f"warning: {warning}" for warning in report.warnings if warning not in plan.warnings]
     peak = f", peak memory {report.peak_rss_bytes >> 20:,} MiB" if report.peak_rss_bytes else ""

@@ -7,28 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import torch
 
 from .converting import E4M3FN_LIMIT, load, narrow, squares
+from .copying import Copier, Values
 from .key_job import ExtraChannels, KeyJob, NodeJob, Terms
 from .memory import SLAB_ELEMENTS
 from .node_kernel import sum_with_nodes
-from .tally import NotFinite, Tally
+from .tally import RESULT, Matrix, NotFinite, Tally
 
 Fetch = Callable[[int], tuple[torch.Tensor, torch.Tensor | None]]
 """For the slab in hand: source -> (the stored values, the scale of scaled fp8 or None)."""
 
 
-class Values(Protocol):
-    """Where the sources' values come from."""
-
-    def read(self, number: int, key: str, start: int, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Stored values and scale of some elements of a source's tensor."""
-
-    def read_on(self, number: int, key: str, weight: torch.Tensor) -> torch.Tensor:
-        """What a LoRA adds to a weight, which has its shape; in float64."""
+_WEIGHED, _LEAST_WEIGHED = 4, 4096
+"""Of how many slabs one is weighed, and of how many of its elements one; how many of these at least."""
 
 
 class Kernel:
@@ -38,12 +32,20 @@ class Kernel:
         values: of the sources.
         on_nan: number of the source whose elements replace those that are not finite; None raises NotFinite.
         scales: scaled key to what its sum is divided by.
+        weighs: whether the tally has the sizes of matrices.
     """
 
-    def __init__(self, values: Values, on_nan: int | None, scales: Mapping[str, float] | None = None):
-        self.values, self.on_nan, self.scales = values, on_nan, scales or {}
+    def __init__(self, values: Values, on_nan: int | None, scales: Mapping[str, float] | None = None, weighs: bool = False):
+        self.values, self.on_nan, self.scales, self.weighs = values, on_nan, scales or {}, weighs
         self.tally = Tally()
+        self._copier = Copier(values, on_nan, self.scales, weighs, self.tally)
+        self._is_weighed = False
         self._scratch: dict[torch.dtype, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+
+    def turn_to(self, values: Values, on_nan: int | None) -> None:
+        """Serve another merge with the same scratch; arguments as when it was made."""
+        self.values, self.on_nan = values, on_nan
+        self._copier = Copier(values, on_nan, self.scales, self.weighs, self.tally)
 
     def run(self, job: KeyJob, start: int, out: torch.Tensor) -> None:
         """Make the elements from `start` of one output tensor.
@@ -54,10 +56,11 @@ class Kernel:
         Raises:
             NotFinite: a source holds NaN or Inf here.
         """
+        self._is_weighed = self.weighs and len(job.shape) >= 2 and start // SLAB_ELEMENTS % _WEIGHED == 0
         if job.extra is not None:
             self._run_channels(job, job.extra, out)
         elif job.is_copied:
-            self._copy(job, start, out)
+            self._copier.copy(job, start, out)
         else:
 
             def fetch(source: int) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -81,16 +84,17 @@ class Kernel:
     def _sum(self, job: KeyJob, terms: Terms, fetch: Fetch, out: torch.Tensor) -> None:
         """The weighted sum of what `fetch` gives, rounded into `out`; counts change, overflow and replaced elements."""
         if not terms:
+            self._weigh(job, RESULT, torch.zeros(1))
             out.zero_()
             return
         first, other, result = self._buffers(job.compute, out.numel())
-        load(first, *fetch(terms[0][0]))
+        self._weigh(job, terms[0][0], load(first, *fetch(terms[0][0])))
         if len(terms) == 1 and terms[0][1] == 1:
             result, change = first, 0.0
         else:
             torch.mul(first, terms[0][1], out=result)
             for source, coefficient in terms[1:]:
-                load(other, *fetch(source))
+                self._weigh(job, source, load(other, *fetch(source)))
                 result.add_(other.mul_(coefficient))
             torch.sub(result, first, out=other)
             change = torch.dot(other, other).item()
@@ -117,7 +121,9 @@ class Kernel:
         dtype = getattr(torch, job.compute)
 
         def values(source: int) -> torch.Tensor:
-            return load(torch.empty(out.numel(), dtype=dtype), *fetch(source))
+            found = load(torch.empty(out.numel(), dtype=dtype), *fetch(source))
+            self._weigh(job, source, found)
+            return found
 
         def added(source: int, weight: torch.Tensor) -> torch.Tensor:
             return self.values.read_on(source, job.key, weight.view(*shape)).reshape(-1).to(dtype)
@@ -125,18 +131,31 @@ class Kernel:
         bent = sum_with_nodes(job.key, shape, start, terms, nodes, values, added, self.on_nan)
         if bent.first is not None:
             self.tally.add_change(job.lane, *bent.change())
+        for source, count in bent.not_finite.items() if self.weighs else ():
+            self.tally.add_not_finite(source, job.lane, count)
         if bent.replaced:
             self.tally.replaced[job.key] = self.tally.replaced.get(job.key, 0) + bent.replaced
+        self._weigh(job, RESULT, bent.result)
         self._write(job, bent.result, bent.norm(), out)
 
     def _write(self, job: KeyJob, result: torch.Tensor, bound: float, out: torch.Tensor) -> None:
         """Round a sum into `out`; no element is larger than `bound`, but for those that are not finite."""
+        self._weigh(job, RESULT, result)
         if job.is_scaled and self.scales:
             self._count_overflow(job, result.div_(self.scales[job.key]), out.dtype)
         # "not <": where the sum itself overflowed, its change may be NaN.
         elif not bound < torch.finfo(out.dtype).max:
             self._count_overflow(job, result, out.dtype)
         out.copy_(narrow(result, out.dtype))
+
+    def _weigh(self, job: KeyJob, number: int, values: torch.Tensor) -> None:
+        """Note how large a matrix is, by a part of it: a healthy model's differ by far less than that can err."""
+        if self._is_weighed:
+            part = values[: max(_LEAST_WEIGHED, values.numel() // _WEIGHED)]
+            squares = torch.dot(part, part).item()
+            if math.isfinite(squares):
+                matrix = Matrix(job.lane, job.key, job.shape[0], job.elements)
+                self.tally.add_weighed(number, matrix, squares, part.numel())
 
     def _mend(self, job: KeyJob, terms: Terms, fetch: Fetch, first: torch.Tensor, result: torch.Tensor) -> None:
         """Find what is not finite; replace it by the model that `on_nan` names, in `result` and in `first`."""
@@ -146,6 +165,8 @@ class Kernel:
             if bool(wrong.any()) and (self.on_nan is None or source == self.on_nan):
                 raise NotFinite(source, job.key)
             spoilt = source if bool(wrong.any()) else spoilt
+            if self.weighs and bool(wrong.any()):
+                self.tally.add_not_finite(source, job.lane, int(wrong.sum()))
             bad |= wrong
         if bool(bad.any()):
             assert self.on_nan is not None
@@ -192,40 +213,6 @@ class Kernel:
             else:
                 self._sum(job, terms, fetch, part)
             whole[:, region] = part.view(whole[:, region].shape)
-
-    def _copy(self, job: KeyJob, start: int, out: torch.Tensor) -> None:
-        if job.source is None:
-            self._make_up(job, start, out)
-            return
-        values, scale = self.values.read(job.source, job.key, start, out.numel())
-        if values.is_floating_point():
-            wide = load(torch.empty(values.numel(), dtype=torch.float64), values, scale)
-            bad = ~torch.isfinite(wide)
-            if bool(bad.any()):
-                self._mend_copy(job, start, wide, bad)
-            if scale is not None or bool(bad.any()):
-                values = narrow(wide, out.dtype)
-        out.copy_(values)
-        if job.is_position_ids and not bool((out == torch.arange(start, start + out.numel())).all()):
-            self.tally.faulty_positions.add(job.key)
-
-    def _make_up(self, job: KeyJob, start: int, out: torch.Tensor) -> None:
-        """What no source is read for: position_ids, a scale, a marker."""
-        if job.is_position_ids:
-            torch.arange(start, start + out.numel(), out=out)
-        else:
-            out.fill_(self.scales[job.scale_of] if job.scale_of else 0)
-
-    def _mend_copy(self, job: KeyJob, start: int, wide: torch.Tensor, bad: torch.Tensor) -> None:
-        """Put the values of the model that `on_nan` names where copied ones are bad."""
-        assert job.source is not None
-        if self.on_nan is None or self.on_nan == job.source:
-            raise NotFinite(job.source, job.key)
-        replacement = load(torch.empty_like(wide), *self.values.read(self.on_nan, job.key, start, wide.numel()))[bad]
-        if not bool(torch.isfinite(replacement).all()):
-            raise NotFinite(self.on_nan, job.key)
-        wide[bad] = replacement
-        self.tally.replaced[job.key] = self.tally.replaced.get(job.key, 0) + int(bad.sum())
 
     def _buffers(self, compute: str, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         dtype = getattr(torch, compute)

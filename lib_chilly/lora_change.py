@@ -1,4 +1,4 @@
-"""How a module changes rows of a weight at strength 1: what it makes, scaled, or what IA3 and DoRA make of the weight."""
+"""How a module changes rows of a weight: by what it makes, scaled, or by what IA3 and DoRA make of the weight."""
 
 from __future__ import annotations
 
@@ -18,24 +18,20 @@ Change = Callable[[int, int, Base], torch.Tensor]
 Block = tuple[int, int, Base]
 
 
-def change_of(module: Module, tensors: Tensors, shape: Sequence[int], blocks: Iterable[Block]) -> Change:
+def change_of(module: Module, tensors: Tensors, shape: Sequence[int], strength: float, blocks: Iterable[Block]) -> Change:
     """What a module adds.
 
     Args:
         tensors: its own, by role.
         shape: of the whole weight.
+        strength: factor on all of it.
         blocks: all rows of the module, for magnitudes of columns; not looked at otherwise.
     """
-    if module.kind == "ia3":
-        return _ia3(module, tensors, shape)
-    plain, scale = ROWS[module.kind](tensors), _scale(module, tensors)
-    role = next(iter(MAGNITUDES & module.keys.keys()), None)
-    if role is None:
-        return lambda first, end, base: plain(first, end) * scale
-    magnitudes = tensors[role].double().reshape(-1)
-    if module.norms_columns(shape):
-        return _with_column_norms(lambda first, end: plain(first, end) * scale, magnitudes, blocks)
-    return _with_row_norms(lambda first, end: plain(first, end) * scale, magnitudes)
+    if not module.needs_base:
+        plain, factor = ROWS[module.kind](tensors), _scale(module, tensors) * strength
+        return lambda first, end, base: plain(first, end) * factor
+    full = _ia3(module, tensors, shape) if module.kind == "ia3" else _dora(module, tensors, shape, blocks)
+    return lambda first, end, base: full(first, end, base) * strength
 
 
 def _scale(module: Module, tensors: Tensors) -> float:
@@ -49,7 +45,7 @@ def _ia3(module: Module, tensors: Tensors, shape: Sequence[int]) -> Change:
     """The weight times factors less one, of its rows or of its input channels; PEFT stores them with that one."""
     role = "factors" if "factors" in tensors else "factors_less_one"
     stored = tensors[role]
-    factors = stored.double().reshape(-1) - (1 if role == "factors" else 0)
+    factors = (stored.double().reshape(-1) - (1 if role == "factors" else 0)) * _scale(module, tensors)
     rows, columns = module.place.size_in(shape)
     channels = module.place.as_layer(shape)[1] if len(shape) > 1 else 1
     lies = stored.dim() > 1 and len(stored) == 1 and len(factors) == channels
@@ -63,6 +59,17 @@ def _ia3(module: Module, tensors: Tensors, shape: Sequence[int]) -> Change:
         f"{quoted(module.file_name)}: {quoted(module.keys[role])} has {len(factors)} factors; its place in "
         f"'{module.place.key}' has {rows} rows and {channels} input channels. It belongs to a model of other sizes."
     )
+
+
+def _dora(module: Module, tensors: Tensors, shape: Sequence[int], blocks: Iterable[Block]) -> Change:
+    """The weight with what is added, brought to magnitudes, less the weight."""
+    plain, scale = ROWS[module.kind](tensors), _scale(module, tensors)
+    magnitudes = tensors[next(iter(MAGNITUDES & module.keys.keys()))].double().reshape(-1)
+
+    def scaled(first: int, end: int) -> torch.Tensor:
+        return plain(first, end) * scale
+
+    return _with_column_norms(scaled, magnitudes, blocks) if module.norms_columns(shape) else _with_row_norms(scaled, magnitudes)
 
 
 def _with_row_norms(scaled: Rows, magnitudes: torch.Tensor) -> Change:

@@ -92,9 +92,9 @@ def _write(
     def blocks() -> Iterator[tuple[int, int, torch.Tensor | None]]:
         return ((first, end, None if old is None else old[there].double()) for first, end, there in places)
 
-    change = change_of(module, tensors, shape, blocks())
+    change = change_of(module, tensors, shape, strength, blocks())
     for (first, end, old_rows), (_, _, there) in zip(blocks(), places, strict=True):
-        out[there] = change(first, end, old_rows) * strength
+        out[there] = change(first, end, old_rows)
 
 
 def _as_matrix(values: torch.Tensor, place: Place) -> torch.Tensor:

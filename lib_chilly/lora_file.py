@@ -11,11 +11,14 @@ from .architecture import Architecture, known_keys, load
 from .block_rules import listed
 from .checkpoint import open_checkpoint
 from .errors import ArchitectureError, CheckpointError
-from .header import Checkpoint, TensorInfo, counted, quoted
+from .header import Checkpoint, TensorInfo, counted, grouped, quoted
 from .lora_keys import ARCHITECTURES, Place, place_of
 from .lora_module import Module
 from .lora_roles import BIASES, SCALES, kind_of, role_of
 from .lora_shapes import Unfit, size_of
+
+MOST_TENSORS = 100_000
+"""Of one file; those with a module for every layer have a fifth of it."""
 
 Layers = Mapping[str, Mapping[str, str]]
 """A layer's name in the file to its tensors: role to key."""
@@ -50,13 +53,23 @@ def open_lora(path: Path, architecture: str | None = None) -> LoraFile:
         ArchitectureError: a LoRA for another architecture.
     """
     checkpoint = open_checkpoint(path)
+    if len(checkpoint.tensors) > MOST_TENSORS:
+        raise CheckpointError(
+            f"{quoted(path.name)} has {grouped(len(checkpoint.tensors))} tensors; {grouped(MOST_TENSORS)} are the most that a "
+            "LoRA is read with. Use another release of it."
+        )
     layers, unmatched = _layers(checkpoint)
     found = load(_detect(checkpoint, layers, architecture))
     modules: dict[str, list[Module]] = {}
     for layer, keys in layers.items():
         place = place_of(layer, found.name)
-        reason = _add(modules, checkpoint, layer, keys, place) if place else f"{found.title} has no such layer"
-        if reason:
+        if place is None:
+            unmatched |= dict.fromkeys(keys.values(), f"{found.title} has no such layer")
+            continue
+        if place.bias().key not in known_keys(found.name):
+            for role in BIASES & keys.keys():
+                unmatched[keys.pop(role)] = f"{found.title} has no bias there"
+        if reason := _add(modules, checkpoint, layer, keys, place):
             unmatched |= dict.fromkeys(keys.values(), reason)
     if not modules:
         key, reason = next(iter(unmatched.items()))
@@ -156,7 +169,8 @@ def _detect(checkpoint: Checkpoint, layers: Layers, wanted: str | None) -> str:
         example = f", such as {quoted(next(iter(checkpoint.tensors)))}" if checkpoint.tensors else ""
         raise CheckpointError(
             f"{quoted(checkpoint.path.name)} is no LoRA for {listed(titles.values())}: none of its "
-            f"{counted(len(checkpoint.tensors), 'key')}{example} names a layer of these. Use another file."
+            f"{counted(len(checkpoint.tensors), 'key')}{example} belongs to a module for a layer of these. "
+            "Use another file."
         )
     if wanted is None or fits[wanted][:2] == fits[best][:2]:
         return wanted or best

@@ -93,6 +93,7 @@ _PREFIXES = {
 """Component to what its layers' names start with: kohya's, LyCORIS', diffusers', ComfyUI's, the webui's. `key`: whole keys."""
 
 _PEFT = "base_model_model_"
+_OLD_HEADS = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "out_proj": "to_out"}
 
 
 def place_of(layer: str, architecture: str) -> Place | None:
@@ -111,12 +112,21 @@ def _tables(architecture: str) -> Mapping[str, Mapping[str, Place]]:
     """Component to its layers' names without prefix, in underscores, to their places."""
     found: dict[str, dict[str, Place]] = {component: {} for component in _PREFIXES}
     for component, name, place in _named(architecture):
-        underscored = name.replace(".", "_")
-        for spelling in (underscored, underscored.removesuffix("_0") if underscored.endswith("to_out_0") else underscored):
+        for spelling in _spellings(name.replace(".", "_"), component):
             found[component].setdefault(spelling, place)
-            if component != "unet":  # as transformers writes it since 5.6
-                found[component].setdefault(spelling.removeprefix("text_model_"), place)
     return found
+
+
+def _spellings(name: str, component: str) -> Iterator[str]:
+    """`name` as it is today and as it was, or will be."""
+    yield name
+    if name.endswith("_to_out_0"):
+        yield name.removesuffix("_0")
+    if component in ("text_encoder", "text_encoder_2"):
+        yield name.removeprefix("text_model_")  # transformers since 5.6
+        start, _, head = name.partition("_self_attn_")
+        if head in _OLD_HEADS:
+            yield f"{start}_self_attn_{_OLD_HEADS[head]}"
 
 
 def _named(architecture: str) -> Iterator[tuple[str, str, Place]]:

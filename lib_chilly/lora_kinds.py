@@ -8,8 +8,8 @@ import torch
 
 from .exact_product import ExactProduct
 
-BLOCK_ELEMENTS = 1 << 20
-"""Elements that are worked on at once; each step between takes 8 MiB of them."""
+BLOCK_ELEMENTS = 1 << 17
+"""Elements that are worked on at once: each step between takes 1 MiB for them, and caches hold some of these."""
 
 Tensors = Mapping[str, torch.Tensor]
 """A module's tensors, by their roles."""
@@ -51,7 +51,7 @@ ROWS: Mapping[str, Callable[[Tensors], Rows]] = {"lora": _lora, "loha": _loha, "
 
 
 def _product(tensors: Tensors, name: str, core: str) -> Rows:
-    left, right = tensors[f"{name}_a"], tensors[f"{name}_b"].flatten(1)
+    left, right = tensors[f"{name}_a"].flatten(1), tensors[f"{name}_b"].flatten(1)
     return _with_core(left.T, tensors[core], right) if core in tensors else ExactProduct(left, right).rows
 
 

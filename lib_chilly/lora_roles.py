@@ -70,5 +70,7 @@ def role_of(key: str) -> tuple[str, str] | None:
 
 
 def kind_of(roles: Iterable[str]) -> str | None:
-    """What kind of module these roles make; None for none that is read. Scales, magnitude and bias go with any."""
-    return _KINDS.get(frozenset(roles) - SCALES - MAGNITUDES - BIASES)
+    """What kind of module these roles make; None for none that is read. Scales and bias go with any, magnitudes not with IA3."""
+    there = frozenset(roles) - SCALES - BIASES
+    kind = _KINDS.get(there - MAGNITUDES)
+    return None if kind == "ia3" and there & MAGNITUDES else kind

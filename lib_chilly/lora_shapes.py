@@ -40,8 +40,7 @@ def _lora(shapes: Shapes) -> Size:
     if mid is None:
         _equal(up[1], "columns of up", down[0], "rows of down")
         return Size(up[0], math.prod(down[1:]), down[0])
-    _no_window(shapes, "down")
-    return _with_core(shapes, "mid", up[1], up[0], down)
+    return _with_core(shapes, "mid", up[1], up[0], "down")
 
 
 def _loha(shapes: Shapes) -> Size:
@@ -53,6 +52,9 @@ def _loha(shapes: Shapes) -> Size:
 
 def _lokr(shapes: Shapes) -> Size:
     first, second = (_factor(shapes, f"lokr_w{number}", f"lokr_t{number}") for number in (1, 2))
+    for role in ("lokr_w1", "lokr_w1_b"):
+        if role in shapes:
+            _no_window(shapes, role)
     # As at generation: the second factor's rank is the module's, where it has one.
     return Size(first.rows * second.rows, first.columns * second.columns, second.rank or first.rank)
 
@@ -66,14 +68,16 @@ def _factor(shapes: Shapes, name: str, core: str) -> Size:
 
 def _product(shapes: Shapes, name: str, core: str) -> Size:
     left, right = _matrix(shapes, f"{name}_a"), _matrix(shapes, f"{name}_b")
+    _no_window(shapes, f"{name}_a")
     if core in shapes:  # the rank stands first in both then
-        return _with_core(shapes, core, left[0], left[1], right)
+        return _with_core(shapes, core, left[0], left[1], f"{name}_b")
     _equal(left[1], f"columns of {name}_a", right[0], f"rows of {name}_b")
     return Size(left[0], math.prod(right[1:]), right[0])
 
 
-def _with_core(shapes: Shapes, core: str, rank: int, rows: int, down: Shape) -> Size:
-    inner = _matrix(shapes, core)
+def _with_core(shapes: Shapes, core: str, rank: int, rows: int, behind: str) -> Size:
+    inner, down = _matrix(shapes, core), _matrix(shapes, behind)
+    _no_window(shapes, behind)
     _equal(inner[0], f"rows of {core}", rank, "the rank of what stands before it")
     _equal(inner[1], f"columns of {core}", down[0], "the rank of what stands behind it")
     return Size(rows, down[1] * math.prod(inner[2:]), down[0])

@@ -171,6 +171,22 @@ class ModelLibrary:
         return f" It has {', '.join(stems[:8])}{' and more' if len(stems) > 8 else ''}." if stems else " It holds no checkpoints."
 
 
+class OneModel(ModelLibrary):
+    """A file or folder that was named by its path; nothing else is looked for.
+
+    Args:
+        name: as a library has it: with its suffix, a folder's with a slash.
+    """
+
+    def __init__(self, name: str, path: Path):
+        super().__init__(())
+        self._given = ((name, path),)
+
+    @cached_property
+    def files(self) -> tuple[tuple[str, Path], ...]:
+        return self._given
+
+
 def default_folders() -> tuple[Path, ...]:
     """CHILLY_MODELS (several with the system's path separator), else ./models, else the webui's folder around this clone."""
     if named := os.environ.get("CHILLY_MODELS"):

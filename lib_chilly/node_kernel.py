@@ -31,11 +31,13 @@ class Bent:
         result: the sum.
         first: the first source's values; None where it has no part in it.
         replaced: how many elements are the replacing source's.
+        not_finite: number of a source to how many of its elements are NaN or Inf.
     """
 
     result: torch.Tensor
     first: torch.Tensor | None
     replaced: int
+    not_finite: Mapping[int, int]
 
     def norm(self) -> float:
         """L2 of the result."""
@@ -73,7 +75,8 @@ def sum_with_nodes(
         NotFinite: a source holds NaN or Inf, and there is none to replace it.
     """
     values = {source: load(source) for source in sorted(leaves(terms, nodes) - _on_models(terms, nodes))}
-    replacement, bad = _mend(key, values, load, on_nan)
+    not_finite = {source: int((~torch.isfinite(found)).sum()) for source, found in values.items() if not _is_finite(found)}
+    replacement, bad = _mend(key, values, list(not_finite), load, on_nan)
     first = values.get(0)
     for node in nodes:
         if node.method.takes_files:
@@ -85,7 +88,7 @@ def sum_with_nodes(
     result = _weighted(values, terms)
     if replacement is not None:
         result = torch.where(bad, replacement, result)
-    return Bent(result, first, int(bad.sum()) if replacement is not None else 0)
+    return Bent(result, first, int(bad.sum()) if replacement is not None else 0, not_finite)
 
 
 def _on_models(terms: Terms, nodes: Sequence[NodeJob]) -> set[int]:
@@ -117,9 +120,10 @@ def _weighted(values: Mapping[int, torch.Tensor], terms: Terms) -> torch.Tensor:
     return total
 
 
-def _mend(key: str, values: dict[int, torch.Tensor], load: Load, on_nan: int | None) -> tuple[torch.Tensor | None, torch.Tensor]:
+def _mend(
+    key: str, values: dict[int, torch.Tensor], spoilt: Sequence[int], load: Load, on_nan: int | None
+) -> tuple[torch.Tensor | None, torch.Tensor]:
     """Put the replacing source's values where any is not finite; (these values or None, where that is)."""
-    spoilt = [source for source, found in values.items() if not _is_finite(found)]
     nowhere = torch.zeros(0, dtype=torch.bool)
     if not spoilt:
         return None, nowhere

@@ -43,6 +43,7 @@ class Plan:
         sidecar: the .yaml that goes beside the output; None where there is none.
         warnings, notes: sentences for the user.
         combined: what its sources allow; None where nobody says.
+        unasked: those notes that say what of the ledger could not be asked.
     """
 
     recipe: Recipe
@@ -57,6 +58,7 @@ class Plan:
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
     combined: Combined | None = None
+    unasked: tuple[str, ...] = ()
 
     def ordered_rows(self) -> list[Row]:
         """The rows in the architecture's order of lanes, then by label."""
@@ -136,19 +138,21 @@ class Plan:
         return provenance(self.recipe, self.sources, hashes, MATHS, {job.key for job in self.jobs}, permissions)
 
     def with_terms(self, hashes: Sequence[str | None]) -> Plan:
-        """The plan with what is known of its sources' permissions, in its header and in words.
+        """The plan with what is known of its sources' permissions, in its header and in words; itself where that is known to it.
 
         Args:
             hashes: of the sources, by which the user's ledger knows them; None where it was not read for it.
         """
         combined, faults = permissions_of(self.sources, hashes)
         before = self.combined or Combined()
+        if (combined, tuple(faults)) == (self.combined, self.unasked):
+            return self
         warnings = [words for words in self.warnings if words not in before.conflicts()]
-        notes = [words for words in self.notes if words not in before.notes()]
+        notes = [words for words in self.notes if words not in (*before.notes(), *self.unasked)]
         if combined is not None:
             warnings += combined.conflicts()
             notes += combined.notes()
-        return replace(self, combined=combined, warnings=tuple(warnings), notes=(*notes, *faults))
+        return replace(self, combined=combined, unasked=tuple(faults), warnings=tuple(warnings), notes=(*notes, *faults))
 
 
 def _entries(jobs: Sequence[KeyJob], prefix: str = "") -> Iterator[tuple[str, DType, tuple[int, ...]]]:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from .architecture import NO_LANE
 from .expression import Call, spell
 from .header import counted, quoted
+from .health_keys import header_faults
 from .jobs import JobMaker
 from .key_job import KeyJob
 from .models import ModelLibrary
@@ -17,6 +18,7 @@ from .registry import get_method
 from .sidecar import Sidecar
 from .sources import Source
 from .vae import is_told_apart
+from .verdicts import seen
 
 
 def warnings_of(recipe: Recipe, library: ModelLibrary, maker: JobMaker) -> list[str]:
@@ -38,6 +40,7 @@ def warnings_of(recipe: Recipe, library: ModelLibrary, maker: JobMaker) -> list[
         outside = [value for value in weights.numbers() if not low <= value <= high]
         if outside:
             found.append(f"{name} of {calls[number].method} is {float(outside[0]):g}, outside {low:g} to {high:g}.")
+    found += [words for source in maker.models for words in seen(header_faults(source)).warnings(quoted(source.name))]
     found += _differences(maker.models)
     found += _untold_vaes(maker.models)
     for number, source in enumerate(maker.sources):

@@ -118,7 +118,8 @@ class TreeReader:
         position = self.start + method.start_pos
         if method == "preset":
             return self.preset(arguments, position)
-        operands, parameters = [], []
+        operands: list[Node] = []
+        parameters = []
         for argument in arguments:
             if argument.data == "operand":
                 is_file = method in _OF_LORAS and not operands

@@ -185,7 +185,7 @@ def _signature_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def all_methods() -> Mapping[str, MergeMethod]:
-    """Every method by name: weighted sums, then the others by family, in the order of definition."""
+    """Every method by name: families with weighted sums, then the others, each in the order of definition."""
     _load_methods()
     return _METHODS
 
@@ -197,7 +197,9 @@ def _load_methods() -> None:
     for module in pkgutil.iter_modules(methods.__path__):
         importlib.import_module(f"{methods.__name__}.{module.name}")
     # Whichever family was imported by itself before, the order is the same.
-    found = sorted(_METHODS.items(), key=lambda item: (not item[1].is_sum, item[1].function.__module__))
+    sums = {method.function.__module__ for method in _METHODS.values() if method.is_sum}
+    families = {name: method.function.__module__ for name, method in _METHODS.items()}
+    found = sorted(_METHODS.items(), key=lambda item: (families[item[0]] not in sums, families[item[0]]))
     _METHODS.clear()
     _METHODS.update(found)
 
@@ -218,7 +220,7 @@ def get_method(name: str) -> MergeMethod:
 
 
 def methods_table() -> str:
-    """All methods as a Markdown table, for the README and the command line's help."""
+    """All methods as a Markdown table, for the command line."""
     rows = ["| method | formula | what it does | source |", "|---|---|---|---|"]
     for method in all_methods().values():
         what = (inspect.getdoc(method.function) or "").splitlines()[0]

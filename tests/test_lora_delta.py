@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkpoints import stored, write_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loras import KERNEL, KERNEL_KEY, LINEAR, LINEAR_KEY, Arrays, delta_of, drawn, lora, tensors, write_lora
@@ -160,6 +161,20 @@ def test_parts_of_a_fused_weight_change_their_own_rows_alone(tmp_path: Path):
         assert torch.equal(part, delta_of(found, FUSED, (12, 4))[slice(*rows)])
 
 
+def test_fused_layers_of_flux_are_changed_as_diffusers_changes_their_parts(tmp_path: Path):
+    converter = pytest.importorskip("diffusers.loaders.lora_conversion_utils")
+    sizes = {f"lora_unet_double_blocks_{n}_img_attn_qkv": 9216 for n in range(19)} | {"lora_unet_single_blocks_3_linear1": 21504}
+    own = {layer: lora(n, rows, 1, 2) | {"alpha": np.float64(1)} for n, (layer, rows) in enumerate(sizes.items())}
+    flat = {f"{layer}.{end}": torch.as_tensor(values).float() for layer, each in own.items() for end, values in each.items()}
+    apart = {key: stored(values.numpy(), "fp32") for key, values in converter._convert_kohya_flux_lora_to_diffusers(flat).items()}
+    whole, parts = write_lora(tmp_path / "a.safetensors", **own), write_file(tmp_path / "b.safetensors", apart)
+    for key, count, rows in (("double_blocks.7.img_attn.qkv", 3, 9216), ("single_blocks.3.linear1", 4, 21504)):
+        weight = f"model.diffusion_model.{key}.weight"
+        assert len(open_lora(parts).modules[weight]) == count
+        ours, theirs = (delta_of(path, weight, (rows, 1)).numpy() for path in (whole, parts))
+        np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-7)
+
+
 def test_projection_that_the_checkpoint_holds_turned_is_turned(tmp_path: Path):
     own = lora(1, 6, 10, 2)
     path = write_lora(tmp_path / "a.safetensors", lora_te2_text_projection=own)
@@ -192,9 +207,9 @@ def test_biases_and_norms_are_added_as_they_are(tmp_path: Path):
 
 def test_bias_of_an_up_matrix_is_scaled_as_the_matrix_is(tmp_path: Path):
     own = lora(1, 6, 10, 2) | tensors(1, lora_up__bias=(6,)) | {"alpha": np.float64(1)}
-    path = write_lora(tmp_path / "a.safetensors", **{LINEAR: own})
+    path = write_lora(tmp_path / "a.safetensors", **{LINEAR.replace("to_q", "to_out_0"): own})
     expected = (own["lora_up.bias"] / 2).astype(np.float32)
-    assert np.array_equal(delta_of(path, LINEAR_KEY.replace("weight", "bias"), (6,)).numpy(), expected)
+    assert np.array_equal(delta_of(path, LINEAR_KEY.replace("to_q.weight", "to_out.0.bias"), (6,)).numpy(), expected)
 
 
 # ---- what needs the weight ----
@@ -248,6 +263,21 @@ def test_dora_of_a_fused_part_looks_at_its_own_rows_alone(tmp_path: Path):
     expected = np.zeros((12, 4))
     expected[4:8] = column_decomposed(base[4:8] + of_lora(own), own["dora_scale"][0]) - base[4:8]
     np.testing.assert_allclose(delta_of(path, FUSED, (12, 4), 1.0, base).numpy(), expected, rtol=3e-7, atol=1e-9)
+
+
+def test_magnitudes_of_a_square_weight_are_for_what_their_shape_says(tmp_path: Path):
+    base = drawn(2, "base", (4, 4))
+    magnitude = np.array([1.0, 2.0, 3.0, 4.0])
+    new = base + of_lora(lora(1, 4, 4, 2))
+    for end, stored_as, formula in (
+        ("dora_scale", (1, 4), column_decomposed),
+        ("dora_scale", (4, 1), row_decomposed),
+        ("lora_magnitude_vector", (1, 4), row_decomposed),
+    ):
+        own = lora(1, 4, 4, 2) | {end: magnitude.reshape(stored_as)}
+        path = write_lora(tmp_path / "a.safetensors", **{LINEAR: own})
+        found = delta_of(path, LINEAR_KEY, (4, 4), 1.0, base, dtype=torch.float64).numpy()
+        np.testing.assert_allclose(found, formula(new, magnitude) - base, rtol=1e-11, atol=1e-13)
 
 
 def test_row_that_dora_leaves_without_length_stays_zero(tmp_path: Path):
@@ -357,3 +387,28 @@ def test_module_for_other_sizes_is_refused_with_both(tmp_path: Path, own: Arrays
     path = write_lora(tmp_path / "other.safetensors", **{LINEAR: own})
     with pytest.raises(CheckpointError, match=said):
         delta_of(path, LINEAR_KEY, shape, 1.0, np.ones(shape))
+
+
+ROLES = (
+    ("lora_up.weight", "lora_down.weight"),
+    ("lora_up.weight", "lora_mid.weight", "lora_down.weight"),
+    ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"),
+    ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
+    ("lokr_w1", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
+    ("diff", "dora_scale"),
+    ("weight", "on_input"),
+)
+
+
+@given(st.data(), st.sampled_from(ROLES), st.lists(st.sampled_from([1, 2]), min_size=1, max_size=2, unique=True))
+@settings(max_examples=60, deadline=None)
+def test_tensors_of_any_shapes_make_a_delta_or_are_refused(tmp_path_factory, data, roles: tuple[str, ...], sizes: list[int]):
+    shapes = {role: data.draw(st.lists(st.sampled_from(sizes), min_size=2, max_size=4), role) for role in roles}
+    path = tmp_path_factory.mktemp("any") / "a.safetensors"
+    write_lora(path, **{LINEAR: {role: np.ones(shape) for role, shape in shapes.items()}})
+    shape = tuple(data.draw(st.lists(st.sampled_from(sizes), min_size=1, max_size=4), "weight"))
+    try:
+        found = delta_of(path, LINEAR_KEY, shape, 1.0, np.ones(shape))
+    except CheckpointError as error:
+        found, said = None, str(error)
+    assert said.isprintable() if found is None else found.shape == shape

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from checkpoints import stored, write_file
-from loras import KERNEL, KERNEL_KEY, LINEAR, LINEAR_KEY, lora, tensors, write_lora
+from loras import KERNEL, KERNEL_KEY, LINEAR, LINEAR_KEY, delta_of, drawn, lora, tensors, write_lora
 
+from lib_chilly import lora_file
 from lib_chilly.architecture import known_keys
 from lib_chilly.errors import ArchitectureError, CheckpointError
 from lib_chilly.family import LORA
 from lib_chilly.lora_file import open_lora
 
+TO_OUT = LINEAR.replace("to_q", "to_out_0")
 IN_PROJ = "conditioner.embedders.1.model.transformer.resblocks.7.attn.in_proj_weight"
 
 
@@ -109,6 +112,7 @@ def test_keys_that_are_of_no_use_are_listed_with_their_reason(tmp_path: Path):
             KERNEL: {"oft_blocks": np.zeros((2, 2, 2)), "alpha": np.float64(1)},
             LINEAR.replace("to_q", "to_k"): {"lora_up.weight": np.zeros((4, 2))},
             LINEAR.replace("to_q", "to_v"): {"alpha": np.float64(1)},
+            TO_OUT: {"ia3_l": np.ones((4, 1)), "dora_scale": np.ones((4, 1))},
         },
     )
     found = open_lora(path)
@@ -120,6 +124,8 @@ def test_keys_that_are_of_no_use_are_listed_with_their_reason(tmp_path: Path):
         f"{KERNEL}.alpha": "it scales nothing",
         f"{LINEAR.replace('to_q', 'to_k')}.lora_up.weight": "up of one layer make no kind of module that is read",
         f"{LINEAR.replace('to_q', 'to_v')}.alpha": "it scales nothing",
+        f"{TO_OUT}.ia3_l": "factors and magnitude of one layer make no kind of module that is read",
+        f"{TO_OUT}.dora_scale": "factors and magnitude of one layer make no kind of module that is read",
     }
 
 
@@ -158,6 +164,21 @@ def test_bias_has_a_module_of_its_own(tmp_path: Path):
     assert not found.modules[bias][0].has_alpha
 
 
+def test_bias_of_a_layer_without_one_is_of_no_use(tmp_path: Path):
+    own = lora(1, 4, 4, 2) | {"diff_b": np.ones(4)}
+    found = open_lora(write_lora(tmp_path / "a.safetensors", **{LINEAR: own}))
+    assert list(found.modules) == [LINEAR_KEY]
+    assert found.unmatched == {f"{LINEAR}.diff_b": "SD 1.x has no bias there"}
+
+
+def test_file_of_more_tensors_than_a_lora_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lora_file, "MOST_TENSORS", 576)
+    assert open_lora(LORA).modules
+    monkeypatch.setattr(lora_file, "MOST_TENSORS", 575)
+    with pytest.raises(CheckpointError, match=r"'polka-dots.safetensors' has 576 tensors; 575 are the most"):
+        open_lora(LORA)
+
+
 REFUSED = {
     "no LoRA": (
         {"some.weight": {"x": np.ones(2)}},
@@ -165,7 +186,7 @@ REFUSED = {
     ),
     "whole model": (
         {"model.diffusion_model.input_blocks.1.1.proj_in": {"weight": np.ones((2, 2))}},
-        r"is no LoRA for .* names a layer",
+        r"is no LoRA for .* belongs to a module",
     ),
     "nothing read": ({LINEAR: {"lora_up.weight": np.ones((2, 2))}}, "is no LoRA for"),
     "ranks": (
@@ -215,3 +236,32 @@ def test_damaged_file_is_refused_as_any_other(tmp_path: Path):
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(CheckpointError, match="is cut short"):
         open_lora(path)
+
+
+TWOS = {"hada_w1_a": (2, 2), "hada_w1_b": (2, 2), "hada_w2_a": (2, 2), "hada_w2_b": (2, 2)}
+CORES = {"hada_t1": (2, 2, 3, 3), "hada_t2": (2, 2, 3, 3)}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "role"),
+    [
+        (TWOS | {"hada_w1_a": (2, 2, 3, 3)}, "hada_w1_a"),
+        (TWOS | CORES | {"hada_w2_a": (2, 2, 3, 3)}, "hada_w2_a"),
+        (TWOS | CORES | {"hada_w2_b": (2, 2, 3, 3)}, "hada_w2_b"),
+        ({"lokr_w1": (2, 2, 3, 3), "lokr_w2": (2, 2)}, "lokr_w1"),
+        ({"lokr_w1_a": (2, 2), "lokr_w1_b": (2, 2, 3, 3), "lokr_w2": (2, 2)}, "lokr_w1_b"),
+        ({"lora_up__weight": (2, 2), "lora_mid__weight": (2, 2, 3, 3), "lora_down__weight": (2, 2, 3, 3)}, "down"),
+    ],
+)
+def test_kernel_where_only_a_matrix_can_stand_is_refused(tmp_path: Path, shapes: dict, role: str):
+    path = write_lora(tmp_path / "bad.safetensors", **{KERNEL: tensors(1, **shapes)})
+    with pytest.raises(CheckpointError, match=rf"{role} has shape \[2, 2, 3, 3\]; only the tensor beside it may be a kernel"):
+        open_lora(path)
+
+
+def test_matrices_that_are_stored_as_kernels_of_one_are_read(tmp_path: Path):
+    ones = {name: (*shape, 1, 1) for name, shape in TWOS.items()}
+    flat, deep = (write_lora(tmp_path / f"{n}.safetensors", **{LINEAR: {
+        key: drawn(1, key, TWOS[key]).reshape(shapes[key]) for key in TWOS
+    }}) for n, shapes in enumerate((TWOS, ones)))  # fmt: skip
+    assert torch.equal(delta_of(flat, LINEAR_KEY, (2, 2)), delta_of(deep, LINEAR_KEY, (2, 2)))

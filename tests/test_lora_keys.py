@@ -11,6 +11,7 @@ import torch
 
 from lib_chilly.architecture import known_keys, load
 from lib_chilly.lora_keys import ARCHITECTURES, Place, place_of
+from lib_chilly.lora_roles import role_of
 
 DIFFUSERS: dict[str, dict[str, list[int]]] = json.loads(
     (Path(__file__).parent / "data" / "diffusers-keys.json").read_text("utf-8")
@@ -59,6 +60,25 @@ def test_every_layer_of_diffusers_has_its_rows_in_both_spellings(architecture: s
         assert place.size_in(whole) == (shape[0], math.prod(shape[1:])), layer
         assert found.setdefault(place, layer) == layer, "two layers mean the same rows"
     assert len(found) > 400
+
+
+@pytest.mark.parametrize("architecture", ["sd1", "sdxl"])
+def test_names_that_diffusers_itself_makes_of_kohya_s_mean_the_same_weights(architecture: str):
+    converter = pytest.importorskip("diffusers.loaders.lora_conversion_utils")
+    names = [
+        KOHYA[architecture][folder] + layer.replace(".", "_")
+        for folder, layer, _ in layers(architecture)
+        if layer.endswith(TRAINED) and layer.count(".") > 1
+    ]
+    given = {
+        f"{name}.lora_{end}.weight": torch.tensor([float(number)]) for number, name in enumerate(names) for end in ("down", "up")
+    }
+    converted, _ = converter._convert_non_diffusers_lora_to_diffusers(dict(given))
+    assert len(converted) == len(given) > 300
+    for key, number in converted.items():
+        read = role_of(key)
+        assert read is not None, key
+        assert place_of(read[0], architecture) == place_of(names[int(number)], architecture) is not None, key
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 from ..consensus import agreed
@@ -15,7 +15,7 @@ from ..signature import Absence, Cost, Density, Model, Param, Place, Reach, Scal
 Spread = Annotated[float, Param(0, 1)]
 """How far apart the chances of the smallest and the largest element of a row are."""
 
-_TO_BASE = {("density", 0): "base", ("scale", 0): "base"}
+_TO_BASE: Mapping[tuple[str, float], str] = {("density", 0): "base", ("scale", 0): "base"}
 _DARE = "Yu et al. 2023, Language models are super Mario, arXiv:2311.03099"
 _DELLA = "Deep et al. 2024, DELLA-Merging, arXiv:2406.11617"
 

@@ -1,4 +1,4 @@
-"""LoRA files as deltas of a recipe."""
+"""What LoRA files add to models, as deltas."""
 
 from __future__ import annotations
 

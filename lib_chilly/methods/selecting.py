@@ -37,7 +37,7 @@ def cosine_a(a: Model, b: Model, *, alpha: Weight = 0.5, low: Edge = 0.0, high: 
         return a
     cosines, own, other = _column_cosines(a, b)
     columns = (own != 0).sum() * (other != 0).sum()
-    return _mixed(a, b, cosines, ratio(cosines.sum(), columns.sqrt()), (abs(alpha), low, high))
+    return _mixed(a, b, cosines, ratio(cosines.sum(), columns.double().sqrt()), (abs(alpha), low, high))
 
 
 @merge_method(
@@ -106,7 +106,7 @@ def tensor_sum(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Weight = 0.0) -
     source="s1dlx/meh, merge_methods.py",
     absence=Absence.SHARE,
     reach=Reach.TENSOR,
-    cost=Cost.SELECTION,
+    cost=Cost.SORTING,
     scratch=6,
     ends={("alpha", 0): "a"},
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from ..consensus import agreed
@@ -13,7 +13,7 @@ from ..signature import Absence, Cost, Density, Model, Param, Reach, Scale, Weig
 Outliers = Annotated[float, Param(0, 0.1)]
 """The share of elements that is dropped for being the largest."""
 
-_TO_BASE = {("density", 0): "base", ("scale", 0): "base"}
+_TO_BASE: Mapping[tuple[str, float], str] = {("density", 0): "base", ("scale", 0): "base"}
 
 
 @merge_method(
