@@ -32,10 +32,9 @@ def methods_page() -> str:
 def families_table() -> str:
     """The names of all methods as a Markdown table with a row for each family, for the README."""
     rows = ["| what they do | methods |", "|---|---|"]
-    rows += [
-        f"| {says.removeprefix('Methods that ').rstrip('.')} | {', '.join(f'`{method.name}`' for method in family)} |"
-        for _, says, family in _families()
-    ]
+    for _, says, family in _families():
+        names = ", ".join(f"`{method.name}`" for method in family)
+        rows.append(f"| {says.removeprefix('Methods that ').rstrip('.')} | {names} |")
     return "\n".join(rows)
 
 

@@ -120,6 +120,18 @@ def test_models_that_cannot_be_compared_are_refused_at_once(page, of, said):
     assert said in page("alike_many", text=MIX, of=of)["message"]
 
 
+def test_measure_that_is_no_likeness_groups_nothing(page):
+    found = page("alike_many", text=MIX, of=["a", "b"], measure="stable_rank")
+    assert "groups nothing" in found["message"] and found["field"] == "measure"
+
+
+def test_model_is_not_compared_by_what_it_has_learned_since_itself(page):
+    one = page("alike", text=MIX, step="M", measure="delta", ancestor="a")
+    many = page("alike_many", text=MIX, of=["broken", "a", "b"], measure="sign", ancestor="b")
+    assert one["field"] == many["field"] == "ancestor"
+    assert "'a' is the ancestor itself" in one["message"] and "'b' is the ancestor itself" in many["message"]
+
+
 def edit(page: Any, text: str, **change: Any) -> Any:
     return page("edit", text=text, edit=change, step="V")
 

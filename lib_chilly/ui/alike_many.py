@@ -8,11 +8,11 @@ from typing import Any
 
 from ..notations import read_recipe
 from ..plan import Plan, make_plan
-from ..shared_layers import shared_layers
+from ..shared_layers import MEASURES, shared_layers
 from ..similarity import Question, Similarity
 from ..similarity_plots import matrix_picture, ranking_picture
 from ..similarity_words import Matrix, Ranking, matrix_facts, ranked
-from .alike import Alike, figures, has_ancestor, named
+from .alike import Alike, figures, has_ancestor, named, refuse_ancestor
 from .problem import FieldError
 from .questions import Page, question
 
@@ -31,6 +31,9 @@ def alike_many(page: Page, text: str, of: list, measure: str = "asim", ancestor:
     plans = [make_plan(named(recipe, name), library) for name in names]
     _check_kinds(names, plans)
     below = make_plan(named(recipe, ancestor), library) if ancestor and has_ancestor(measure) else None
+    refuse_ancestor(below, plans, names)
+    if measure in MEASURES and not MEASURES[measure].unit:
+        raise FieldError(f"{measure} is no likeness, so it groups nothing; choose another measure.", "measure")
     pairs = tuple(itertools.combinations(range(len(plans)), 2))
     for first, second in pairs:
         shared_layers(plans[first], plans[second], measure, below)
