@@ -87,15 +87,20 @@
   }
 
   function draw() {
-    const { lacks, name } = chilly.measure();
+    const { lacks, name, unit } = chilly.measure();
     const count = picked().length;
-    const fits = count >= 2 && count <= MOST && !lacks;
+    const fits = count >= 2 && count <= MOST && !lacks && unit;
     ui.go.textContent = job ? "Stop comparing" : `Compare ${count} by ${name}`;
     ui.go.disabled = !job && !fits;
     const progress = job && `${job.text || "Waiting"}, ${Math.round((job.share || 0) * 100)} %`;
-    const why = lacks ? "Choose above what they descend from." : count < 2 || count > MOST ? `Choose 2 to ${MOST}.` : `Curves are against ${picked()[0]}.`;
-    ui.line.textContent = problem || progress || why;
+    ui.line.textContent = problem || progress || hint(count, chilly.measure());
     ui.line.classList.toggle("chilly-msg-bad", Boolean(problem));
+  }
+
+  function hint(count, { name, lacks, unit }) {
+    if (!unit) return `${name} is no likeness that models could be grouped by.`;
+    if (lacks) return "Choose above what they descend from.";
+    return count < 2 || count > MOST ? `Choose 2 to ${MOST}.` : `Curves are against ${picked()[0]}.`;
   }
 
   /** Pictures come as SVG and are shown as images: nothing that stands in them can be markup or script of the page. */

@@ -73,7 +73,8 @@ class Values:
         self._first = [0]
         for model in models:
             self._first.append(self._first[-1] + len(model.files))
-        self._kernels = [Kernel(self._read_of(number), model.plan.on_nan) for number, model in enumerate(models)]
+        self._reads = [self._read_of(number) for number in range(len(models))]
+        self._kernel: Kernel | None = None
 
     def fill(self, number: int, key: str, start: int, out: torch.Tensor) -> None:
         """Put the elements from `start` of a model's tensor into `out`, 1-D; of a first convolution with extra channels all.
@@ -81,10 +82,11 @@ class Values:
         Raises:
             CheckpointError: one of a merge's sources holds NaN or Inf there.
         """
-        job = self.models[number].jobs[key]
-        if not _is_stored(job):
+        model = self.models[number]
+        job = model.jobs[key]
+        if model.plan.on_nan is not None or not _is_stored(job):
             try:
-                self._kernels[number].run(job, start, out)
+                self._kernel_of(number).run(job, start, out)
             except NotFinite as error:
                 raise not_finite(self.models[number].files[error.source], key) from None
             return
@@ -100,6 +102,14 @@ class Values:
         found = torch.empty(job.shape)
         self.fill(number, key, 0, found.view(-1))
         return found
+
+    def _kernel_of(self, number: int) -> Kernel:
+        """One serves all merges: its scratch is of some MiB."""
+        read, on_nan = self._reads[number], self.models[number].plan.on_nan
+        if self._kernel is None:
+            self._kernel = Kernel(read, on_nan)
+        self._kernel.read, self._kernel.on_nan = read, on_nan
+        return self._kernel
 
     def _in_float32(self, values: torch.Tensor) -> torch.Tensor:
         if self._scratch.numel() < values.numel():
@@ -136,6 +146,10 @@ class Broken:
     def add(self, number: int, key: str) -> None:
         self.keys.setdefault(number, set()).add(key)
 
+    def has(self, number: int, key: str) -> bool:
+        """Whether a model's tensor is among them."""
+        return key in self.keys.get(number, ())
+
     def look(self, number: int, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Add the keys of a model's tensors that are not finite."""
         for key, tensor in tensors:
@@ -151,9 +165,13 @@ class Broken:
                     raise not_finite(file, key)
 
     def notes(self, names: Sequence[str]) -> dict[int, str]:
-        """Number of each model that holds some to a sentence."""
+        """Number of each model that holds some to a sentence.
+
+        Args:
+            names: what each is called there.
+        """
         return {
-            number: f"{quoted(names[number])} holds NaN or Inf in {counted(len(keys), 'tensor')}, such as {quoted(min(keys))}: "
+            number: f"{names[number]} holds NaN or Inf in {counted(len(keys), 'tensor')}, such as {quoted(min(keys))}: "
             "its blocks that have any are left out."
             for number, keys in self.keys.items()
         }

@@ -25,13 +25,13 @@ LAYERS = {
     4: "claims dendrogram diffusers_parts fold health_keys history jobs key_job lane_changes ledger licences"
     " linear_form memory modelspec output_dtypes permissions plan plan_options plan_words provenance sidecar"
     " similarity_edits sources vae verdicts",
-    5: "asim card card_hashes card_pages compared diffusers_output health inspection kernel lane_health likeness live"
+    5: "asim card card_hashes card_pages compared diffusers_output grams health inspection kernel lane_health likeness live"
     " measure pass_choice passes reading recorded_library report resident resident_sources resident_table room"
     " shared_layers similarity slabs stream summing tally tensor_statistics triton_pass verification weights workers",
     6: "canvas console engine host/* recipe_queue similarity_plots similarity_words",
     7: "argument_types arguments card_command cli contact_sheet demo demo_models demo_sheet family family_config"
-    " ledger_command looking_arguments merge_commands queue_command similarity_arguments similarity_command synth ui/*"
-    " verify_command"
+    " ledger_command looking_arguments merge_commands queue_command similarity_arguments similarity_command"
+    " similarity_models synth ui/* verify_command"
     " host/api_answers host/api_forms host/api_routes host/webui_api host/webui_axes host/webui_cells host/webui_entry"
     " host/webui_failures host/webui_grid host/webui_request host/webui_script",
 }

@@ -120,6 +120,11 @@ def test_models_that_cannot_be_compared_are_refused_at_once(page, of, said):
     assert said in page("alike_many", text=MIX, of=of)["message"]
 
 
+def test_models_are_not_grouped_by_what_is_no_likeness(page):
+    said = page("alike_many", text=MIX, of=["a", "b"], measure="stable_rank")
+    assert said["field"] == "measure" and "no likeness" in said["message"]
+
+
 def edit(page: Any, text: str, **change: Any) -> Any:
     return page("edit", text=text, edit=change, step="V")
 

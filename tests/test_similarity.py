@@ -246,7 +246,7 @@ def test_part_of_a_row_has_the_model_card_s_mean():
 
 def test_what_cannot_be_compared_is_refused_in_a_sentence(folder, tmp_path_factory, tmp_path):
     xl = tiny(tmp_path_factory, "sdxl-a", "sdxl")
-    with pytest.raises(ArchitectureError, match=r"A is SD 1\.x, B is SDXL"):
+    with pytest.raises(ArchitectureError, match=r"'a' is SD 1\.x, 'sdxl-a' is SDXL"):
         compare(plan_in(folder, "a"), plan_in(xl.parent, "sdxl-a"))
     with pytest.raises(RecipeError, match=r"no measure 'magic'\. There are: asim"):
         alike(folder, "a", "b", measure="magic")
@@ -259,7 +259,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(folder, tmp_path_facto
 
 def test_models_of_two_widths_are_refused_by_name_of_the_key(folder, tmp_path_factory):
     small = tiny(tmp_path_factory, "sd1-small")
-    with pytest.raises(ArchitectureError, match=r"attn1.to_q.weight' has shape .* in A and .* in B"):
+    with pytest.raises(ArchitectureError, match=r"attn1.to_q.weight' has shape .* in 'a' and .* in 'sd1-small'"):
         compare(plan_in(folder, "a"), plan_in(small.parent, "sd1-small"))
 
 
@@ -275,6 +275,18 @@ def test_nan_in_a_layer_is_said_with_its_file(folder, tmp_path):
         compare(plan_in(folder, "a"), plan_in(tmp_path, "broken"))
     picturable(tmp_path / "elsewhere.safetensors", change=spoil_elsewhere)
     assert set(compare(plan_in(folder, "a"), plan_in(tmp_path, "elsewhere")).blocks.values()) == {100.0}
+
+
+def test_answers_too_large_for_float32_are_said(folder, tmp_path):
+    def blow(tensors: dict[str, torch.Tensor]) -> None:
+        for letter in "qk":
+            key = UNET + f"middle_block.1.transformer_blocks.0.attn1.to_{letter}.weight"
+            tensors[key] = torch.full(tensors[key].shape, 1e30)
+
+    picturable(tmp_path / "huge.safetensors", change=blow)
+    found = compare(plan_in(folder, "a"), plan_in(tmp_path, "huge"))
+    assert list(found.blocks) == [lane for lane in PLACES if lane != "M00"]
+    assert found.notes == ("M00 has no figure: the answers there are too large for float32.",)
 
 
 def test_progress_goes_layer_by_layer_and_stopping_stops(folder):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..dendrogram import below_100
 from ..host.base import Host
 from ..notations import read_recipe
 from ..plan import make_plan
@@ -140,8 +140,7 @@ def figures(values: Mapping[str, float | None]) -> dict[str, float | None]:
 
 def shown_figure(value: float) -> float:
     """Rounded, but what is less than 100 stays so."""
-    rounded = round(value, _DECIMALS)
-    return math.floor(value * 10**_DECIMALS) / 10**_DECIMALS if value < 100 <= rounded else rounded
+    return float(below_100(value, _DECIMALS))
 
 
 def _of_pair(found: Sequence[Similarity]) -> Report:
