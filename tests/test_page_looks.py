@@ -19,7 +19,7 @@ from lib_chilly.models import ModelLibrary
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.similarity import Question, compare, compare_all
-from lib_chilly.ui.alike import shown_figure
+from lib_chilly.ui.alike import figures
 from lib_chilly.ui.questions import Room
 from lib_chilly.ui.service import Service
 
@@ -74,7 +74,7 @@ def test_a_and_b_are_compared_by_the_chosen_measure(page, folder, measure, ances
     below = plan(folder, "x = broken") if ancestor else None
     expected = compare(plan(folder, "x = a"), plan(folder, "x = b"), measure, ancestor=below)
     assert (found["measure"], found["a"], found["b"]) == (measure, "a", "b")
-    assert found["blocks"] == {lane: shown_figure(value) for lane, value in expected.blocks.items()}
+    assert found["blocks"] == figures(expected.blocks)
 
 
 def test_measures_are_told_with_what_they_need(page):
@@ -83,10 +83,6 @@ def test_measures_are_told_with_what_they_need(page):
     assert measures["stable_rank"]["unit"] == "" and "saturated" in measures["asim"]["says"]
     assert "name it with --ancestor" in page("alike", text=MIX, step="M", measure="delta")["message"]
     assert page("alike", text=MIX, measure="magic")["message"].startswith("there is no measure 'magic'")
-
-
-def test_less_than_100_is_never_shown_as_100():
-    assert [shown_figure(value) for value in (100.0, 99.99996, 99.99994, 12.34567)] == [100.0, 99.9999, 99.9999, 12.3457]
 
 
 def test_several_models_and_steps_are_compared_each_with_each(page, folder):
