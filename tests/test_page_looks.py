@@ -180,9 +180,8 @@ def test_health_is_looked_at_again_when_the_file_is_another(page, folder):
 
 
 def test_saved_file_has_a_verdict_and_a_card_in_which_names_stay_text(page):
-    assert page("save", text=f"V = weighted_sum(a, {json.dumps(HOSTILE)}, alpha=0.5)", name="mixes/new")["checked"]
-    (file,) = page("health", name="mixes/new")["files"]
-    assert (file["name"], file["verdict"]) == ("mixes/new", "fine")
+    saved = page("save", text=f"V = weighted_sum(a, {json.dumps(HOSTILE)}, alpha=0.5)", name="mixes/new")
+    assert saved["health"] == {"verdict": "fine", "words": "healthy", "says": []}
     card = page("card", name="mixes/new", base="a")
     titles = [section["title"] for section in card["sections"]]
     assert titles[:3] == ["File", "Recipe", "Sources"] and any(title.startswith("Similarity to a") for title in titles)
@@ -190,13 +189,14 @@ def test_saved_file_has_a_verdict_and_a_card_in_which_names_stay_text(page):
     assert HOSTILE in {row[0] for row in card["sections"][2]["rows"]}
 
 
-@pytest.mark.parametrize("question", ["health", "card"])
 @pytest.mark.parametrize(
     ("name", "said"), [("../looks/a", "leads down"), ("nothing", "there is no nothing.safetensors"), ("", "no name")]
 )
-def test_only_files_of_the_output_folder_are_looked_at_by_name(page, question, name, said):
-    assert said in page(question, name=name)["message"]
+def test_cards_are_made_of_files_of_the_output_folder_alone(page, name, said):
+    assert said in page("card", name=name)["message"]
 
 
-def test_health_is_asked_of_a_recipe_or_of_a_file(page):
-    assert "give one of" in page("health")["message"] and "give one of" in page("health", text="V = a", name="x")["message"]
+def test_save_says_what_is_broken_in_its_result(page):
+    saved = page("save", text="V = weighted_sum(a, broken, alpha=0.9)", name="ill")
+    assert saved["health"]["verdict"] == "broken" and any(said.startswith("M00") for said in saved["health"]["says"])
+    assert any("the result: M00" in warning for warning in saved["warnings"])
