@@ -101,12 +101,12 @@
       );
       node.append(swap);
     }
-    if (method && method.any_number) parts.push(manyRow(name, fields.length, node));
+    if (method && method.any_number) parts.push(manyRow(name, fields.length, method.named, node));
     return { node: chilly.el("div", {}, ...parts), update: (now) => fields.forEach((one) => one.update(now)) };
   };
 
-  // Means take any number of models: one more at the end, or one less.
-  const manyRow = (name, count, node) => {
+  // Means take any number of models: one more at the end, or one less. Operands with a name of their own stand behind them.
+  const manyRow = (name, count, named, node) => {
     const more = recipe.picker({
       label: "One more model",
       field: "operand more",
@@ -115,9 +115,10 @@
       onPick: (picked) => recipe.act({ do: "operand", step: name(), index: count, name: picked }, more.input),
     });
     const row = chilly.el("div", { class: "chilly-row chilly-operand-more" }, more.node);
-    if (count > 1) {
+    const last = count - named - 1;
+    if (last > 0) {
       row.append(recipe.button({ text: "Drop last", look: "chilly-link" }, () =>
-        recipe.act({ do: "operand", step: name(), index: count - 1, name: null }, node)));
+        recipe.act({ do: "operand", step: name(), index: last, name: null }, node)));
     }
     return row;
   };

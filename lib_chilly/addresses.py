@@ -13,10 +13,9 @@ from fractions import Fraction
 
 from .architecture import architectures
 from .block_rules import lanes_of
-from .errors import RecipeError
+from .errors import RecipeError, nearest
 from .expression import Call, Node, Rules, children, number_node, shortened, walk, with_children
 from .recipe import Line, Recipe
-from .recipe_check import nearest
 from .recipe_text import parse_recipe
 from .registry import get_method
 

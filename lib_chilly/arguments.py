@@ -77,6 +77,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=Path, action="append", metavar="DIR", help="where models lie; may be repeated")
+    parser.add_argument("--loras", type=Path, action="append", metavar="DIR", help="where LoRAs lie (default: beside the models)")
     parser.add_argument(
         "--presets", type=Path, action="append", metavar="FILE", help='block weights that preset("NAME") finds; may be repeated'
     )

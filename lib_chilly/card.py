@@ -12,18 +12,19 @@ from .card_pages import Section
 from .checkpoint import open_checkpoint
 from .claims import is_sha256, parsed
 from .dendrogram import below_100
-from .errors import ArchitectureError, CheckpointError, MergeError, OutputError, RecipeError
+from .errors import ArchitectureError, CheckpointError, Interrupted, MergeError, OutputError, RecipeError
 from .expression import Binary, Call, Constant, Negative, Node, Number, spell, spell_name
 from .hashes import hash_checkpoints
 from .header import Checkpoint
 from .health import health_of
 from .ledger import Ledger
 from .licences import PERMISSIONS, Terms, terms_of
-from .models import ModelLibrary
+from .models import OneModel, without_suffix
 from .notations import read_recipe
 from .plan import Plan, make_plan
 from .provenance import Record, read_record
 from .recipe_text import parse_recipe
+from .registry import get_method
 from .similarity import compare
 from .verdicts import WORDS
 
@@ -32,9 +33,16 @@ _LONGEST_RECIPE = 1 << 18
 
 
 def make_card(
-    path: Path, base: Path | None = None, threads: int = 1, should_stop: Callable[[], bool] = lambda: False
+    path: Path,
+    base: Path | None = None,
+    threads: int = 1,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_bytes: Callable[[int], None] = lambda count: None,
 ) -> tuple[str, list[Section]]:
     """The title and the sections of a model's card.
+
+    Args:
+        on_bytes: told how many more bytes were read for hashes and health, from any thread.
 
     Raises:
         CheckpointError, ArchitectureError: the file or the base cannot be read, or is of no known architecture.
@@ -42,18 +50,34 @@ def make_card(
     """
     checkpoint = open_checkpoint(path)
     architecture = detect({key: info.shape for key, info in checkpoint.tensors.items()}, path.name)
-    (sha256,) = hash_checkpoints([checkpoint]) if checkpoint.parts else [""]
-    hashes = {"sha256": sha256} if checkpoint.parts else site_hashes(path, checkpoint.format == "safetensors")
+    hashes = _hashes(checkpoint, should_stop, on_bytes)
     kinds = sorted({info.dtype.name for info in checkpoint.tensors.values() if info.dtype.is_floating})
     facts = [["", ""], ["file", path.name], ["architecture", architecture.title], ["bytes", f"{checkpoint.size_bytes:,}"]]
     sections = [
         Section("File", rows=[*facts, ["stored as", ", ".join(kinds)], *([name, value] for name, value in hashes.items())]),
         *_origin(checkpoint),
         *([_alike(path, base, threads, should_stop)] if base else []),
-        _health(path, base, threads, should_stop),
+        _health(path, base, threads, should_stop, on_bytes),
         _permissions(checkpoint, hashes["sha256"]),
     ]
-    return checkpoint.metadata.get("modelspec.title") or path.stem, sections
+    return checkpoint.metadata.get("modelspec.title") or _name(path), sections
+
+
+def _name(path: Path) -> str:
+    """A model's name without its suffix; a folder has none."""
+    name = path.absolute().name
+    return name if path.is_dir() else without_suffix(name)
+
+
+def _hashes(checkpoint: Checkpoint, should_stop: Callable[[], bool], on_bytes: Callable[[int], None]) -> dict[str, str]:
+    def advance(count: int) -> None:
+        if should_stop():
+            raise Interrupted("stopped. Nothing was found out.")
+        on_bytes(count)
+
+    if checkpoint.parts:
+        return {"sha256": hash_checkpoints([checkpoint], 1, advance)[0]}
+    return site_hashes(checkpoint.path, checkpoint.format == "safetensors", advance)
 
 
 def in_card_notation(name: str, node: Node) -> str:
@@ -61,7 +85,8 @@ def in_card_notation(name: str, node: Node) -> str:
     if isinstance(node, Call) and node.method == "weighted_sum" and len(node.operands) == 2:
         a, b = (_term(operand) for operand in node.operands)
         alpha = dict(node.parameters).get("alpha")
-        return f"{a} x (1 - alpha) + {b} x alpha = {spell_name(name)}" + (f", alpha = {spell(alpha)}" if alpha else "")
+        shown = spell(alpha) if alpha else f"{get_method(node.method).parameters['alpha'][1]:g}"
+        return f"{a} x (1 - alpha) + {b} x alpha = {spell_name(name)}, alpha = {shown}"
     return f"{_sum(node)} = {spell_name(name)}"
 
 
@@ -139,13 +164,14 @@ def _alike(path: Path, base: Path, threads: int, should_stop: Callable[[], bool]
 
 def _plan_of(path: Path) -> Plan:
     """The plan that gives a file as it is."""
-    name = f"./{path.name}" if path.is_file() else f"./{path.name}/"
-    folder = path.absolute().parent
-    return make_plan(parse_recipe(f"model = {spell_name(name)}"), ModelLibrary([folder]), dtype="source")
+    name = path.absolute().name + "/" * path.is_dir()
+    return make_plan(parse_recipe(f"model = {spell_name(name)}"), OneModel(name, path), dtype="source")
 
 
-def _health(path: Path, base: Path | None, threads: int, should_stop: Callable[[], bool]) -> Section:
-    found = health_of(path, base, threads=threads, should_stop=should_stop)
+def _health(
+    path: Path, base: Path | None, threads: int, should_stop: Callable[[], bool], on_bytes: Callable[[int], None]
+) -> Section:
+    found = health_of(path, base, threads=threads, should_stop=should_stop, on_bytes=on_bytes)
     against = f", against {found.base}" if found.base else ""
     return Section("Health", [WORDS[found.verdict] + against, *found.sentences(), *found.notes])
 
@@ -154,7 +180,9 @@ def _permissions(checkpoint: Checkpoint, sha256: str) -> Section:
     beside = terms_of(checkpoint)
     notes = []
     try:
-        beside = Ledger().look_up([sha256]).get(sha256, Terms()).over(beside)
+        ledger = Ledger()
+        beside = ledger.look_up([sha256]).get(sha256, Terms()).over(beside)
+        notes += ledger.notices
     except (OutputError, RuntimeError) as error:
         notes.append(str(error))
     words = {True: "yes", False: "no", None: "unknown"}

@@ -67,8 +67,11 @@ def _escaped(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Markdown that shows the text itself."""
-    return re.sub(r"([\\`*_{}\[\]()#|~!])", r"\\\1", html.escape(_line(text), quote=False)).replace("://", "&#58;//")
+    """Markdown that shows the text itself: neither markup, nor an address, nor the start of a list, a line or a heading."""
+    shown = re.sub(r"([\\`*_{}\[\]()#|~!])", r"\\\1", html.escape(_line(text).strip(), quote=False))
+    shown = re.sub(r"^([-+=]|\d+(?=[.)]))", lambda match: "".join(f"&#{ord(each)};" for each in match[1]), shown)
+    shown = shown.replace("://", "&#58;//").replace("@", "&#64;&#8288;")  # which no address or name of a user goes on behind
+    return re.sub(r"(?i)(www)\.", r"\1&#46;", shown)
 
 
 def _line(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .arguments import make_parser
 from .card_command import run_card
-from .console import printable, sentence, show, stop_flag
+from .console import byte_bar, printable, sentence, show, stop_flag
 from .errors import ArchitectureError, CheckpointError, Interrupted, MergeError, RecipeError
 from .header import counted
 from .ledger_command import run_ledger
@@ -76,23 +76,31 @@ def _ui(options: argparse.Namespace) -> None:
 def _inspect(options: argparse.Namespace) -> None:
     if options.base and not options.health:
         raise RecipeError("--base is what --health compares with; add --health, or leave it out.")
-    with stop_flag() as should_stop:
-        _inspect_each(options, _examiner(options, should_stop) if options.health else None)
+    with stop_flag() as should_stop, byte_bar("looking at the model") as shown:
+
+        def on_bytes(count: int) -> None:
+            if should_stop():
+                raise Interrupted("stopped. Nothing was found out.")
+            shown(count)
+
+        _inspect_each(options, on_bytes, _examiner(options, should_stop, shown) if options.health else None)
 
 
-def _examiner(options: argparse.Namespace, should_stop: Callable[[], bool]) -> Callable[[Path], Health]:
+def _examiner(
+    options: argparse.Namespace, should_stop: Callable[[], bool], on_bytes: Callable[[int], None]
+) -> Callable[[Path], Health]:
     from .health import health_of  # imports torch
 
-    return lambda path: health_of(path, options.base, threads=default_threads(), should_stop=should_stop)
+    return lambda path: health_of(path, options.base, threads=default_threads(), should_stop=should_stop, on_bytes=on_bytes)
 
 
-def _inspect_each(options: argparse.Namespace, examine: Callable[[Path], Health] | None) -> None:
+def _inspect_each(options: argparse.Namespace, on_bytes: Callable[[int], None], examine: Callable[[Path], Health] | None) -> None:
     from .inspection import describe, inspect_file
 
     found: list[dict[str, object]] = []
     for path in options.files:
         try:
-            found.append(inspect_file(path, examine))
+            found.append(inspect_file(path, examine, on_bytes))
         except (CheckpointError, ArchitectureError) as error:
             if len(options.files) == 1:
                 raise

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from .dtypes import BY_NAME
 from .errors import Interrupted
 from .header import counted, quoted
-from .kernel import Kernel, Read
+from .kernel import Kernel
 from .key_job import KeyJob
+from .lora_source import LoraTensor
 from .plan import Plan
 from .reading import OpenSource, Reader, not_finite
 from .tally import NotFinite
@@ -73,7 +74,7 @@ class Values:
         self._first = [0]
         for model in models:
             self._first.append(self._first[-1] + len(model.files))
-        self._reads = [self._read_of(number) for number in range(len(models))]
+        self._parts = [_Part(self._reader, first) for first in self._first]
         self._kernel: Kernel | None = None
 
     def fill(self, number: int, key: str, start: int, out: torch.Tensor) -> None:
@@ -105,10 +106,10 @@ class Values:
 
     def _kernel_of(self, number: int) -> Kernel:
         """One serves all merges: its scratch is of some MiB."""
-        read, on_nan = self._reads[number], self.models[number].plan.on_nan
+        part, on_nan = self._parts[number], self.models[number].plan.on_nan
         if self._kernel is None:
-            self._kernel = Kernel(read, on_nan)
-        self._kernel.read, self._kernel.on_nan = read, on_nan
+            self._kernel = Kernel(part, on_nan)
+        self._kernel.turn_to(part, on_nan)
         return self._kernel
 
     def _in_float32(self, values: torch.Tensor) -> torch.Tensor:
@@ -119,22 +120,29 @@ class Values:
     def will_need(self, number: int, key: str, start: int, count: int) -> None:
         """Announce a later `fill`."""
         for source in self.models[number].files:
-            if info := source.source.tensors.get(key):
+            info = source.source.tensors.get(key)
+            if info and not isinstance(info, LoraTensor):
                 for file, offset, size in runs(info, start, min(count, info.elements - start)):
                     source.files[file].will_need(offset, size)
 
-    def _read_of(self, number: int) -> Read:
-        first = self._first[number]
 
-        def read(source: int, key: str, start: int, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-            return self._reader.read(first + source, key, start, count)
+@dataclass(frozen=True)
+class _Part:
+    """One model's sources among those of all, from the number `first` on."""
 
-        return read
+    reader: Reader
+    first: int
+
+    def read(self, number: int, key: str, start: int, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return self.reader.read(self.first + number, key, start, count)
+
+    def read_on(self, number: int, key: str, weight: torch.Tensor) -> torch.Tensor:
+        return self.reader.read_on(self.first + number, key, weight)
 
 
 def _is_stored(job: KeyJob) -> bool:
     """Whether a tensor is one file's as it stands."""
-    return job.extra is None and len(job.terms) == 1 and job.terms[0][1] == 1
+    return job.extra is None and job.taken is not None
 
 
 class Broken:

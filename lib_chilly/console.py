@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -53,6 +54,40 @@ class Progress:
             self._bars[what].update(count)  # type: ignore[attr-defined]
 
 
+@contextmanager
+def byte_bar(title: str) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr of how many bytes were read; quiet where stderr is no terminal. Any thread may call what is yielded."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from tqdm import tqdm
+
+    lock = threading.Lock()
+    with tqdm(desc=title, unit="B", unit_scale=True, leave=False) as bar:
+
+        def advance(count: int) -> None:
+            with lock:
+                bar.update(count)
+
+        yield advance
+
+
+class LateWarnings:
+    """Warnings that come when the plan is shown already, and nothing is written yet: said at once, on stderr."""
+
+    def __init__(self) -> None:
+        self._said: list[str] = []
+
+    def add(self, said: Iterable[str]) -> None:
+        for words in said:
+            self._said.append(words)
+            print(f"warning: {printable(words)}", file=sys.stderr, flush=True)
+
+    def shown_in(self, plan: Plan) -> Plan:
+        """The plan with all warnings that were shown, so that the report says none again."""
+        return dataclasses.replace(plan, warnings=(*plan.warnings, *self._said))
+
+
 def printable(text: str) -> str:
     """Text that may come from a file, on one line and without characters that would command the terminal."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
@@ -99,12 +134,13 @@ def describe_plan(plan: Plan, threads: int, folder: Path, use_mmap: bool = False
 def describe_rows(plan: Plan) -> list[str]:
     """The folded coefficients; lanes that share them share a line."""
     order = [*plan.architecture.lanes]
-    by_sum: dict[tuple[tuple[int, Fraction], ...], list[Row]] = {}
+    names = [source.name for source in plan.sources]
+    by_sum: dict[tuple[tuple[str, Fraction], ...], list[Row]] = {}
     for row in plan.ordered_rows():
-        by_sum.setdefault(tuple(sorted(row.exact.items())), []).append(row)
+        by_sum.setdefault(tuple(row.named(names)), []).append(row)
     lines = []
     for terms, rows in by_sum.items():
-        text = " + ".join(f"{float(weight):.10g} * {plan.sources[number].name}" for number, weight in terms) or "0"
+        text = " + ".join(f"{float(weight):.10g} * {name}" for name, weight in terms) or "0"
         lines.append(f"  {_lane_runs(rows, order)}: {text.replace('+ -', '- ')}")
     return lines
 
@@ -116,6 +152,7 @@ def describe_report(plan: Plan, report: Report) -> list[str]:
         change = report.change[lane]
         shown = "-" if change is None else f"{change:.2%}"
         lines.append(f"{lane:<9} {counts['merged']:>6}  {counts['copied']:>6}  {shown:>8}")
+    lines += report.health.lines()
     lines += [f"note: {note}" for note in report.notes if note not in plan.notes]
     lines += [f"warning: {warning}" for warning in report.warnings if warning not in plan.warnings]
     peak = f", peak memory {report.peak_rss_bytes >> 20:,} MiB" if report.peak_rss_bytes else ""

@@ -12,6 +12,7 @@ from .diffusers_keys import KeyMap, key_map
 from .errors import OutputError
 from .header import TensorInfo, quoted
 from .key_job import KeyJob
+from .lora_source import LoraTensor
 from .sources import Source
 
 Part = tuple[tuple[Source, ...], tuple[KeyJob, ...]]
@@ -76,6 +77,11 @@ def _placed(sources: Sequence[Source], names: KeyMap, job: KeyJob) -> Iterator[t
         seen = {}
         for number, source in enumerate(sources):
             if info := source.tensors.get(job.key):
+                if isinstance(info, LoraTensor) and view(meant) != meant:
+                    raise OutputError(
+                        f"a diffusers folder has '{job.key}' in another form, in which the LoRA {quoted(source.name)} cannot be "
+                        "added to it. Use format=safetensors."
+                    )
                 # Only copied keys and first convolutions differ in shape; no part of those is cut or turned.
                 seen[number] = view(info) if info.shape == job.shape else info
         yield file, key, dataclasses.replace(job, key=key, shape=view(meant).shape), seen

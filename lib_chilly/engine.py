@@ -15,6 +15,7 @@ from .errors import Interrupted, OutputError, RecipeError
 from .fileio import SourceFile
 from .hashes import hash_checkpoints, known_hashes
 from .models import SUFFIXES
+from .permissions import is_there_a_ledger
 from .plan import Plan
 from .report import Report, forget_peak_rss, make_report
 from .sidecar import Sidecar, sidecar_target
@@ -38,6 +39,7 @@ def merge(
     source_hashes: bool = True,
     want_data_hash: bool = False,
     on_progress: Progress = lambda what, count: None,
+    on_warnings: Callable[[Sequence[str]], None] = lambda said: None,
     should_stop: Callable[[], bool] = lambda: False,
     planning_seconds: float = 0.0,
 ) -> Report:
@@ -50,6 +52,7 @@ def merge(
         use_mmap: see `stream.stream`.
         source_hashes: put the sources' sha256 into the header; False leaves out all of them.
         want_data_hash: report the sha256 of the data section too.
+        on_warnings: told, before anything is written, what the plan could not say yet, as its sources were never hashed.
         planning_seconds: what making the plan took, so that the report counts it.
 
     Raises:
@@ -63,9 +66,8 @@ def merge(
     target, sidecar = check_output(plan, output, overwrite)
     remove_abandoned(target.parent)
     check_space(target, plan.writes_bytes)
-    hashes = _source_hashes(plan, threads, on_progress, should_stop) if source_hashes or plan.title_claims else []
-    _check_titles(plan, hashes)
-    plan = plan.with_terms(hashes) if hashes else plan
+    hashes = _hashes_needed(plan, source_hashes, threads, on_progress, should_stop)
+    plan = _known_by(plan, hashes, on_warnings)
     run = functools.partial(
         stream,
         threads=threads,
@@ -82,6 +84,15 @@ def merge(
     removed = [f"'{sidecar.name}', which lay beside the output, is removed."] if sidecar and not plan.sidecar else []
     plan = dataclasses.replace(plan, notes=(*plan.notes, *notes, *removed))
     return make_report(plan, output, streamed, planning_seconds + time.perf_counter() - started, size)
+
+
+def _known_by(plan: Plan, hashes: Sequence[str], on_warnings: Callable[[Sequence[str]], None]) -> Plan:
+    """The plan with what its sources' hashes tell: that titles mean other files, what the ledger says of them."""
+    _check_titles(plan, hashes)
+    found = plan.with_terms(hashes) if hashes else plan
+    if said := [words for words in found.warnings if words not in plan.warnings]:
+        on_warnings(said)
+    return found
 
 
 def check_output(plan: Plan, output: Path, overwrite: bool) -> tuple[Path, Path | None]:
@@ -151,9 +162,9 @@ def is_finished(
     found = {output / name: part.data_bytes for name, (part, _) in plan.files({}).items()}
     if not all(path.is_file() and path.stat().st_size >= size for path, size in found.items()):
         return False  # before any source is read for its hash
-    hashes = _source_hashes(plan, threads, lambda what, count: None, should_stop) if source_hashes else []
+    hashes = _hashes_needed(plan, source_hashes, threads, lambda what, count: None, should_stop)
     plan = plan.with_terms(hashes) if hashes else plan
-    files = plan.files(dict(enumerate(hashes)))
+    files = plan.files(dict(enumerate(hashes)) if source_hashes else {})
     return all(_is_whole(output / name, header, part.data_bytes) for name, (part, header) in files.items())
 
 
@@ -164,7 +175,14 @@ def _is_whole(path: Path, header: bytes, data_bytes: int) -> bool:
         return file.read(0, len(header)) == header
 
 
-def _source_hashes(plan: Plan, threads: int, on_progress: Progress, should_stop: Callable[[], bool]) -> Sequence[str]:
+def _hashes_needed(
+    plan: Plan, source_hashes: bool, threads: int, on_progress: Progress, should_stop: Callable[[], bool]
+) -> Sequence[str]:
+    """The sources' hashes where the header, a title or the ledger asks for them: what stands in a header must not hang on whether
+    they happen to be remembered."""
+    if not (source_hashes or plan.title_claims or is_there_a_ledger()):
+        return []
+
     def on_bytes(count: int) -> None:
         if should_stop():
             raise Interrupted("stopped. Nothing was left behind.")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 _EXCERPT_WIDTH = 160
@@ -108,3 +109,15 @@ class RecipeError(MergeError):
         hidden = max(0, column - _EXCERPT_WIDTH // 2)
         shown = line_text[hidden : hidden + _EXCERPT_WIDTH]
         return f"line {line}, column {column}: {self.message}\n  {shown}\n  {' ' * (column - 1 - hidden)}^"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A sentence that proposes the known name nearest to `name`, with a space before it; empty where none is near."""
+    return "".join(f" Did you mean '{each.right}'?" for each in meant(name, known))
+
+
+def meant(name: str, known: Iterable[str]) -> tuple[Instead, ...]:
+    """The known name nearest to `name`, as one thing to write instead; none where none is near."""
+    names = list(known)
+    near = [each for each in names if each.casefold() == name.casefold()] or difflib.get_close_matches(name, names, 1)
+    return tuple(Instead(name, each) for each in near[:1])

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
+from .decimals import is_decimal, spell_number
+
 NAME_CHARACTERS = r"[^\s!-,/:-@\[-^`{-~]"
 """What a bare name may be made of: everything but white space and ASCII punctuation other than `_ . -`."""
 
@@ -49,6 +51,18 @@ class ModelRef:
 
     name: str
     position: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class LoraRef:
+    """The use of a LoRA file, by its name as written inside `lora(...)`."""
+
+    name: str
+    position: int = field(default=0, compare=False)
+
+
+FileName = str | LoraRef
+"""What tells the files of a recipe apart: a model's name as written, or the use of a LoRA."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +115,7 @@ class Call:
     position: int = field(default=0, compare=False)
 
 
-Node = Number | Constant | StepRef | ModelRef | Negative | Binary | ListValue | PresetValue | Rules | Call
+Node = Number | Constant | StepRef | ModelRef | LoraRef | Negative | Binary | ListValue | PresetValue | Rules | Call
 
 
 def children(node: Node) -> tuple[Node, ...]:
@@ -180,25 +194,6 @@ def number_node(value: Fraction | float) -> Node:
     return Negative(size) if exact < 0 else size
 
 
-def is_decimal(value: Fraction) -> bool:
-    """Whether a number has a finite decimal text."""
-    rest = value.denominator
-    for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
-    return rest == 1
-
-
-def spell_number(value: Fraction) -> str:
-    """A number with a finite decimal text as the shortest such text; `0.5`, not `.5` or `0.50`."""
-    places = 0
-    while (value * 10**places).denominator != 1:
-        places += 1
-    digits = f"{abs(int(value * 10**places)):0{places + 1}}"
-    text = f"{digits[:-places]}.{digits[-places:]}" if places else digits
-    return f"-{text}" if value < 0 else text
-
-
 _BINDING = {"+": 1, "-": 1, "*": 2, "/": 2}
 
 
@@ -206,7 +201,7 @@ def spell(node: Node) -> str:
     """Canonical text of an expression: single spaces, minimal parentheses, shortest numbers."""
     if isinstance(node, Number):
         return spell_number(node.value)
-    if isinstance(node, (Constant, StepRef, ModelRef)):
+    if isinstance(node, (Constant, StepRef, ModelRef, LoraRef)):
         return spell_name(node.name)
     if isinstance(node, Negative):
         return "-" + _spell_below(node.operand, 3)

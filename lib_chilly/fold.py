@@ -5,54 +5,31 @@ All numbers are exact rationals. How absent keys are settled stands in docs/reci
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 
-from .expression import Binary, Call, ModelRef, Negative, Node, StepRef, spell, walk
+from .absence import Term, Value, add_freely, first_held, names_of, picked, settle, share
+from .expression import Binary, Call, FileName, LoraRef, ModelRef, Negative, Node, StepRef, spell, walk
 from .linear_form import NOTHING, LinearForm
+from .method_nodes import NodeBook
 from .recipe import Recipe
 from .recipe_check import Checker, is_number
-from .registry import Absence, coefficients, get_method
-
-
-@dataclass(frozen=True)
-class Value:
-    """What an expression comes to in one kind of key.
-
-    Attributes:
-        form: over the sources.
-        held: for a model, whether any of its operands holds the key; a delta is always there, 0 where a side is missing.
-        stand_in: (name, value) of the first operand that holds the key: what a missing base is replaced by.
-        names: of the operands that stand in it.
-        pick: the source that keys which are copied come from.
-    """
-
-    form: LinearForm
-    held: bool
-    stand_in: tuple[str, LinearForm] | None
-    names: frozenset[str]
-    pick: int | None
-
-
-@dataclass(frozen=True)
-class _Term:
-    """`weight * operand` in a sum; `is_delta` says what the operand is."""
-
-    weight: Fraction
-    name: str
-    value: Value
-    is_delta: bool
+from .registry import MergeMethod, coefficients, get_method
+from .signature import Absence
 
 
 class Folder:
     """Folds one recipe for kinds of keys.
 
     Args:
-        source_of: model's name as written to the number of its source.
+        source_of: a file's name as written to the number of its source.
+
+    Attributes:
+        nodes: the calls that do not fold, as far as keys were folded.
     """
 
-    def __init__(self, recipe: Recipe, source_of: Mapping[str, int]):
+    def __init__(self, recipe: Recipe, source_of: Mapping[FileName, int]):
         self.recipe = recipe
         self.source_of = source_of
         self.checker = Checker.of(recipe)
@@ -60,6 +37,7 @@ class Folder:
         self.calls = {id(call): number for number, call in enumerate(recipe.calls())}
         self._places = self._weights_of_lines()
         self._values: dict[object, Value] = {}
+        self.nodes = NodeBook(recipe, source_of)
 
     def fold(self, weights: Mapping[tuple[int, str], Fraction], holders: frozenset[int]) -> Value:
         """The result in keys that `holders` hold.
@@ -101,6 +79,10 @@ class _Fold:
         self.steps: dict[str, Value] = {}
 
     def value(self, node: Node) -> Value:
+        if isinstance(node, LoraRef):
+            source = self.folder.source_of[node]
+            form = LinearForm({source: Fraction(1)}) if source in self.holders else NOTHING
+            return Value(form, form is not NOTHING, None, frozenset((spell(node),)), None)
         if isinstance(node, ModelRef):
             source = self.folder.source_of[node.name]
             held = source in self.holders
@@ -111,22 +93,48 @@ class _Fold:
         if isinstance(node, Call):
             return self.call(node)
         terms = self.terms(node, Fraction(1))
-        return _settle(terms) if self.folder.checker.total(node) in (0, 1) else _add_freely(terms)
+        return settle(terms) if self.folder.checker.total(node) in (0, 1) else add_freely(terms)
 
     def call(self, node: Call) -> Value:
         method = get_method(node.method)
         number = self.folder.calls[id(node)]
         values = {name: self.weights[number, name] for name in method.parameters}
+        if not method.is_sum:
+            return self.bend(node, method, values)
         units = [LinearForm({index: Fraction(1)}) for index in range(len(node.operands))]
         weights = coefficients(method, units, values)
         terms = [self.term(weights[index], operand) for index, operand in enumerate(node.operands)]
         if method.absence is Absence.ZERO:
-            return _add_freely(terms)
+            return add_freely(terms)
         if method.absence is Absence.SHARE and not any(term.is_delta for term in terms):
-            return _share(terms)
-        return _settle(terms)
+            return share(terms)
+        return settle(terms)
 
-    def terms(self, node: Node, weight: Fraction) -> list[_Term]:
+    def bend(self, call: Call, method: MergeMethod, values: Mapping[str, Fraction]) -> Value:
+        """A call that does not fold: a node, or one of its operands.
+
+        Of a row of any number those that hold the key are taken; where another one is missing, or the whole row, the result is
+        the first operand that holds it.
+        """
+        terms = [self.term(Fraction(1), operand) for operand in method.bind(call.operands, call.parameters)]
+        if method.takes_files and (terms[0].value.form is NOTHING or not terms[1].is_there):
+            return Value(NOTHING, True, None, names_of(terms), None)
+        roles = dict(zip(method.operand_names(len(terms)), terms, strict=True))
+        end = next((roles[name] for (parameter, at), name in method.ends.items() if values[parameter] == Fraction(str(at))), None)
+        if end is not None and end.is_there:
+            return replace(end.value, names=names_of(terms))
+        in_row = len(terms) - len(method.named) if method.takes_any_number else 0
+        row, needed = terms[:in_row], terms[in_row:]
+        present = [term for term in row if term.is_there]
+        first = first_held(terms)
+        if first is None:
+            return Value(NOTHING, False, None, names_of(terms), None)
+        if not all(term.is_there for term in needed) or (row and not present):
+            return Value(first[1], True, first, names_of(terms), picked(terms))
+        number = self.folder.nodes.number(call, [term.value.form for term in (*present, *needed)], values)
+        return Value(LinearForm({number: Fraction(1)}), True, first, names_of(terms), picked(terms))
+
+    def terms(self, node: Node, weight: Fraction) -> list[Term]:
         """A sum's terms; a group in parentheses that is a model or a delta is one term, any other is multiplied out."""
         if isinstance(node, Negative):
             return self.group(node.operand, -weight)
@@ -139,98 +147,11 @@ class _Fold:
             return self.group(model, weight / factor if node.operator == "/" else weight * factor)
         return [self.term(weight, node)]
 
-    def group(self, node: Node, weight: Fraction) -> list[_Term]:
+    def group(self, node: Node, weight: Fraction) -> list[Term]:
         is_sum = isinstance(node, Binary) and node.operator in "+-"
         if is_sum and self.folder.checker.total(node) in (0, 1):
             return [self.term(weight, node)]
         return self.terms(node, weight)
 
-    def term(self, weight: Fraction, node: Node) -> _Term:
-        return _Term(weight, spell(node), self.value(node), self.folder.checker.total(node) == 0)
-
-
-def _settle(terms: Sequence[_Term]) -> Value:
-    """Read a sum as base + deltas.
-
-    Positive weights, from left to right, are the base until they add to 1; the rest pairs with the negative ones. Base operands
-    that hold the key share the weight; a delta with a side missing is 0.
-    """
-    base, pairs = _base_and_pairs(terms)
-    held = [(weight, term) for weight, term in base if term.value.held]
-    stand_in = _first(terms)
-    replaced = None
-    form = _weighted(held)
-    if base and not held and stand_in is not None:
-        replaced, form = stand_in
-    for weight, plus, minus in pairs:
-        if plus.value.held and minus.value.held and replaced not in (plus.name, minus.name):
-            form = form + weight * (plus.value.form - minus.value.form)
-    for term in terms:
-        if term.is_delta and replaced not in term.value.names:
-            form = form + term.weight * term.value.form
-    return Value(form, stand_in is not None, stand_in, _names(terms), _pick(terms))
-
-
-def _share(terms: Sequence[_Term]) -> Value:
-    """Operands that hold the key share the weight; where their weights add to 0 the first of them is taken whole."""
-    held = [term for term in terms if term.value.held]
-    total = sum((term.weight for term in held), Fraction(0))
-    form = held[0].value.form if held and total == 0 else _weighted([(term.weight, term) for term in held])
-    return Value(form, bool(held), _first(terms), _names(terms), _pick(terms))
-
-
-def _add_freely(terms: Sequence[_Term]) -> Value:
-    """A missing operand counts 0."""
-    form = sum((term.weight * term.value.form for term in terms), NOTHING)
-    return Value(form, any(term.value.held for term in terms), _first(terms), _names(terms), _pick(terms))
-
-
-def _base_and_pairs(terms: Sequence[_Term]) -> tuple[list[tuple[Fraction, _Term]], list[tuple[Fraction, _Term, _Term]]]:
-    models = [term for term in terms if not term.is_delta]
-    plus = [(term.weight, term) for term in models if term.weight > 0]
-    minus = [(-term.weight, term) for term in models if term.weight < 0]
-    room = sum((term.weight for term in models), Fraction(0))
-    base: list[tuple[Fraction, _Term]] = []
-    while room > 0:
-        weight = min(room, plus[0][0])
-        base.append((weight, _take(plus, weight)))
-        room -= weight
-    pairs = []
-    while plus:
-        weight = min(plus[0][0], minus[0][0])
-        pairs.append((weight, _take(plus, weight), _take(minus, weight)))
-    return base, pairs
-
-
-def _take(queue: list[tuple[Fraction, _Term]], weight: Fraction) -> _Term:
-    """Take `weight` off the first of the queue, and return its term."""
-    left, term = queue.pop(0)
-    if left > weight:
-        queue.insert(0, (left - weight, term))
-    return term
-
-
-def _weighted(terms: Sequence[tuple[Fraction, _Term]]) -> LinearForm:
-    """The sum with weights stretched so that they add to 1."""
-    total = sum((weight for weight, _ in terms), Fraction(0))
-    return sum((weight / total * term.value.form for weight, term in terms), NOTHING)
-
-
-def _first(terms: Sequence[_Term]) -> tuple[str, LinearForm] | None:
-    """(name, form) of the first operand that holds the key, looked for inside deltas too."""
-    for term in terms:
-        if term.is_delta and term.value.stand_in is not None:
-            return term.value.stand_in
-        if not term.is_delta and term.value.held:
-            return term.name, term.value.form
-    return None
-
-
-def _pick(terms: Sequence[_Term]) -> int | None:
-    """The source of a copied key: the first operand's that counts, else the first that holds it."""
-    counted = [term for term in terms if term.weight > 0 and not term.is_delta]
-    return next((term.value.pick for term in (*counted, *terms) if term.value.pick is not None), None)
-
-
-def _names(terms: Sequence[_Term]) -> frozenset[str]:
-    return frozenset().union(*(term.value.names if term.is_delta else {term.name} for term in terms))
+    def term(self, weight: Fraction, node: Node) -> Term:
+        return Term(weight, spell(node), self.value(node), self.folder.checker.total(node) == 0)

@@ -161,4 +161,5 @@ class _Cache:
 
 def _place(checkpoint: Checkpoint) -> tuple[str, int, int, str]:
     """What says that a file is the one that was hashed."""
-    return str(checkpoint.path.resolve()), checkpoint.size_bytes, checkpoint.mtime_ns, checkpoint.header_digest
+    path = str(checkpoint.path.resolve()).encode(errors="backslashreplace").decode()  # a name need not be text
+    return path, checkpoint.size_bytes, checkpoint.mtime_ns, checkpoint.header_digest

@@ -40,6 +40,11 @@ class TensorInfo:
     def elements(self) -> int:
         return self.size_bytes // self.dtype.size_bytes
 
+    @property
+    def read_bytes(self) -> int:
+        """What is read of the file for it."""
+        return self.size_bytes
+
 
 @dataclass(frozen=True)
 class StoredFile:

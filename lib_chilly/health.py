@@ -8,7 +8,6 @@ the same, matrices of more than one direction, and blocks of the U-Net whose mat
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +15,14 @@ from pathlib import Path
 from .architecture import detect
 from .checkpoint import open_checkpoint
 from .errors import ArchitectureError
+from .gains import gain_of, judge_gains
 from .header import Checkpoint, quoted
 from .health_keys import header_faults, missing_keys
-from .lane_health import FEWEST_MATRICES, LaneHealth, factor, lane_health, times
+from .lane_health import LaneHealth, lane_health
 from .sources import Source, source_of
 from .tensor_statistics import Measured, measure_tensors
-from .verdicts import BROKEN, SUSPECT, WORDS, worst
+from .verdicts import BROKEN, SUSPECT, worst, written
 
-OTHERS_TOO_FAR = 6.0
-"""Factor between a U-Net block's median gain and that of all blocks from which on it is broken."""
-_FEWEST_BLOCKS = 5
-"""Of which the usual gain can be told."""
 _ALIKE, _UNLIKE = 0.5, 0.1
 """Cosine from which on two U-Nets are kin, and below which two text encoders are not."""
 
@@ -60,8 +56,8 @@ class Health:
 
     def sentences(self) -> list[str]:
         """Everything that is wrong, a line for each lane."""
-        lines = [f"{lane}: {'; '.join(found.says)}: {WORDS[found.verdict]}" for lane, found in self.lanes.items() if found.says]
-        return lines + [f"{words}: {WORDS[verdict]}" for verdict, words in self.says]
+        lines = [written(found.verdict, found.says, lane) for lane, found in self.lanes.items() if found.says]
+        return lines + [written(verdict, [words]) for verdict, words in self.says]
 
 
 def health_of(
@@ -85,19 +81,10 @@ def health_of(
             f"{quoted(path.name)} is {source.architecture.title}, the base {quoted(other.checkpoint.path.name)} is "
             f"{other.architecture.title}. Name a base of its kind."
         )
-    architecture = source.architecture
     keys = [key for key, info in source.tensors.items() if _is_measured(source, key) and info.elements]
     found = measure_tensors(source, other, keys, threads, should_stop, on_bytes)
-    lanes = {}
-    for lane in architecture.lanes:
-        tensors = {key: found[key] for key in keys if architecture.lane_of(key) == lane and not architecture.is_copied(key)}
-        if tensors:
-            lanes[lane] = lane_health(tensors)
-    for lane, words in missing_keys(source).items():
-        if lane in lanes:
-            lanes[lane].note(SUSPECT, words)
-    _compare_blocks(source, lanes)
-    wrong = [(BROKEN, words) for words in header_faults(source)]
+    lanes = _lanes(source, found)
+    wrong = [(verdict, words) for _, verdict, words in header_faults(source)]
     for key, measured in found.items():
         if key.endswith("position_ids") and not measured.own.is_counting:
             wrong.append((SUSPECT, f"{quoted(key)} is not 0, 1, 2, ... (save(position_ids=rebuild) mends it)"))
@@ -122,19 +109,26 @@ def _is_measured(source: Source, key: str) -> bool:
     return source.tensors[key].dtype.is_floating and not source.architecture.is_copied(key)
 
 
-def _compare_blocks(source: Source, lanes: Mapping[str, LaneHealth]) -> None:
-    """Blocks of the U-Net whose matrices are out of proportion with those of the other blocks."""
-    prefixes = source.architecture.components.get("unet", ())
-    matrices: dict[str, int] = {}
-    for key, info in source.tensors.items():
-        if key.startswith(prefixes) and len(info.shape) >= 2:
-            lane = source.architecture.lane_of(key) or ""
-            matrices[lane] = matrices.get(lane, 0) + 1
-    gains = {lane: lanes[lane].gain or 0.0 for lane, count in matrices.items() if lane in lanes and count >= FEWEST_MATRICES}
-    usual = statistics.median(gains.values()) if len(gains) >= _FEWEST_BLOCKS else 0.0
-    for lane, gain in gains.items():
-        if usual and gain and factor(gain / usual) >= OTHERS_TOO_FAR and lanes[lane].verdict != BROKEN:
-            lanes[lane].note(BROKEN, f"norms {times(gain / usual)} those of the other blocks")
+def _lanes(source: Source, found: Mapping[str, Measured]) -> dict[str, LaneHealth]:
+    """The verdict on each lane that the model has, or ought to have, in the architecture's order."""
+    architecture = source.architecture
+    tensors: dict[str, dict[str, Measured]] = {}
+    for key, each in found.items():
+        if not architecture.is_copied(key):
+            tensors.setdefault(architecture.lane_of(key) or "", {})[key] = each
+    missing = list(missing_keys(source))
+    there = {*tensors, *(lane for lane, _, _ in missing)}
+    lanes = {lane: lane_health(tensors.get(lane, {})) for lane in architecture.lanes if lane in there}
+    for lane, verdict, words in missing:
+        lanes[lane].note(verdict, words)
+    gains = {
+        lane: gain_of(architecture.component_of(next(iter(each))), (one.own.gain for one in each.values() if one.own.is_matrix))
+        for lane, each in tensors.items()
+    }
+    for lane, verdict, words in judge_gains(gains):
+        if lanes[lane].verdict != BROKEN:
+            lanes[lane].note(verdict, words)
+    return lanes
 
 
 def _strangers(source: Source, found: Mapping[str, Measured]) -> list[tuple[str, str]]:

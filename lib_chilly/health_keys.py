@@ -1,39 +1,58 @@
-"""What a header says of a model's health: keys that are missing, a text encoder that is not this model's kind."""
+"""What a header says of a model's health: keys and lanes that are missing, a text encoder that is not this model's kind."""
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Iterator, Mapping, Sequence
 
-from .architecture import known_keys
+from .architecture import known_keys, load
 from .header import counted, quoted
 from .sources import Source
+from .verdicts import BROKEN, SUSPECT, Said
 
-_OPTIONAL = ("logit_scale", "text_projection", "text_projection.weight", "position_ids")
-"""What programs leave out of text encoders, as no picture needs it or it can be made up."""
+_OPTIONAL = re.compile(
+    r".*(?:logit_scale|text_projection|text_projection\.weight|position_ids)"
+    r"|model\.diffusion_model\.guidance_in\..*"
+    r"|cond_stage_model\.model\.transformer\.resblocks\.23\..*"
+)
+"""What no picture needs, or what relatives lack: programs leave it out of text encoders, Flux.1 schnell takes no guidance, and
+diffusers' SD 2.x stops before the text encoder's last layer, whose output is not used."""
 _LAYER = re.compile(r".*\.(?:layers|resblocks|block)\.\d+\..*")
+_OF_PICTURES = re.compile(r".*\.(?:vision_model|visual)\..*")
+"""The other half of CLIP, which some files have and nobody reads."""
 _FEWEST_FOREIGN = 4
 
 
-def missing_keys(source: Source) -> dict[str, str]:
-    """Lane to what is said of it where some of its keys are missing, but not all."""
+def missing_keys(source: Source) -> Iterator[Said]:
+    """Lanes some or all of whose keys are missing; a component that is missing altogether is no fault."""
     architecture = source.architecture
-    known: dict[str, list[str]] = {}
-    for key in known_keys(architecture.name):
-        lane = architecture.lane_of(key)
-        if lane is not None and not architecture.is_copied(key) and not key.endswith(_OPTIONAL):
-            known.setdefault(lane, []).append(key)
-    found = {}
-    for lane, keys in known.items():
+    present = {architecture.component_of(key) for key in source.tensors}
+    for lane, keys in _expected(architecture.name).items():
         missing = [key for key in keys if key not in source.tensors]
-        if 0 < len(missing) < len(keys):
+        if missing and architecture.component_of(missing[0]) in present:
             are = "is" if len(missing) == 1 else "are"
-            found[lane] = f"{len(missing)} of its {counted(len(keys), 'key')} {are} missing, such as {quoted(missing[0])}"
-    return found
+            some = "all" if len(missing) == len(keys) else str(len(missing))
+            words = f"{some} of its {counted(len(keys), 'key')} {are} missing, such as {quoted(missing[0])}"
+            is_gone = len(missing) == len(keys) and not any(architecture.lane_of(key) == lane for key in source.tensors)
+            yield lane, BROKEN if is_gone else SUSPECT, words
 
 
-def header_faults(source: Source) -> list[str]:
+def header_faults(source: Source) -> list[Said]:
     """What is said of text encoders that cannot be this model's."""
-    return [*_other_width(source), *_foreign_layers(source)]
+    return [("", BROKEN, words) for words in (*_other_width(source), *_foreign_layers(source))]
+
+
+@functools.cache
+def _expected(name: str) -> Mapping[str, Sequence[str]]:
+    """Lane of an architecture to the keys that a whole model has."""
+    architecture = load(name)
+    found: dict[str, list[str]] = {}
+    for key in known_keys(name):
+        lane = architecture.lane_of(key)
+        if lane is not None and not architecture.is_copied(key) and not _OPTIONAL.fullmatch(key):
+            found.setdefault(lane, []).append(key)
+    return found
 
 
 def _other_width(source: Source) -> list[str]:
@@ -50,7 +69,7 @@ def _foreign_layers(source: Source) -> list[str]:
     known = known_keys(source.architecture.name)
     prefixes = tuple(p for name, each in source.architecture.components.items() if name.startswith("text") for p in each)
     foreign = [key for key in source.tensors if prefixes and key.startswith(prefixes) and _LAYER.fullmatch(key)]
-    foreign = [key for key in foreign if key not in known]
+    foreign = [key for key in foreign if key not in known and not _OF_PICTURES.fullmatch(key)]
     if len(foreign) < _FEWEST_FOREIGN:
         return []
     return [f"the text encoder has {len(foreign)} keys that this model's has not, such as {quoted(foreign[0])}"]

@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 1 << 18
 
 
-def inspect_file(path: Path, examine: Callable[[Path], Health] | None = None) -> dict[str, object]:
+def inspect_file(
+    path: Path, examine: Callable[[Path], Health] | None = None, on_bytes: Callable[[int], None] = lambda count: None
+) -> dict[str, object]:
     """The facts of one file under the names of `inspect --json`.
 
     Args:
         examine: reads its tensors and says how healthy it is; None leaves that out.
+        on_bytes: told how many more bytes were read for hashes; what it raises stops the work.
 
     Raises:
         CheckpointError: it cannot be read as a checkpoint. A file of no known architecture is described all the same.
@@ -54,7 +57,7 @@ def inspect_file(path: Path, examine: Callable[[Path], Health] | None = None) ->
         "dtypes": _dtypes(checkpoint),
         "flags": _flags(checkpoint, architecture),
         "unknown_keys": [k for k in checkpoint.tensors if architecture and _is_unknown(architecture, k)],
-        "hashes": _hashes(checkpoint),
+        "hashes": _hashes(checkpoint, on_bytes),
         "metadata": checkpoint.metadata,
         "recipe": _provenance(checkpoint.metadata).get("recipe"),
         "sources": _provenance(checkpoint.metadata).get("sources", []),
@@ -148,13 +151,15 @@ def _is_unknown(architecture: Architecture, key: str) -> bool:
     return not known
 
 
-def _hashes(checkpoint: Checkpoint) -> dict[str, str]:
+def _hashes(checkpoint: Checkpoint, on_bytes: Callable[[int], None]) -> dict[str, str]:
     """sha256 of the file and its short form (AutoV2); of a safetensors file's data section too (AutoV3 is its start).
 
     A folder has the sha256 that is described in docs/diffusers.md.
     """
     if checkpoint.parts:
-        return {"sha256": hash_folder(checkpoint.path, {part.path: hash_file(part.path) for part in checkpoint.parts})}
+        return {
+            "sha256": hash_folder(checkpoint.path, {part.path: hash_file(part.path, 0, on_bytes) for part in checkpoint.parts})
+        }
     whole, data = hashlib.sha256(), hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK_BYTES))
     with SourceFile(checkpoint.path) as file:
@@ -166,6 +171,7 @@ def _hashes(checkpoint: Checkpoint) -> dict[str, str]:
             whole.update(part)
             if start:
                 data.update(part)
+            on_bytes(len(part))
     hashes = {"sha256": whole.hexdigest(), "AutoV2": whole.hexdigest()[:10]}
     return hashes | ({"data_sha256": data.hexdigest(), "AutoV3": data.hexdigest()[:12]} if start else {})
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from .architecture import NO_LANE, Architecture
@@ -10,13 +11,12 @@ from .block_rules import key_glob
 from .blocks import KeyWeights, in_words, resolve
 from .checkpoint import TensorInfo
 from .dtypes import BY_NAME, DType
-from .errors import ArchitectureError, RecipeError
-from .expression import spell
+from .errors import ArchitectureError, RecipeError, nearest
+from .expression import FileName, spell
 from .fold import Folder, Value
 from .key_job import ExtraChannels, KeyJob, Row, scale_jobs
 from .output_dtypes import OutputDType, output_dtype, wanted_dtype
 from .recipe import Recipe
-from .recipe_check import nearest
 from .registry import get_method
 from .sources import Source, ema_key
 from .vae import DROP
@@ -27,16 +27,17 @@ class JobMaker:
 
     Args:
         sources: of the recipe, in the order of the sum; a file that only gives its VAE stands behind them.
-        source_of: model's name as written to the number of its source.
+        source_of: a file's name as written to the number of its source.
         vae: number of the source whose VAE the output has; None where the recipe says what becomes of it.
 
     Raises:
         RecipeError: block weights that do not fit the architecture.
     """
 
-    def __init__(self, recipe: Recipe, sources: Sequence[Source], source_of: Mapping[str, int], vae: int | None = None):
+    def __init__(self, recipe: Recipe, sources: Sequence[Source], source_of: Mapping[FileName, int], vae: int | None = None):
         self.recipe, self.sources, self.vae = recipe, sources, vae
         self.merged = sources[: len(set(source_of.values()))]
+        self.models = [source for source in self.merged if not source.lora]
         self.architecture: Architecture = sources[0].architecture
         self.folder = Folder(recipe, source_of)
         self.weights = self._resolve_weights()
@@ -44,11 +45,11 @@ class JobMaker:
         self.unwanted: list[str] = []
         self._folded: dict[object, tuple[Value, Row]] = {}
         keeps_ema = recipe.option("ema") == "keep"
-        self._live_keys = {ema_key(key): key for source in self.merged for key in source.tensors} if keeps_ema else {}
+        self._live_keys = {ema_key(key): key for source in self.models for key in source.tensors} if keeps_ema else {}
 
     def make(self) -> list[KeyJob]:
         """All jobs in the order of the output: larger elements first, then by name."""
-        keys = {key for source in self.merged for key in source.tensors}
+        keys = {key for source in self.models for key in source.tensors}
         unwanted = {key for key in keys if self.recipe.option("vae") == DROP and self._is_vae(key)}
         if self.vae is not None:  # of a VAE that fits; it may have keys which the others lack
             keys |= {key for key in self.sources[self.vae].tensors if self._is_vae(key)}
@@ -135,10 +136,11 @@ class JobMaker:
         self.rows[row.label] = row
         (dtype, is_scaled), shape = self._output_dtype(key, holders), self._common_shape(key, holders)
         compute = self._compute(dtype)
-        terms = row.terms(compute)
-        if len(terms) == 1 and terms[0][1] == 1 and holders[terms[0][0]].dtype.size_bytes == 8:
-            compute = "float64"  # an operand taken whole is rounded once, not to float32 on the way
-        return KeyJob(key, dtype, shape, lane, terms, compute, row=row.label, is_scaled=is_scaled)
+        terms, nodes = row.rounded(compute)
+        job = KeyJob(key, dtype, shape, lane, terms, nodes, compute, row=row.label, is_scaled=is_scaled)
+        if job.taken is not None and holders[job.taken].dtype.size_bytes == 8:
+            return replace(job, compute="float64")  # an operand taken whole is rounded once, not to float32 on the way
+        return job
 
     def _taken_job(self, key: str, lane: str, source: int) -> KeyJob:
         """One source's tensor as it is, whatever the recipe says of the others'."""
@@ -168,24 +170,34 @@ class JobMaker:
         self.rows.update({row.label: row, extra.label: extra})
         dtype, shape = self._output_dtype(key, holders).dtype, next(iter(extended.values())).shape
         compute = self._compute(dtype)
-        channels = ExtraChannels(shared, frozenset(extended), extra.terms(compute))
-        return KeyJob(key, dtype, shape, lane, row.terms(compute), compute, extra=channels, row=row.label)
+        channels = ExtraChannels(shared, frozenset(extended), *extra.rounded(compute))
+        return KeyJob(key, dtype, shape, lane, *row.rounded(compute), compute, extra=channels, row=row.label)
 
     def _fold(self, key: str, lane: str, holders: frozenset[int]) -> tuple[Value, Row]:
         known_lane = None if lane == NO_LANE else lane
         settings = {place: weights.of(key, known_lane) for place, weights in self.weights.items()}
         rules = tuple(dict.fromkeys(rule for _, rule in settings.values() if rule))
         label = "/".join((lane, "+".join(rules))) if rules else lane
-        missing = [source.name for number, source in enumerate(self.merged) if number not in holders]
-        if missing:
-            label += "|-" + ",".join(missing)
         weights = {place: value for place, (value, _) in settings.items()}
+        if missing := [self.merged[number].name for number in self._missing(weights, holders)]:
+            label += "|-" + ",".join(missing)
         situation = (label, tuple(weights.items()), holders)
         if situation not in self._folded:
             value = self.folder.fold(weights, holders)
             pick = value.pick if value.pick is not None else min(holders)
-            self._folded[situation] = value, Row(label, lane, value.form.terms, pick)
+            nodes = self.folder.nodes
+            row = Row(label, lane, dict(nodes.in_order(value.form)), pick, nodes.below(value.form))
+            self._folded[situation] = value, row
         return self._folded[situation]
+
+    def _missing(self, weights: Mapping[tuple[int, str], Fraction], holders: frozenset[int]) -> Iterator[int]:
+        """Numbers of the sources whose lack of a key is to be told: of LoRAs those that would count there."""
+        for number, source in enumerate(self.merged):
+            if number in holders:
+                continue
+            form = self.folder.fold(weights, holders | {number}).form if source.lora else None
+            if form is None or number in self.folder.nodes.sources_of(form):
+                yield number
 
     def _mixes_channels(self, holders: Mapping[int, TensorInfo]) -> bool:
         channels = {info.shape[1] if len(info.shape) == 4 else 0 for info in holders.values()}

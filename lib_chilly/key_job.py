@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -10,10 +10,34 @@ from .architecture import NO_LANE, Architecture
 from .dtypes import BY_NAME, DType
 from .errors import ArchitectureError, RecipeError
 from .header import quoted
+from .method_nodes import NODES, MethodNode
+from .registry import MergeMethod, get_method
 from .rounding import to_float32, to_float64
+from .signature import Reach
 
 Terms = tuple[tuple[int, float], ...]
-"""(number of a source, its coefficient rounded once to the compute type), in the order of the sum; no zeros."""
+"""(number of a source or a node, its coefficient rounded once to the compute type), in the order of the sum; no zeros."""
+
+
+@dataclass(frozen=True)
+class NodeJob:
+    """A call that does not fold, in the keys of one row.
+
+    Attributes:
+        number: by which sums name it; what its operands are made of has smaller ones.
+        operands: the weighted sum that each of them is.
+        values: parameter to its value.
+    """
+
+    number: int
+    method: MergeMethod
+    operands: tuple[Terms, ...]
+    values: tuple[tuple[str, float], ...]
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What it computes, apart from what it is numbered."""
+        return self.method.name, self.values
 
 
 @dataclass(frozen=True)
@@ -23,25 +47,48 @@ class Row:
     Attributes:
         label: LANE, LANE/RULE, or either with |-NAME,... of the sources that lack these keys.
         lane: of its keys.
-        exact: number of a source to its coefficient.
+        exact: number of a source or a node to its coefficient, in the order of the sum.
         pick: the source that copied keys come from.
+        nodes: number to node, of all that the sum is made of, each behind those that it is made of itself.
     """
 
     label: str
     lane: str
     exact: Mapping[int, Fraction]
     pick: int
-    _rounded: dict[str, Terms] = field(default_factory=dict, init=False, repr=False, compare=False)
+    nodes: Mapping[int, MethodNode] = field(default_factory=dict)
+    _rounded: dict[str, tuple[Terms, tuple[NodeJob, ...]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def terms(self, compute: str) -> Terms:
-        """The sum with coefficients rounded to "float32" or "float64"; one tuple for all keys of the row."""
+    def named(self, names: Sequence[str]) -> list[tuple[str, Fraction]]:
+        """The sum's terms with the sources' names, and the calls as they are written."""
+        return [(names[number] if number < NODES else self.nodes[number].text, weight) for number, weight in self.exact.items()]
+
+    def reads(self) -> set[int]:
+        """Numbers of the sources that it is made of."""
+        below = {number for node in self.nodes.values() for operand in node.operands for number, _ in operand}
+        return {number for number in {*self.exact, *below} if number < NODES}
+
+    def rounded(self, compute: str) -> tuple[Terms, tuple[NodeJob, ...]]:
+        """The sum and its nodes with all numbers rounded to "float32" or "float64"; one object for all keys of the row.
+
+        Raises:
+            RecipeError: a number is too large for that.
+        """
         if compute not in self._rounded:
-            rounded = to_float32 if compute == "float32" else to_float64
+            number = to_float32 if compute == "float32" else to_float64
             try:
-                self._rounded[compute] = tuple((source, rounded(self.exact[source])) for source in sorted(self.exact))
+                self._rounded[compute] = (
+                    tuple((term, number(weight)) for term, weight in self.exact.items()),
+                    tuple(_node_job(place, node, number) for place, node in self.nodes.items()),
+                )
             except OverflowError:
                 raise RecipeError(f"a coefficient in {self.label} is too large for {compute}: use smaller numbers.") from None
         return self._rounded[compute]
+
+
+def _node_job(number: int, node: MethodNode, rounded: Callable[[Fraction], float]) -> NodeJob:
+    operands = tuple(tuple((term, rounded(weight)) for term, weight in operand) for operand in node.operands)
+    return NodeJob(number, get_method(node.method), operands, tuple((name, float(value)) for name, value in node.values))
 
 
 @dataclass(frozen=True)
@@ -51,12 +98,13 @@ class ExtraChannels:
     Attributes:
         shared: channels that every model has; they come first.
         holders: numbers of the sources that have the extra ones.
-        terms: the weighted sum in the extra ones.
+        terms, nodes: the weighted sum in the extra ones.
     """
 
     shared: int
     holders: frozenset[int]
     terms: Terms
+    nodes: tuple[NodeJob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +114,8 @@ class KeyJob:
     Attributes:
         dtype, shape: of the output.
         lane: the key's lane, or NO_LANE.
-        terms: the weighted sum; without any the result is 0.
+        terms: the weighted sum over sources and nodes; without any the result is 0.
+        nodes: the calls that do not fold, in the order in which they are made.
         compute: "float32" or "float64", the type in which the sum is taken.
         source: of a copied key; None where nothing is read: rebuilt position_ids, scales, markers (all 0).
         extra: what is done in input channels that not every source has; None where all have the same.
@@ -80,6 +129,7 @@ class KeyJob:
     shape: tuple[int, ...]
     lane: str
     terms: Terms = ()
+    nodes: tuple[NodeJob, ...] = ()
     compute: str = "float32"
     source: int | None = None
     extra: ExtraChannels | None = None
@@ -116,10 +166,28 @@ class KeyJob:
         """Whether it is a scale or a marker: no source has it."""
         return self.is_copied and self.source is None and not self.is_position_ids
 
+    @property
+    def taken(self) -> int | None:
+        """The source whose values a sum is, as they are; None where it is more than that, or copied."""
+        is_one = len(self.terms) == 1 and self.terms[0][1] == 1 and not self.nodes
+        return self.terms[0][0] if is_one and not self.is_copied else None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it can only be made in one piece."""
+        nodes = self.nodes + (self.extra.nodes if self.extra else ())
+        return self.extra is not None or any(node.method.reach is Reach.TENSOR for node in nodes)
+
     def reads(self) -> set[int]:
         """Numbers of the sources that are read for this key."""
-        terms = self.terms + (self.extra.terms if self.extra else ())
-        return {source for source, _ in terms} | ({self.source} if self.source is not None else set())
+        found = leaves(self.terms, self.nodes) | (leaves(self.extra.terms, self.extra.nodes) if self.extra else set())
+        return found | ({self.source} if self.source is not None else set())
+
+
+def leaves(terms: Terms, nodes: Sequence[NodeJob]) -> set[int]:
+    """Numbers of the sources that a sum and its nodes are made of."""
+    sums = terms, *(operand for node in nodes for operand in node.operands)
+    return {number for part in sums for number, _ in part if number < NODES}
 
 
 def scale_jobs(jobs: Sequence[KeyJob], architecture: Architecture) -> list[KeyJob]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 
+from .pass_health import PassHealth
 from .plan import Plan
 
 _LARGEST_CHANGE, _OTHERS_TOO_FAR = 3.0, 5.0
@@ -15,12 +16,14 @@ Between healthy models of one kind a block changes by less than its own size, wi
 _FEWEST_BLOCKS = 5
 
 
-def lanes_out_of_proportion(plan: Plan, change: Mapping[str, float | None]) -> list[str]:
+def lanes_out_of_proportion(plan: Plan, change: Mapping[str, float | None], health: PassHealth) -> list[str]:
     """Sentences on blocks of the U-Net that a merge changes far more than the others.
 
     Args:
         change: lane to its relative change against the first source.
+        health: of sources and result; what that says already is not said again.
     """
+    known = tuple(words.partition(": ")[0] for each in (*health.sources.values(), health.result) for words in each.says)
     prefixes = plan.architecture.components.get("unet", ())
     blocks = dict.fromkeys(job.lane for job in plan.jobs if job.key.startswith(prefixes) and not job.is_copied)
     found = {lane: seen for lane in blocks if (seen := change.get(lane)) is not None}
@@ -31,5 +34,5 @@ def lanes_out_of_proportion(plan: Plan, change: Mapping[str, float | None]) -> l
         f"{lane} is changed by {seen:.0%}, the other blocks by about {usual:.0%}: a source is likely broken there, or the recipe "
         "meant otherwise. './chilly inspect --health' of the sources says more."
         for lane, seen in found.items()
-        if seen >= _LARGEST_CHANGE and seen >= _OTHERS_TOO_FAR * usual
+        if seen >= _LARGEST_CHANGE and seen >= _OTHERS_TOO_FAR * usual and lane not in known
     ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .gains import FEWEST_MATRICES, factor, gain_of, times
 from .header import counted, quoted
 from .tensor_statistics import Measured
 from .verdicts import BROKEN, FINE, SUSPECT, worst
@@ -15,10 +15,6 @@ FAR, TOO_FAR = 2.0, 4.0
 """Factors between a lane's norm and the base's from which on it is suspect, and broken; fine-tuning gives some percent."""
 _MATRIX_TOO_FAR = 8.0
 """The same for one matrix, and for its spectral norm."""
-FEWEST_MATRICES = 3
-"""Of which a lane's usual gain can be told."""
-LOWEST_GAIN, HIGHEST_GAIN = 1e-3, 50.0
-"""Of a lane's median matrix, in any model."""
 _ONE_DIRECTION = 1.02
 """Squared norm to squared spectral norm of a matrix that is of one direction."""
 
@@ -29,7 +25,7 @@ class LaneHealth:
 
     Attributes:
         norm, against_base: root of the sum of squares; its ratio to the base's, over the tensors that both have.
-        gain: median over its matrices of how much they amplify noise; None where it has none.
+        gain: median over its matrices of how much they amplify noise; None where it has none that is not zero.
         spectral_norm: the largest of its matrices', as far as was seen.
         verdict: FINE, SUSPECT or BROKEN.
         says: what is wrong, in words.
@@ -56,7 +52,7 @@ def lane_health(tensors: Mapping[str, Measured]) -> LaneHealth:
     found = LaneHealth(
         tensors=len(tensors),
         norm=math.sqrt(sum(each.own.squares for each in tensors.values())),
-        gain=statistics.median(each.own.gain for each in matrices.values()) if matrices else None,
+        gain=gain_of(None, (each.own.gain for each in matrices.values())).usual or None,
         spectral_norm=max(spectra, default=None),
     )
     _judge_values(found, tensors)
@@ -86,9 +82,6 @@ def _judge_matrices(found: LaneHealth, matrices: Mapping[str, Measured]) -> None
     flat = [key for key, own in wide.items() if own.spectral and own.squares < _ONE_DIRECTION * own.spectral**2]
     if len(wide) >= FEWEST_MATRICES and 2 * len(flat) > len(wide):
         found.note(SUSPECT, f"the spectra of {len(flat)} of its {len(wide)} matrices have collapsed to one direction")
-    if found.gain is not None and not zero and not LOWEST_GAIN <= found.gain <= HIGHEST_GAIN:
-        how = "exploded" if found.gain > 1 else "collapsed"
-        found.note(BROKEN, f"its norms have {how}: its matrices amplify {found.gain:.3g} times")
 
 
 def _judge_against_base(found: LaneHealth, tensors: Mapping[str, Measured], matrices: Mapping[str, Measured]) -> None:
@@ -112,16 +105,6 @@ def _judge_against_base(found: LaneHealth, tensors: Mapping[str, Measured], matr
             key = max(far, key=lambda key: factor(far[key]))
             found.note(SUSPECT, f"the {what} of {quoted(key)} is {times(far[key])} the base's")
             return
-
-
-def factor(ratio: float) -> float:
-    """How far a ratio is from 1, either way."""
-    return max(ratio, 1 / ratio) if ratio > 0 else math.inf
-
-
-def times(ratio: float) -> str:
-    """A ratio in words."""
-    return f"{ratio:.2g}x" if ratio < 10 else f"{ratio:,.0f}x"
 
 
 def _some(keys: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .database import Database
+from .errors import OutputError
 from .hashes import user_folder
 from .licences import PERMISSIONS, Terms
 
@@ -42,6 +43,21 @@ class Ledger:
         """Sentences on what was found and done, such as a damaged file that was moved aside."""
         return self._database.notices
 
+    def exists(self) -> bool:
+        """Whether anything was ever stated.
+
+        Raises:
+            OutputError: the system does not even say that.
+        """
+        try:
+            self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except (OSError, ValueError) as error:
+            said = error.strerror if isinstance(error, OSError) else str(error)
+            raise OutputError(f"the ledger '{self.path}' cannot be used: {said}.") from None
+        return True
+
     def state(self, sha256: str, name: str, terms: Terms) -> Terms:
         """Write down what is known of a model over what was; gives what stands there then.
 
@@ -51,11 +67,17 @@ class Ledger:
         Raises:
             OutputError: the disk is full, or does not allow it; as of all that follow.
         """
-        before = {known: (old, said) for known, old, said in self.entries()}.get(sha256, ("", Terms()))
-        terms = replace(terms.over(before[1]), said_by=(SAID_BY,))
-        values = (sha256, name or before[0], terms.licence, terms.author, terms.origin, json.dumps(dict(terms.permissions)))
-        self._database.do(lambda database: database.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", values))
-        return terms
+
+        def write(database: sqlite3.Connection) -> Terms:
+            database.execute("BEGIN IMMEDIATE")  # what another process states meanwhile is not lost
+            row = database.execute("SELECT * FROM entries WHERE sha256 = ?", (sha256,)).fetchone()
+            old, before = (row["name"], _terms(row)) if row else ("", Terms())
+            now = replace(terms.over(before), said_by=(SAID_BY,))
+            values = (_text(name or old), *map(_text, (now.licence, now.author, now.origin)), json.dumps(dict(now.permissions)))
+            database.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", (sha256, *values))
+            return now
+
+        return self._database.do(write)
 
     def forget(self, sha256: str) -> bool:
         """Whether there was anything to forget."""
@@ -63,15 +85,22 @@ class Ledger:
 
     def look_up(self, hashes: Sequence[str | None]) -> dict[str, Terms]:
         """What is stated of those models that stand here."""
-        if not self.path.exists():
+        if not self.exists():
             return {}
         wanted = {sha256 for sha256 in hashes if sha256}
         return {sha256: terms for sha256, _, terms in self.entries() if sha256 in wanted}
 
     def entries(self) -> list[tuple[str, str, Terms]]:
         """(sha256, name, terms) of every model, by name."""
+        if not self.exists():
+            return []
         rows = self._database.do(lambda database: database.execute("SELECT * FROM entries ORDER BY name, sha256").fetchall())
         return [(row["sha256"], row["name"], _terms(row)) for row in rows]
+
+
+def _text(text: str) -> str:
+    """A text that a database takes; names of files need not be text."""
+    return text.encode(errors="replace").decode()
 
 
 def _terms(row: sqlite3.Row) -> Terms:

@@ -11,7 +11,7 @@ from .claims import is_sha256
 from .console import show
 from .errors import RecipeError
 from .hashes import hash_checkpoints
-from .header import quoted
+from .header import is_text, quoted
 from .ledger import Ledger
 from .licences import PERMISSIONS, Terms, terms_of
 
@@ -19,7 +19,9 @@ from .licences import PERMISSIONS, Terms, terms_of
 def run_ledger(options: argparse.Namespace) -> None:
     """State, forget or show."""
     ledger = Ledger()
-    stated = Terms(options.licence or "", options.author or "", options.origin or "", _permissions(options))
+    stated = Terms(_said(options.licence), _said(options.author), _said(options.origin), _permissions(options))
+    if options.forget and stated:
+        raise RecipeError("--forget takes back what is stated; leave it out to state something, or state it afterwards.")
     if options.model is None:
         if stated or options.forget:
             raise RecipeError("say of which model: a file, or its sha256.")
@@ -35,9 +37,16 @@ def run_ledger(options: argparse.Namespace) -> None:
     else:
         terms = ledger.look_up([sha256]).get(sha256, Terms()).over(beside)
     if options.json:
-        print(json.dumps({"sha256": sha256, "name": name, **_facts(terms)}))
+        print(json.dumps({"sha256": sha256, "name": name, **_facts(terms), "notes": ledger.notices}))
     else:
-        show([*(f"note: {notice}" for notice in ledger.notices), f"{name or sha256}:", *_lines(terms)])
+        show([*_notes(ledger), f"{name or sha256}:", *_lines(terms)])
+
+
+def _said(text: str | None) -> str:
+    """What an option says, as a database takes it."""
+    if text and not is_text(text):
+        raise RecipeError(f"{quoted(text)} is no text: it holds bytes that are no characters.")
+    return text or ""
 
 
 def _identified(model: str) -> tuple[str, str, Terms]:
@@ -65,12 +74,19 @@ def _permissions(options: argparse.Namespace) -> dict[str, bool]:
 def _show_all(ledger: Ledger, as_json: bool) -> None:
     entries = ledger.entries()
     if as_json:
-        print(json.dumps({"entries": [{"sha256": sha256, "name": name, **_facts(terms)} for sha256, name, terms in entries]}))
+        found = [{"sha256": sha256, "name": name, **_facts(terms)} for sha256, name, terms in entries]
+        print(json.dumps({"entries": found, "notes": ledger.notices}))
         return
+    lines = _notes(ledger)
     for sha256, name, terms in entries:
-        show([f"{name or 'unnamed'} ({sha256}):", *_lines(terms)])
+        lines += [f"{name or 'unnamed'} ({sha256}):", *_lines(terms)]
     if not entries:
-        show(["nothing is stated yet: ./chilly ledger FILE --licence TEXT --allow all --forbid sell_merges"])
+        lines.append("nothing is stated yet: ./chilly ledger FILE --licence TEXT --allow all --forbid sell_merges")
+    show(lines)
+
+
+def _notes(ledger: Ledger) -> list[str]:
+    return [f"note: {notice}" for notice in ledger.notices]
 
 
 def _facts(terms: Terms) -> dict[str, object]:

@@ -6,6 +6,7 @@ bounded, and only what has the right type counts.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 from .claims import parsed
 from .header import Checkpoint
 from .own_files import is_own
+from .provenance import TYPE, was_merged_elsewhere
 
 PERMISSIONS: Mapping[str, str] = {
     "no_credit": "use without credit",
@@ -28,11 +30,15 @@ PERMISSIONS: Mapping[str, str] = {
 
 _COMMERCIAL = ("image", "rentcivit", "rent", "sell")
 """Words of Civitai's allowCommercialUse; one word by itself includes those before it."""
+_WORDS = re.compile(r"(\{?)([A-Za-z, ]*)\}?")
+"""How a text holds them: one word, or several between braces."""
 _LARGEST_BYTES = 1 << 22
 _LONGEST = 300
 """Characters of a licence's or an author's name."""
 _COMPANIONS = (".civitai.info", ".metadata.json", ".json", ".cm-info.json")
 _CARDS = (".md", ".README.md")
+_MOST_REMEMBERED = 256
+"""Companions whose words are kept."""
 _FRONT_LINE = re.compile(r"(license|license_name|license_link|author)\s*:\s*(\S.*)")
 
 
@@ -71,7 +77,7 @@ def terms_of(checkpoint: Checkpoint) -> Terms:
     """What the companions of a checkpoint say, then what its own metadata say; the strictest of all companions counts."""
     beside = Terms()
     for path in _companions(checkpoint):
-        if found := _companion_terms(path):
+        if found := _companion_terms(path, *_identity(path)):
             both = beside.permissions.keys() & found.permissions.keys()
             strict = {name: beside.permissions[name] and found.permissions[name] for name in both}
             beside = beside.over(found)
@@ -94,7 +100,18 @@ def _companions(checkpoint: Checkpoint) -> Iterator[Path]:
             continue
 
 
-def _companion_terms(path: Path) -> Terms:
+def _identity(path: Path) -> tuple[int, ...]:
+    """What tells that a companion is the one that was read."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@functools.lru_cache(maxsize=_MOST_REMEMBERED)
+def _companion_terms(path: Path, *identity: int) -> Terms:
+    """What a companion says; read once, as plans ask for it again and again."""
     try:
         with path.open("rb") as file:
             text = file.read(_LARGEST_BYTES).decode("utf-8-sig")
@@ -142,17 +159,20 @@ def _flags(said: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def _commercial(said: object) -> set[str] | None:
-    """The words of allowCommercialUse; None where it is none of the forms that there were."""
+    """The words of allowCommercialUse; None where it is none of the forms that there were, or any word is another."""
     if isinstance(said, str):
-        words = [word.lower() for word in re.findall(r"[A-Za-z]+", said[:_LONGEST])]
-        if "{" not in said and len(words) == 1 and words[0] in _COMMERCIAL:
+        match = _WORDS.fullmatch(said)
+        words = match[2].lower().replace(",", " ").split() if match else []
+        if match is None or not (words or match[1]):
+            return None
+        if not match[1] and len(words) == 1 and words[0] in _COMMERCIAL:
             words = list(_COMMERCIAL[: _COMMERCIAL.index(words[0]) + 1])
     elif isinstance(said, list) and all(isinstance(word, str) for word in said):
         words = [word.lower() for word in said]
     else:
         return None
-    known = set(words) & set(_COMMERCIAL)
-    return known if known or set(words) <= {"none"} else None
+    found = set(words)
+    return found - {"none"} if found <= set(_COMMERCIAL) or found <= {"none"} else None
 
 
 def _card_terms(text: str, name: str) -> Terms:
@@ -172,9 +192,10 @@ def _card_terms(text: str, name: str) -> Terms:
 
 
 def _metadata_terms(metadata: Mapping[str, str]) -> Terms:
-    """What a header says: ModelSpec's words, those of others, and what a merge of ours has worked out of its sources."""
+    """What a header says: ModelSpec's words, those of others, and what a merge of ours has worked out of its sources; another
+    merger that copied our record from one of its sources knows nothing of the others."""
     licence = next((text for key in ("modelspec.license", "license", "licence") if (text := _text(metadata.get(key)))), "")
-    record = parsed(metadata.get("chillymerge", ""), _LARGEST_BYTES)
+    record = "" if was_merged_elsewhere(metadata) else parsed(metadata.get(TYPE, ""), _LARGEST_BYTES)
     said = _object(record, "permissions") if isinstance(record, dict) else {}
     permissions = {name: said[name] for name in PERMISSIONS if isinstance(said.get(name), bool)}
     found = Terms(licence, _text(metadata.get("modelspec.author")) or _text(metadata.get("author")), "", permissions)

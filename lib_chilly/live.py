@@ -13,7 +13,7 @@ import torch
 
 from .dtypes import torch_dtype
 from .kernel import Kernel
-from .key_job import KeyJob, Terms
+from .key_job import KeyJob, NodeJob, Terms
 from .measure import measure_scales
 from .memory import Block, blocks_of
 from .plan import Plan
@@ -155,14 +155,21 @@ def origins(plan: Plan) -> dict[str, Hashable]:
     sources = [source_identity(source) for source in plan.sources]
     on_nan = None if plan.on_nan is None else sources[plan.on_nan]
 
-    def named(terms: Terms) -> Hashable:
-        return tuple((sources[source], coefficient) for source, coefficient in terms)
+    def named(terms: Terms, nodes: Sequence[NodeJob]) -> Hashable:
+        known: dict[int, Hashable] = dict(enumerate(sources))
+        for node in nodes:
+            known[node.number] = node.identity, tuple(spelt(operand, known) for operand in node.operands)
+        return spelt(terms, known)
+
+    def spelt(terms: Terms, known: Mapping[int, Hashable]) -> Hashable:
+        return tuple((known[number], coefficient) for number, coefficient in terms)
 
     found: dict[str, Hashable] = {}
     for job in plan.jobs:
         extra: Hashable = None
         if job.extra:
-            extra = job.extra.shared, frozenset(sources[number] for number in job.extra.holders), named(job.extra.terms)
+            holders = frozenset(sources[number] for number in job.extra.holders)
+            extra = job.extra.shared, holders, named(job.extra.terms, job.extra.nodes)
         copied = None if job.source is None else sources[job.source]
         found[job.key] = (
             job.dtype,
@@ -170,7 +177,7 @@ def origins(plan: Plan) -> dict[str, Hashable]:
             job.compute,
             job.row is None,
             job.is_scaled,
-            named(job.terms),
+            named(job.terms, job.nodes),
             copied,
             extra,
             on_nan,
@@ -199,7 +206,7 @@ class _Update:
 
     def work(self, blocks: Iterator[Block]) -> None:
         """Merge some of the blocks."""
-        kernel = Kernel(Reader(self.files).read, self.plan.on_nan, self.scales)
+        kernel = Kernel(Reader(self.files), self.plan.on_nan, self.scales)
         for block in blocks:
             for slab in block.slabs:
                 try:

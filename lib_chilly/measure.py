@@ -38,7 +38,7 @@ def measure_scales(
         Scaled key to its scale, and how many bytes were read.
     """
     run = _Measuring(plan, files, on_bytes)
-    tasks = [(job, start) for job in plan.jobs if job.is_scaled for start in range(0, job.elements, SLAB_ELEMENTS)]
+    tasks = [(job, start) for job in plan.jobs if job.is_scaled for start in range(0, job.elements, _step(job))]
     if tasks:
         work_together(threads, tasks, run.work, run.failures, should_stop)
     return {key: scale_of(largest) for key, largest in run.largest.items()}, run.read_bytes
@@ -48,6 +48,11 @@ def scale_of(largest: float) -> float:
     """The float32 nearest to `largest` / 448; 1 for a tensor of zeros, or of values that are nearly that."""
     scale = to_float32(Fraction(min(largest, _LARGEST_FLOAT32)) / LARGEST_FP8)
     return scale if scale >= _SMALLEST_FLOAT32 else 1.0
+
+
+def _step(job: KeyJob) -> int:
+    """Elements that are summed at once."""
+    return job.elements if job.is_whole else SLAB_ELEMENTS
 
 
 class _Measuring:
@@ -62,7 +67,7 @@ class _Measuring:
     def work(self, tasks: Iterator[tuple[KeyJob, int]]) -> None:
         """Measure some of the tensors' slabs."""
         reader = Reader(self.files)
-        kernel = Kernel(reader.read, self.plan.on_nan)
+        kernel = Kernel(reader, self.plan.on_nan)
         for job, start in tasks:
             try:
                 self._measure(kernel, job, start)
@@ -72,7 +77,7 @@ class _Measuring:
             self.read_bytes += reader.read_bytes
 
     def _measure(self, kernel: Kernel, job: KeyJob, start: int) -> None:
-        count = min(SLAB_ELEMENTS, job.elements - start)
+        count = min(_step(job), job.elements - start)
         largest = kernel.largest(job, start, count)
         with self.failures.turn:
             self.largest[job.key] = max(self.largest[job.key], largest)

@@ -46,7 +46,8 @@ class Block:
 
 
 def blocks_of(jobs: Sequence[KeyJob]) -> list[Block]:
-    """Cut the output at each multiple of BLOCK_BYTES, so that blocks are whole pages; a first convolution stays in one piece."""
+    """Cut the output at each multiple of BLOCK_BYTES, so that blocks are whole pages; what can
+    only be made whole stays in one piece."""
     blocks: list[Block] = []
     slabs: list[Slab] = []
     offset = size = 0
@@ -61,7 +62,7 @@ def blocks_of(jobs: Sequence[KeyJob]) -> list[Block]:
         start = 0
         while start < job.elements:
             room = BLOCK_BYTES - (offset + size) % BLOCK_BYTES
-            count = job.elements if job.extra else min(job.elements - start, SLAB_ELEMENTS, room // job.dtype.size_bytes)
+            count = job.elements if job.is_whole else min(job.elements - start, SLAB_ELEMENTS, room // job.dtype.size_bytes)
             slabs.append(Slab(job, start, count, size))
             start, size = start + count, size + count * job.dtype.size_bytes
             if count * job.dtype.size_bytes >= room:
@@ -78,4 +79,16 @@ def peak_memory_bytes(plan: Plan, threads: int, use_mmap: bool = False) -> int:
     scratch = SLAB_ELEMENTS * (buffers * compute + widest)
     mapped = plan.reads_bytes if use_mmap else 0
     busy = min(threads, len(blocks_of(plan.jobs)))
-    return _PROCESS_BYTES + busy * (BLOCK_BYTES + scratch + _THREAD_BYTES) + mapped
+    bent = sorted((_node_bytes(job, widest) for job in plan.jobs if job.nodes), reverse=True)[:busy]
+    return _PROCESS_BYTES + busy * (BLOCK_BYTES + scratch + _THREAD_BYTES) + sum(bent) + mapped
+
+
+def _node_bytes(job: KeyJob, widest: int) -> int:
+    """What the calls that do not fold need in one thread: the sources' values, each sum and each result, all at once."""
+    held = len(job.reads()) + 2
+    for node in job.nodes:
+        held += 1 + node.method.scratch + sum(len(operand) > 1 or operand[0][1] != 1 for operand in node.operands if operand)
+    compute = 8 if job.compute == "float64" else 4
+    if not job.is_whole:
+        return held * compute * min(job.elements, SLAB_ELEMENTS)
+    return job.elements * (held * compute + widest + job.dtype.size_bytes)

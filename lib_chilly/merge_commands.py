@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .checkpoint import open_checkpoint
-from .console import Progress, describe_plan, describe_report, show, stop_flag
+from .console import LateWarnings, Progress, describe_plan, describe_report, show, stop_flag
 from .engine import check_known_titles, check_output, merge
-from .errors import CheckpointError, Interrupted, OutputError, RecipeError
+from .errors import CheckpointError, OutputError, RecipeError
 from .header import quoted
 from .models import SUFFIXES, ModelLibrary, default_folders
 from .notations import read_recipe, recipe_from_metadata
@@ -31,6 +31,7 @@ from .text_files import read_text
 _LARGEST_RECIPE_BYTES = 1 << 20
 _RECIPE_SUFFIXES = (".chilly", ".txt", ".mecha", ".json", ".csv", ".tsv")
 """Of recipes' files: text on one line that ends so is taken for the name of one."""
+_ACCEPT = ", or pass --accept-other-sources to merge what is there"
 
 ShouldStop = Callable[[], bool]
 
@@ -146,9 +147,9 @@ def _recorded_job(options: argparse.Namespace, should_stop: ShouldStop) -> Job:
         return Job(options.output, imported_plan, not options.no_source_hashes)
     if not options.json:
         show([f"looking for the sources of '{options.merged.name}'"])
-    stopper = _stopper(should_stop)
+    accepts = options.accept_other_sources
     with _said_of(options.merged):
-        library = RecordedLibrary(options.models or default_folders(), record, options.accept_other_sources, stopper)
+        library = RecordedLibrary(options.models or default_folders(), record, accepts, should_stop, _ACCEPT)
         recipe = read_recipe(record.recipe)
     hashed = all(source.sha256 for source in record.sources) and not options.no_source_hashes
 
@@ -181,7 +182,7 @@ def plan_for(recipe: Recipe, library: ModelLibrary, options: argparse.Namespace)
 
 
 def library_of(options: argparse.Namespace) -> ModelLibrary:
-    return ModelLibrary(options.models or default_folders())
+    return ModelLibrary(options.models or default_folders(), options.loras)
 
 
 def carry_out(job: Job, options: argparse.Namespace, should_stop: ShouldStop) -> dict[str, object]:
@@ -193,6 +194,7 @@ def carry_out(job: Job, options: argparse.Namespace, should_stop: ShouldStop) ->
     check_named_output(plan, job.output, options.overwrite)
     if not options.json:
         show(describe_plan(plan, threads, job.output.parent, options.mmap))
+    late = LateWarnings()
     with Progress(plan, job.source_hashes) as progress:
         report = merge(
             plan,
@@ -203,11 +205,12 @@ def carry_out(job: Job, options: argparse.Namespace, should_stop: ShouldStop) ->
             source_hashes=job.source_hashes,
             want_data_hash=options.json,
             on_progress=progress.advance,
+            on_warnings=late.add,
             should_stop=should_stop,
             planning_seconds=planning_seconds,
         )
     if not options.json:
-        show(describe_report(plan, report))
+        show(describe_report(late.shown_in(plan), report))
     return {**plan_facts(plan, threads, options.mmap), **report.facts()}
 
 
@@ -239,11 +242,3 @@ def _variant_of(output: Path, variant: int) -> Path:
     suffix = SUFFIX if output.name.lower().endswith(SUFFIX) else ""
     name = output.name
     return output.with_name(f"{name[: len(name) - len(suffix)]}-v{variant}{name[len(name) - len(suffix) :]}")
-
-
-def _stopper(should_stop: ShouldStop) -> Callable[[int], None]:
-    def stop(_: int) -> None:
-        if should_stop():
-            raise Interrupted("stopped. Nothing was left behind.")
-
-    return stop

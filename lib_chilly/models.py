@@ -21,6 +21,7 @@ from .errors import Instead, RecipeError
 MOST_OPENED = 48
 """Headers that a library keeps: that of a large model takes a MiB or two."""
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth")
+_LORA_FOLDERS = ("Lora", "LyCORIS", "lora", "loras")
 _TITLE = re.compile(r"(?P<name>.*\S)\s*\[(?P<hash>[0-9a-fA-F]{8,64})\]")
 
 
@@ -46,10 +47,17 @@ def last_part(name: str) -> str:
 
 
 class ModelLibrary:
-    """The checkpoints below some folders."""
+    """The checkpoints below some folders, and the LoRAs below others.
 
-    def __init__(self, folders: Sequence[Path]):
+    Args:
+        loras: where LoRAs are; None for the folders that usually lie beside the models'.
+        what: the files are called in messages.
+    """
+
+    def __init__(self, folders: Sequence[Path], loras: Sequence[Path] | None = None, what: str = "model"):
         self.folders = tuple(folders)
+        self.lora_folders = tuple(loras if loras is not None else lora_folders(folders))
+        self._what = what
         self._opened: dict[Path, tuple[object, Checkpoint]] = {}
         self._lock = threading.Lock()
 
@@ -109,9 +117,20 @@ class ModelLibrary:
         if not matches:
             near = self._nearest(plain)
             if near:
-                raise RecipeError(f"there is no model '{plain}'. Did you mean '{near}'?", instead=(Instead(name, near),))
-            raise RecipeError(f"there is no model '{plain}' in {self._where()}.{self._listed()}")
+                raise RecipeError(f"there is no {self._what} '{plain}'. Did you mean '{near}'?", instead=(Instead(name, near),))
+            raise RecipeError(f"there is no {self._what} '{plain}' in {self._where()}.{self._listed()}")
         return matches[0]
+
+    @cached_property
+    def loras(self) -> ModelLibrary:
+        """The LoRAs' own folders."""
+        return ModelLibrary(self.lora_folders, (), "LoRA")
+
+    def find_lora(self, name: str) -> Path:
+        """The one file that the name of a LoRA means: in the LoRAs' folders, else among the models; errors as of `find`."""
+        if not self.loras.knows(name) and self.knows(name):
+            return self.find(name)
+        return self.loras.find(name)
 
     def _fitting(self, name: str) -> list[Path]:
         plain, claimed = split_title(name)
@@ -152,6 +171,22 @@ class ModelLibrary:
         return f" It has {', '.join(stems[:8])}{' and more' if len(stems) > 8 else ''}." if stems else " It holds no checkpoints."
 
 
+class OneModel(ModelLibrary):
+    """A file or folder that was named by its path; nothing else is looked for.
+
+    Args:
+        name: as a library has it: with its suffix, a folder's with a slash.
+    """
+
+    def __init__(self, name: str, path: Path):
+        super().__init__(())
+        self._given = ((name, path),)
+
+    @cached_property
+    def files(self) -> tuple[tuple[str, Path], ...]:
+        return self._given
+
+
 def default_folders() -> tuple[Path, ...]:
     """CHILLY_MODELS (several with the system's path separator), else ./models, else the webui's folder around this clone."""
     if named := os.environ.get("CHILLY_MODELS"):
@@ -161,6 +196,15 @@ def default_folders() -> tuple[Path, ...]:
     if not Path("models").is_dir() and clone.parent.name == "extensions" and in_webui.is_dir():
         return (in_webui,)
     return (Path("models"),)
+
+
+def lora_folders(folders: Sequence[Path]) -> tuple[Path, ...]:
+    """CHILLY_LORAS, written as CHILLY_MODELS, else the folders of LoRAs that lie beside the models' folders, or in them."""
+    if named := os.environ.get("CHILLY_LORAS"):
+        return tuple(Path(folder) for folder in named.split(os.pathsep) if folder)
+    near = (place / name for folder in folders for place in (folder.absolute().parent, folder) for name in _LORA_FOLDERS)
+    found = {folder.resolve(): folder for folder in near if folder.is_dir()}
+    return tuple(found.values())
 
 
 def _name_below(folder: Path, path: Path) -> str:

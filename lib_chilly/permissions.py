@@ -42,7 +42,7 @@ class Combined:
         """Sentences on what stands against the merge, or against sharing it."""
         found = []
         if names := self.forbidding.get("share_merges"):
-            found.append(f"{_names(names)} does not allow sharing merges: keep the result to yourself.")
+            found.append(f"{_names(names)} {_do(names)} not allow sharing merges: keep the result to yourself.")
         for keeper in self.forbidding.get("other_permissions", ()):
             own = self.terms[self.names.index(keeper)]
             for name, terms in zip(self.names, self.terms, strict=True):
@@ -59,7 +59,9 @@ class Combined:
         found = []
         for permission, names in self.forbidding.items():
             if permission != "share_merges":
-                found.append(f"not allowed: {PERMISSIONS[permission]}, which {_names(names)} forbids.")
+                found.append(
+                    f"not allowed: {PERMISSIONS[permission]}, which {_names(names)} {'forbids' if len(names) == 1 else 'forbid'}."
+                )
         silent: dict[tuple[str, ...], list[str]] = {}
         for permission, unsaid in self.unknown.items():
             silent.setdefault(tuple(unsaid), []).append(PERMISSIONS[permission])
@@ -87,14 +89,18 @@ def combine(names: Sequence[str], terms: Sequence[Terms]) -> Combined:
 
 
 def permissions_of(sources: Sequence[Source], hashes: Sequence[str | None]) -> tuple[Combined | None, list[str]]:
-    """What the sources of a merge allow together, None where nobody says; and sentences on a ledger that cannot be used."""
+    """What the sources of a merge allow together, None where nobody says; and sentences on a ledger that cannot be used or asked.
+
+    Args:
+        hashes: of the sources, None of those that were never read for it; empty where there is no ledger to ask.
+    """
     faults: list[str] = []
     stated: dict[str, Terms] = {}
-    if any(hashes):
+    if hashes:
         try:
             ledger = Ledger()
             stated = ledger.look_up(hashes)
-            faults += ledger.notices
+            faults += [*ledger.notices, *_unasked(sources, hashes)]
         except RuntimeError:  # there is no home folder, hence no ledger
             pass
         except OutputError as error:
@@ -106,14 +112,32 @@ def permissions_of(sources: Sequence[Source], hashes: Sequence[str | None]) -> t
     return (combined if combined.is_known() else None), faults
 
 
+def _unasked(sources: Sequence[Source], hashes: Sequence[str | None]) -> list[str]:
+    """A sentence on those that the ledger cannot be asked about."""
+    unread = [source.name for source, sha256 in zip(sources, hashes, strict=True) if sha256 is None]
+    if not unread:
+        return []
+    whose = "its sha256 is" if len(unread) == 1 else "their sha256 are"
+    return [f"what the ledger says of {_names(unread)} is not known yet, as {whose} not: it is asked before the merge writes."]
+
+
 def hashes_for_ledger(sources: Sequence[Source]) -> list[str | None]:
     """The sources' hashes as far as they are known without reading; none where there is no ledger to look them up in."""
+    return known_hashes([source.checkpoint for source in sources]) if is_there_a_ledger() else []
+
+
+def is_there_a_ledger() -> bool:
+    """Whether there is something to look hashes up in, usable or not."""
     try:
-        if not Ledger().path.exists():
-            return []
-    except RuntimeError:
-        return []
-    return known_hashes([source.checkpoint for source in sources])
+        return Ledger().exists()
+    except RuntimeError:  # there is no home folder
+        return False
+    except OutputError:
+        return True
+
+
+def _do(names: Sequence[str]) -> str:
+    return "does" if len(names) == 1 else "do"
 
 
 def _names(names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from .diffusers_parts import folder_parts
 from .dtypes import DType
 from .jobs import JobMaker
 from .key_job import KeyJob, Row
+from .lora_source import open_files
 from .models import ModelLibrary
 from .permissions import Combined, hashes_for_ledger, permissions_of
 from .plan_options import FOLDER, check_replacements, effective, replacing_source, typed
@@ -18,7 +19,8 @@ from .prediction import UNKNOWN
 from .provenance import provenance
 from .recipe import Recipe
 from .sidecar import Sidecar, find_sidecar
-from .sources import Source, check_predictions, open_sources, title_hashes
+from .signature import Cost
+from .sources import Source, check_predictions, title_hashes
 from .vae import claimed_hash, take_vae
 from .writer import build_header
 
@@ -41,6 +43,7 @@ class Plan:
         sidecar: the .yaml that goes beside the output; None where there is none.
         warnings, notes: sentences for the user.
         combined: what its sources allow; None where nobody says.
+        unasked: those notes that say what of the ledger could not be asked.
     """
 
     recipe: Recipe
@@ -55,6 +58,7 @@ class Plan:
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
     combined: Combined | None = None
+    unasked: tuple[str, ...] = ()
 
     def ordered_rows(self) -> list[Row]:
         """The rows in the architecture's order of lanes, then by label."""
@@ -68,7 +72,7 @@ class Plan:
     @property
     def reads_bytes(self) -> int:
         """Bytes of tensors that are read from the sources: each once, but twice where a scale has to be measured."""
-        return sum(job.passes * self.sources[number].tensors[job.key].size_bytes for job in self.jobs for number in job.reads())
+        return sum(job.passes * self.sources[number].tensors[job.key].read_bytes for job in self.jobs for number in job.reads())
 
     @property
     def measured_bytes(self) -> int:
@@ -79,6 +83,12 @@ class Plan:
     def is_folder(self) -> bool:
         """Whether the output is a diffusers folder."""
         return self.recipe.option("format") == FOLDER
+
+    @property
+    def reproducible(self) -> str:
+        """ "bitwise", or "tolerance" where decompositions of matrices have a part in it."""
+        nodes = [node for job in self.jobs for node in job.nodes]
+        return "tolerance" if any(node.method.cost is Cost.SPECTRAL for node in nodes) else "bitwise"
 
     @property
     def prediction(self) -> str:
@@ -128,19 +138,21 @@ class Plan:
         return provenance(self.recipe, self.sources, hashes, MATHS, {job.key for job in self.jobs}, permissions)
 
     def with_terms(self, hashes: Sequence[str | None]) -> Plan:
-        """The plan with what is known of its sources' permissions, in its header and in words.
+        """The plan with what is known of its sources' permissions, in its header and in words; itself where that is known to it.
 
         Args:
             hashes: of the sources, by which the user's ledger knows them; None where it was not read for it.
         """
         combined, faults = permissions_of(self.sources, hashes)
         before = self.combined or Combined()
+        if (combined, tuple(faults)) == (self.combined, self.unasked):
+            return self
         warnings = [words for words in self.warnings if words not in before.conflicts()]
-        notes = [words for words in self.notes if words not in before.notes()]
+        notes = [words for words in self.notes if words not in (*before.notes(), *self.unasked)]
         if combined is not None:
             warnings += combined.conflicts()
             notes += combined.notes()
-        return replace(self, combined=combined, warnings=tuple(warnings), notes=(*notes, *faults))
+        return replace(self, combined=combined, unasked=tuple(faults), warnings=tuple(warnings), notes=(*notes, *faults))
 
 
 def _entries(jobs: Sequence[KeyJob], prefix: str = "") -> Iterator[tuple[str, DType, tuple[int, ...]]]:
@@ -159,7 +171,7 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
         MergeError: anything that cannot be done, in one sentence.
     """
     recipe = effective(recipe.with_options(**typed(options)))
-    sources, number_of = open_sources(recipe, library)
+    sources, number_of = open_files(recipe, library)
     claims = {number: claim for number, (claim, _) in title_hashes(recipe, number_of).items()}
     on_nan = replacing_source(recipe, sources, number_of)
     vae = take_vae(recipe.option("vae"), library, sources)

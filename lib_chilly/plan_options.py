@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .errors import Instead, RecipeError
-from .expression import spell_name
+from .errors import Instead, RecipeError, meant
+from .expression import FileName, spell_name
 from .key_job import KeyJob
 from .output_dtypes import COMPONENT_OPTIONS, OUTPUT_DTYPES, default_of, wanted_dtypes
 from .prediction import EPSILON, V
 from .recipe import Recipe
-from .recipe_check import meant
 from .recipe_text import parse_recipe
 from .sources import Source, source_called
 
@@ -78,7 +77,7 @@ def _default_compute(dtype: str) -> str:
     return "float64" if dtype == "fp32" else "float32"
 
 
-def replacing_source(recipe: Recipe, sources: list[Source], number_of: Mapping[str, int]) -> int | None:
+def replacing_source(recipe: Recipe, sources: list[Source], number_of: Mapping[FileName, int]) -> int | None:
     choice = recipe.option("on_nan")
     if choice is None:
         return None

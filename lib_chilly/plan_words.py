@@ -7,7 +7,8 @@ from fractions import Fraction
 
 from .architecture import NO_LANE
 from .expression import Call, spell
-from .header import counted
+from .header import counted, quoted
+from .health_keys import header_faults
 from .jobs import JobMaker
 from .key_job import KeyJob
 from .models import ModelLibrary
@@ -17,6 +18,7 @@ from .registry import get_method
 from .sidecar import Sidecar
 from .sources import Source
 from .vae import is_told_apart
+from .verdicts import seen
 
 
 def warnings_of(recipe: Recipe, library: ModelLibrary, maker: JobMaker) -> list[str]:
@@ -38,8 +40,9 @@ def warnings_of(recipe: Recipe, library: ModelLibrary, maker: JobMaker) -> list[
         outside = [value for value in weights.numbers() if not low <= value <= high]
         if outside:
             found.append(f"{name} of {calls[number].method} is {float(outside[0]):g}, outside {low:g} to {high:g}.")
-    found += _differences(maker.merged)
-    found += _untold_vaes(maker.merged)
+    found += [words for source in maker.models for words in seen(header_faults(source)).warnings(quoted(source.name))]
+    found += _differences(maker.models)
+    found += _untold_vaes(maker.models)
     for number, source in enumerate(maker.sources):
         extreme = max((abs(row.exact.get(number, Fraction(0))) for row in maker.rows.values()), default=Fraction(0))
         if extreme > 2:
@@ -75,13 +78,13 @@ def _range(call: Call, name: str) -> tuple[float, float]:
 
 def notes_of(maker: JobMaker, jobs: Sequence[KeyJob], sidecar: Sidecar | None) -> list[str]:
     """Sentences on keys that some source lacks, that are dropped, copied or rebuilt, and on how the output is written."""
-    return [*_absences(maker, jobs), *_left_out(maker, jobs), *_written(maker, jobs, sidecar)]
+    return [*_absences(maker, jobs), *_loras(maker), *_left_out(maker, jobs), *_written(maker, jobs, sidecar)]
 
 
 def _absences(maker: JobMaker, jobs: Sequence[KeyJob]) -> list[str]:
     """Which source lacks which keys that the output has from the recipe's sources."""
     found = []
-    for source in maker.merged:
+    for source in maker.models:
         lanes: dict[str, int] = {}
         for job in jobs:
             if job.key not in source.tensors and not job.is_companion and not maker.is_taken(job.key):
@@ -92,6 +95,25 @@ def _absences(maker: JobMaker, jobs: Sequence[KeyJob]) -> list[str]:
             found.append(f"'{source.name}' lacks {keys} ({counts}): the other operands settle them.")
     extended = [job for job in jobs if job.extra]
     return found + [f"the extra input channels of '{job.key}' are taken from the models that have them." for job in extended]
+
+
+def _loras(maker: JobMaker) -> list[str]:
+    """What LoRAs change, and what of them fits nothing."""
+    found = []
+    for source in maker.merged:
+        if source.lora is None:
+            continue
+        lacking = [key for key in source.lora.modules if key not in source.tensors]
+        said = f"the LoRA '{source.name}' changes {counted(len(source.tensors), 'weight')}"
+        if lacking:
+            said += f"; {counted(len(lacking), 'more')} that it is for {'is' if len(lacking) == 1 else 'are'} in no model here: "
+            said += _some(lacking)
+        if unmatched := source.lora.unmatched:
+            key, reason = next(iter(unmatched.items()))
+            said += f"; {counted(len(unmatched), 'tensor')} of it {'is' if len(unmatched) == 1 else 'are'} of no use: "
+            said += f"{quoted(key)}: {reason}"
+        found.append(f"{said}.")
+    return found
 
 
 def _left_out(maker: JobMaker, jobs: Sequence[KeyJob]) -> list[str]:

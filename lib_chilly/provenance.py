@@ -15,6 +15,8 @@ from .sources import Source
 
 TYPE = "chillymerge"
 """The key of our own record, and what `sd_merge_recipe` says of its type."""
+_LARGEST_RECIPE = 1 << 22
+"""Characters of another merger's recipe that is looked into."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def read_record(metadata: Mapping[str, str], file_name: str) -> Record | None:
     Raises:
         CheckpointError: there is a record, but not in its form.
     """
-    if TYPE not in metadata or _was_merged_elsewhere(metadata):
+    if TYPE not in metadata or was_merged_elsewhere(metadata):
         return None
     try:
         said = json.loads(metadata[TYPE])
@@ -95,9 +97,9 @@ def read_record(metadata: Mapping[str, str], file_name: str) -> Record | None:
     return Record(recipe, found, maths)
 
 
-def _was_merged_elsewhere(metadata: Mapping[str, str]) -> bool:
+def was_merged_elsewhere(metadata: Mapping[str, str]) -> bool:
     """Whether another merger copied our record from one of its sources: then its own recipe is the file's."""
-    other = parsed(metadata.get("sd_merge_recipe", ""))
+    other = parsed(metadata.get("sd_merge_recipe", ""), _LARGEST_RECIPE)
     return isinstance(other, dict) and other.get("type") != TYPE
 
 

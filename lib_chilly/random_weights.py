@@ -14,6 +14,7 @@ from fractions import Fraction
 from .errors import RecipeError
 from .expression import Call, ModelRef, Node, Rules, children, number_node, with_children
 from .recipe_check import Checker
+from .registry import all_methods
 
 LETTERS = {"R": (Fraction(0), Fraction(1)), "U": (Fraction(-1, 2), Fraction(3, 2))}
 """Letter to its limits; X has those that are given with it, or for all."""
@@ -53,7 +54,13 @@ class Draw:
         if not isinstance(node, Call):
             return with_children(node, [self._drawn(step, child, above, numbers) for child in children(node)])
         place = f"{step}/{next(numbers)}"
-        parameters = tuple((name, self._value((place, name), value, above)) for name, value in node.parameters)
+        method = all_methods().get(node.method)
+        parameters = tuple(
+            (name, self._drawn(step, value, above, numbers))
+            if method and name in method.named
+            else (name, self._value((place, name), value, above))
+            for name, value in node.parameters
+        )
         operands = tuple(self._drawn(step, operand, above, numbers) for operand in node.operands)
         return replace(node, operands=operands, parameters=parameters)
 

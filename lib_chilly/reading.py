@@ -14,6 +14,10 @@ from .errors import CheckpointError
 from .fileio import SourceFile
 from .header import counted
 from .key_job import KeyJob
+from .lora_delta import delta
+from .lora_reading import module_tensors
+from .lora_source import LoraTensor
+from .lora_values import LoraValues
 from .memory import SLAB_ELEMENTS
 from .sources import Source
 from .tensor_views import runs
@@ -73,6 +77,7 @@ class Reader:
         self.read_bytes = 0
         self._buffer = torch.empty(0, dtype=torch.uint8)
         self._view = memoryview(b"")
+        self._loras = LoraValues()
 
     def read(self, number: int, key: str, start: int, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Stored values and scale; the values stand in a buffer that the next call reuses."""
@@ -82,6 +87,9 @@ class Reader:
             raise CheckpointError(
                 f"'{source.source.name}' has no '{key}' to replace what is not finite there. Name another model."
             )
+        if isinstance(info, LoraTensor):
+            self.read_bytes += info.read_bytes * (start == 0)  # its small tensors are read once more by every thread
+            return self._loras.read(source.files[0], info, (number, key), start, count), None
         scale = source.scales.get(key)
         if info.transposed:
             return self._turned(source, info, start, count), scale
@@ -92,11 +100,22 @@ class Reader:
             return torch.frombuffer(source.maps[file], dtype=torch_dtype(info.dtype), count=count, offset=offset), scale
         return self._gather(source, parts).view(torch_dtype(info.dtype)), scale
 
+    def read_on(self, number: int, key: str, weight: torch.Tensor) -> torch.Tensor:
+        """What a LoRA adds to a weight, which has its shape; in float64, a new tensor."""
+        source = self.sources[number]
+        info = source.source.tensors[key]
+        assert isinstance(info, LoraTensor)
+        self.read_bytes += info.read_bytes
+        tensors = module_tensors(source.files[0], info.modules)
+        return delta(tensors, info.modules, tuple(weight.shape), base=weight, dtype=torch.float64)
+
     def will_need(self, job: KeyJob, start: int, count: int) -> None:
         """Announce a later `read` of these elements from every source that the job takes them from."""
         for number in job.reads():
             source = self.sources[number]
             info = source.source.tensors[job.key]
+            if isinstance(info, LoraTensor):
+                continue
             for file, offset, size in runs(info, start, min(count, info.elements - start)):
                 source.files[file].will_need(offset, size)
 

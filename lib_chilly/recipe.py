@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .errors import RecipeError
-from .expression import Call, Constant, ModelRef, Node, StepRef, spell, spell_name, walk
+from .expression import Call, Constant, LoraRef, ModelRef, Node, StepRef, spell, spell_name, walk
 
 SAVE_OPTIONS = (
     *("format", "dtype", "unet_dtype", "text_encoder_dtype", "vae_dtype", "compute"),
@@ -86,6 +86,10 @@ class Recipe:
     def models(self) -> tuple[ModelRef, ...]:
         """Every use of a model in the steps that the result needs, in the order of the text: the order of the sum."""
         return tuple(node for line in self.used_lines() for node in walk(line.expression) if isinstance(node, ModelRef))
+
+    def loras(self) -> tuple[LoraRef, ...]:
+        """Every use of a LoRA in the steps that the result needs, in the order of the text."""
+        return tuple(node for line in self.used_lines() for node in walk(line.expression) if isinstance(node, LoraRef))
 
     def calls(self) -> tuple[Call, ...]:
         """Every method call in the steps that the result needs."""

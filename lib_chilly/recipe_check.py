@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 
 from .blocks import BlockWeights, Preset
-from .errors import Instead, RecipeError
+from .decimals import is_decimal, spell_number
+from .errors import Instead, RecipeError, meant, nearest
 from .expression import (
     Binary,
     Call,
     Constant,
     ListValue,
+    LoraRef,
     ModelRef,
     Negative,
     Node,
@@ -21,15 +24,14 @@ from .expression import (
     PresetValue,
     Rules,
     StepRef,
-    is_decimal,
     shortened,
     spell,
-    spell_number,
     walk,
 )
 from .expression import is_number as is_number_text
 from .recipe import Line, Recipe
-from .registry import Kind, MergeMethod, get_method
+from .registry import MergeMethod, get_method
+from .signature import Kind, Param
 
 _LARGEST, _FINEST = 10**100, 10**400
 """Of the numbers that a recipe comes to: their size, and their denominators."""
@@ -92,8 +94,8 @@ class Checker:
 
     def total(self, node: Node) -> Fraction:
         """The exact sum of the models' coefficients: 1 is a model, 0 a delta; RecipeError where operands do not go together."""
-        if isinstance(node, ModelRef):
-            return Fraction(1)
+        if isinstance(node, (ModelRef, LoraRef)):
+            return Fraction(isinstance(node, ModelRef))
         if isinstance(node, StepRef):
             return self.sums[node.name]
         if isinstance(node, Negative):
@@ -120,9 +122,11 @@ class Checker:
 
     def parameters(self, node: Call) -> Mapping[str, BlockWeights]:
         """Every parameter of a call, defaults included."""
-        given = {name: self.weights(value) for name, value in node.parameters}
-        defaults = get_method(node.method).parameters.items()
-        return {name: given.get(name, BlockWeights(Fraction(str(default)))) for name, (_, default) in defaults}
+        given = dict(node.parameters)
+        return {
+            name: self.weights(given[name]) if name in given else BlockWeights(Fraction(str(default)))
+            for name, (_, default) in get_method(node.method).parameters.items()
+        }
 
     def _error(self, message: str, node: Node, names: Node | None = None) -> RecipeError:
         """An error at `node`; with what the names in `names` may have meant, which stand where a number could."""
@@ -182,44 +186,43 @@ class Checker:
         return self._bounded(total, node)
 
     def _call_total(self, node: Call) -> Fraction:
-        try:
+        with self._placed(node):
             method = get_method(node.method)
-            method.check_count(len(node.operands))
-        except RecipeError as error:
-            raise error.at(self.text, node.position) from None
-        sums = [self.total(operand) for operand in node.operands]
-        for index, (operand, total) in enumerate(zip(node.operands, sums, strict=True)):
-            kind = method.kind_of(index)
+        self._check_names(node, method)
+        with self._placed(node):
+            operands = method.bind(node.operands, node.parameters)
+        sums = [self.total(operand) for operand in operands]
+        for index, (operand, total) in enumerate(zip(operands, sums, strict=True)):
+            kind = method.kind_of(index, len(operands))
             wanted = {Kind.MODEL: (1,), Kind.ALIKE: (0, 1)}.get(kind)
             if (wanted and total not in wanted) or (kind is Kind.ALIKE and total != sums[0]):
                 raise self._error(f"{node.method} takes {kind.value}; '{_short(operand)}' is {_described(total)}.", operand)
-        self._check_parameters(node, method)
-        return sums[0] if method.keeps_sum and method.kind_of(0) is Kind.ALIKE else Fraction(1)
-
-    def _check_parameters(self, node: Call, method: MergeMethod) -> None:
-        seen = set()
         for name, value in node.parameters:
-            if name not in method.parameters:
-                message = f"{node.method} has no parameter '{name}': {method.signature()}.{nearest(name, method.parameters)}"
-                raise RecipeError(message, self.text, value.position, instead=meant(name, method.parameters))
-            if name in seen:
+            if name in method.parameters:
+                self._check_value(node.method, name, value, method.parameters[name][0])
+        return sums[0] if method.keeps_sum and method.kinds[0] in (Kind.ALIKE, Kind.LORA) else Fraction(1)
+
+    @contextmanager
+    def _placed(self, node: Node) -> Iterator[None]:
+        """Let an error be shown at `node`."""
+        try:
+            yield
+        except RecipeError as error:
+            raise error.at(self.text, node.position) from None
+
+    def _check_names(self, node: Call, method: MergeMethod) -> None:
+        known, first = (*method.named, *method.parameters), dict(reversed(node.parameters))
+        for name, value in node.parameters:
+            if name not in known:
+                message = f"{node.method} has no parameter '{name}': {method.signature()}.{nearest(name, known)}"
+                raise RecipeError(message, self.text, value.position, instead=meant(name, known))
+            if first[name] is not value:
                 raise self._error(f"{node.method} is given '{name}' twice.", value)
-            seen.add(name)
-            weights = self.weights(value)
-            if not method.parameters[name][0].per_block and (weights.rules or not isinstance(weights.default, Fraction)):
-                raise self._error(f"'{name}' of {node.method} is one number for all blocks.", value)
 
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that proposes the known name nearest to `name`, with a space before it; empty where none is near."""
-    return "".join(f" Did you mean '{each.right}'?" for each in meant(name, known))
-
-
-def meant(name: str, known: Iterable[str]) -> tuple[Instead, ...]:
-    """The known name nearest to `name`, as one thing to write instead; none where none is near."""
-    names = list(known)
-    near = [each for each in names if each.casefold() == name.casefold()] or difflib.get_close_matches(name, names, 1)
-    return tuple(Instead(name, each) for each in near[:1])
+    def _check_value(self, method: str, name: str, value: Node, param: Param) -> None:
+        weights = self.weights(value)
+        if not param.per_block and (weights.rules or not isinstance(weights.default, Fraction)):
+            raise self._error(f"'{name}' of {method} is one number for all blocks.", value)
 
 
 def _described(total: Fraction) -> str:

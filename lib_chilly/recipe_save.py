@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-from .errors import RecipeError
+from .errors import RecipeError, meant, nearest
 from .expression import NAME_CHARACTERS, Call, Constant, ModelRef, Number, StepRef
 from .recipe import SAVE_OPTIONS, Recipe
-from .recipe_check import meant, nearest
 
 Options = dict[str, tuple[str, int]]
 """Name to (text, position of the text)."""

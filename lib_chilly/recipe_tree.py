@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from . import expression as nodes
+from .decimals import spell_number
 from .errors import Instead, RecipeError
 from .expression import (
     LONGEST_NUMBER,
@@ -26,6 +27,9 @@ from .expression import (
 DEEPEST = 100
 """Levels of an expression; all that reads expressions may recurse so deep."""
 
+
+_OF_LORAS = ("lora", "lora_on")
+"""Calls whose first operand is the name of a LoRA file."""
 
 Spans = dict[int, tuple[int, int]]
 """id() of a node to where its text stands, without parentheses around it."""
@@ -103,7 +107,7 @@ class TreeReader:
         exponent = token.lower().partition("e")[2] or "0"
         if len(token) <= LONGEST_NUMBER and abs(int(exponent)) <= LONGEST_NUMBER:
             value = Fraction(str(token))
-            if len(nodes.spell_number(value)) <= LONGEST_NUMBER:
+            if len(spell_number(value)) <= LONGEST_NUMBER:
                 return Number(value, position)
         rounded = Instead(str(token), f"{float(token):.15g}", False)
         message = f"the number '{shortened(token, 20)}' has more than {LONGEST_NUMBER} digits."
@@ -114,13 +118,23 @@ class TreeReader:
         position = self.start + method.start_pos
         if method == "preset":
             return self.preset(arguments, position)
-        operands, parameters = [], []
+        operands: list[Node] = []
+        parameters = []
         for argument in arguments:
             if argument.data == "operand":
-                operands.append(self.node(argument.children[0]))
+                is_file = method in _OF_LORAS and not operands
+                operands.append(self.lora(argument.children[0]) if is_file else self.node(argument.children[0]))
             else:
                 parameters.append((str(argument.children[0]), self.node(argument.children[1])))
         return Call(str(method), tuple(operands), tuple(parameters), position)
+
+    def lora(self, tree: Any) -> Node:
+        """The operand of lora(...): a file's name, whatever steps and constants are called."""
+        if tree.data != "reference" or ((token := tree.children[0].children[0]).type == "WORD" and is_number(token)):
+            raise self._error("lora(...) takes the name of a LoRA file, as in lora(film-grain, scale=0.8).", tree)
+        found = nodes.LoraRef(*self.name(token))
+        self.spans[id(found)] = (self.start + tree.meta.start_pos, self.start + tree.meta.end_pos)
+        return found
 
     def preset(self, arguments: list[Any], position: int) -> Node:
         operand = arguments[0].children[0] if len(arguments) == 1 and arguments[0].data == "operand" else None

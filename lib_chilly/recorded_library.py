@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from .checkpoint import open_checkpoint
-from .errors import CheckpointError, RecipeError
+from .errors import CheckpointError, Interrupted, RecipeError
 from .hashes import hash_checkpoints
 from .models import ModelLibrary, last_part, split_title, without_suffix
 from .provenance import Record, RecordedSource
+
+_MOST_SOURCES = 512
+"""Of a record: more than a merge could hold open, and few enough that a made-up list of them holds nobody up."""
 
 
 class RecordedLibrary(ModelLibrary):
@@ -21,22 +25,30 @@ class RecordedLibrary(ModelLibrary):
         folders: as of any library.
         record: of a merged file.
         accept_others: take the file of the right name even if it is another one than was recorded.
-        on_bytes: told how many more bytes were read for a hash; what it raises stops the search.
+        should_stop: asked while files are read for their hashes.
+        advice: what to do about another file of the right name, beside putting the recorded one there.
 
     Attributes:
         notes: sentences on what was found under another name, or is another file than was recorded.
     """
 
     def __init__(
-        self, folders: Sequence[Path], record: Record, accept_others: bool = False, on_bytes: Callable[[int], None] | None = None
+        self,
+        folders: Sequence[Path],
+        record: Record,
+        accept_others: bool = False,
+        should_stop: Callable[[], bool] = lambda: False,
+        advice: str = "",
     ):
         super().__init__(folders)
         self.record, self.accept_others = record, accept_others
         self.notes: list[str] = []
-        self._on_bytes = on_bytes
+        self._should_stop, self._advice = should_stop, advice
+        self._hashes: dict[Path, str | None] = {}
         self._found: dict[RecordedSource, Path] = {}
-        names = [source.name for source in record.sources]
-        if twin := next((name for name in names if names.count(name) > 1), None):
+        if len(record.sources) > _MOST_SOURCES:
+            raise RecipeError(f"it names {len(record.sources):,} sources; {_MOST_SOURCES} at most are looked for.")
+        if twin := next((name for name, count in Counter(source.name for source in record.sources).items() if count > 1), None):
             raise RecipeError(f"two of the recorded sources are called '{twin}'; run the recipe itself to say which is which.")
 
     def knows(self, name: str) -> bool:
@@ -71,7 +83,7 @@ class RecordedLibrary(ModelLibrary):
         if fitting := next((path for path in named if self._is(path, source)), None):
             return fitting
         if source.sha256:
-            for path in self._paths:
+            for path in self._by_size.get(source.size_bytes, ()):
                 if path not in named and self._is(path, source):
                     self.notes.append(f"'{source.name}' was found by its sha256 as '{path.name}'.")
                     return path
@@ -83,14 +95,24 @@ class RecordedLibrary(ModelLibrary):
     def _is(self, path: Path, source: RecordedSource) -> bool:
         """Whether a file is the recorded one; without a recorded hash its size has to do."""
         try:
-            if path.is_file() and path.stat().st_size != source.size_bytes:
+            if _size(path) != source.size_bytes:
                 return False
-            checkpoint = open_checkpoint(path)
-            if checkpoint.size_bytes != source.size_bytes:
-                return False
-            return source.sha256 is None or hash_checkpoints([checkpoint], 1, self._on_bytes) == [source.sha256]
+            if source.sha256:
+                return self._hash(path) == source.sha256
+            return open_checkpoint(path).size_bytes == source.size_bytes
         except (OSError, CheckpointError):  # whatever it is, it was no source
             return False
+
+    def _hash(self, path: Path) -> str | None:
+        """sha256 of a model; None where it cannot be read. Found once, however many sources might be it."""
+        if path not in self._hashes:
+            self._hashes[path] = None
+            (self._hashes[path],) = hash_checkpoints([open_checkpoint(path)], 1, lambda count: self._stop_if_asked())
+        return self._hashes[path]
+
+    def _stop_if_asked(self) -> None:
+        if self._should_stop():
+            raise Interrupted("stopped. Nothing was left behind.")
 
     def _refusal(self, source: RecordedSource, named: Sequence[Path]) -> str:
         wanted = f"sha256 {source.sha256}" if source.sha256 else f"{source.size_bytes:,} bytes"
@@ -98,10 +120,23 @@ class RecordedLibrary(ModelLibrary):
         if named:
             return (
                 f"'{named[0]}' is another '{source.name}' than the recorded one, which has {wanted}. Put that one into one of "
-                f"{where}, or pass --accept-other-sources to merge what is there."
+                f"{where}{self._advice}."
             )
         return f"there is no '{source.name}' in {where}, and no other file with {wanted}. Name its folder with --models DIR."
 
     @cached_property
-    def _paths(self) -> tuple[Path, ...]:
-        return tuple(path for _, path in self.files)
+    def _by_size(self) -> Mapping[int, Sequence[Path]]:
+        """Bytes to the models of that size."""
+        found: dict[int, list[Path]] = {}
+        for _, path in self.files:
+            self._stop_if_asked()
+            try:
+                found.setdefault(_size(path), []).append(path)
+            except (OSError, CheckpointError):
+                continue
+        return found
+
+
+def _size(path: Path) -> int:
+    """Bytes of a model as records have them: of a file's own, of a folder's weights."""
+    return path.stat().st_size if path.is_file() else open_checkpoint(path).size_bytes

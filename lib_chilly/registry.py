@@ -7,7 +7,6 @@ they may be; keyword-only ones are the parameters, annotated with `Param`.
 from __future__ import annotations
 
 import difflib
-import enum
 import functools
 import importlib
 import inspect
@@ -16,53 +15,30 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Any, TypeVar
 
 from .errors import Instead, RecipeError
+from .signature import Absence, Cost, Kind, Param, Reach
 
-
-class Kind(enum.Enum):
-    """What an operand may be, by its exact coefficient sum."""
-
-    MODEL = "a model"
-    ALIKE = "a model or a delta, the same for all operands"
-    ANY = "anything"
-
-
-class Absence(enum.Enum):
-    """What happens in a key that an operand lacks; see docs/recipes.md."""
-
-    SHARE = "those that hold the key share the weight"
-    BASE_AND_DELTAS = "positive weights share, a delta with a missing side is 0"
-    ZERO = "a missing operand counts 0"
-
-
-@dataclass(frozen=True)
-class Param:
-    """A method's parameter: its usual range, and whether it may differ between blocks.
-
-    Attributes:
-        low, high: values outside are allowed and warned of.
-        per_block: whether block weights are accepted, or one number only.
-        neutral: the value of keys that no block weight speaks of.
-    """
-
-    low: float
-    high: float
-    per_block: bool = True
-    neutral: float = 0.0
+Operand = TypeVar("Operand")
 
 
 @dataclass(frozen=True)
 class MergeMethod:
-    """One row of the registry, all of it read off the decorated function.
+    """One row of the registry, all of it read off the decorated function and its decorator.
 
     Attributes:
         operands: names of the positional models; with `takes_any_number` the one name stands for one or more.
-        kinds: what each operand may be.
+        named: operands that are written with their name, such as `base=C`; they stand behind the others.
+        kinds: what each operand may be, those with a name last.
         parameters: name to (Param, default).
         absence: rule for keys that an operand lacks.
         keeps_sum: whether the result is what its operands are; only free_sum breaks the rule.
+        reach: what it has to see; all but weighted sums stay nodes of the plan.
+        cost: what takes its time.
+        scratch: tensors of the operands' size and type that it needs at once, beside operands and result.
+        ends: (parameter, value) to the operand that the result then is, bit for bit.
+        takes_place: whether it draws, and so asks for the place of its values.
     """
 
     name: str
@@ -71,81 +47,137 @@ class MergeMethod:
     source: str
     function: Callable[..., Any]
     operands: tuple[str, ...]
+    named: tuple[str, ...]
     kinds: tuple[Kind, ...]
     takes_any_number: bool
     parameters: Mapping[str, tuple[Param, float]]
     absence: Absence
     keeps_sum: bool
+    reach: Reach
+    cost: Cost
+    scratch: int
+    ends: Mapping[tuple[str, float], str]
+    takes_place: bool
 
-    def kind_of(self, index: int) -> Kind:
-        return self.kinds[min(index, len(self.kinds) - 1)]
+    @property
+    def takes_files(self) -> bool:
+        """Whether its operands are files of their own kind, which no model can take the place of."""
+        return Kind.LORA in self.kinds
 
-    def check_count(self, count: int) -> None:
-        """RecipeError when the method cannot take `count` operands."""
+    @property
+    def is_sum(self) -> bool:
+        """Whether it folds."""
+        return self.reach is Reach.SUM
+
+    def kind_of(self, index: int, count: int) -> Kind:
+        """What operand `index` of `count` may be."""
+        plain = count - len(self.named)
+        return self.kinds[min(index, len(self.operands) - 1) if index < plain else index - plain + len(self.operands)]
+
+    def operand_names(self, count: int) -> tuple[str, ...]:
+        """A name for each of `count` operands; those of a row of any number are numbered."""
+        plain = count - len(self.named)
+        many = tuple(f"{self.operands[0]} {number + 1}" for number in range(plain))
+        return (many if self.takes_any_number else self.operands) + self.named
+
+    def bind(self, operands: Sequence[Operand], parameters: Sequence[tuple[str, Operand]]) -> tuple[Operand, ...]:
+        """All operands of a call in the order of `kinds`.
+
+        Raises:
+            RecipeError: there are too many or too few of them.
+        """
+        given = dict(parameters)
+        lacking = [name for name in self.named if name not in given]
+        if lacking:
+            raise RecipeError(f"{self.name} needs {lacking[0]}=MODEL: {self.signature()}.")
+        count = len(operands)
         if self.takes_any_number:
             if count < 1:
                 raise RecipeError(f"{self.name} takes one or more models, here are none: {self.signature()}.")
         elif count != len(self.operands):
             raise RecipeError(f"{self.name} takes {len(self.operands)} models, here are {count}: {self.signature()}.")
+        return (*operands, *(given[name] for name in self.named))
 
     def signature(self) -> str:
         """How a call looks, such as `weighted_sum(A, B, alpha=0.5)`."""
         models = ["A", "B", "..."] if self.takes_any_number else [name.upper() for name in self.operands]
-        return f"{self.name}({', '.join(models + [f'{name}={default:g}' for name, (_, default) in self.parameters.items()])})"
+        named = [f"{name}={name.upper()}" for name in self.named]
+        values = [f"{name}={default:g}" for name, (_, default) in self.parameters.items()]
+        return f"{self.name}({', '.join(models + named + values)})"
 
-
-Model = Annotated[Any, Kind.MODEL]
-Alike = Annotated[Any, Kind.ALIKE]
-Anything = Annotated[Any, Kind.ANY]
-Weight = Annotated[float, Param(0, 1)]
 
 _METHODS: dict[str, MergeMethod] = {}
 
 
 def merge_method(
-    *, title: str, formula: str, source: str, absence: Absence, keeps_sum: bool = True
+    *,
+    title: str,
+    formula: str,
+    source: str,
+    absence: Absence,
+    keeps_sum: bool = True,
+    reach: Reach = Reach.SUM,
+    cost: Cost = Cost.ARITHMETIC,
+    scratch: int = 1,
+    ends: Mapping[tuple[str, float], str] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a merge method under its function's name.
 
-    The function is called with tensors or, to fold a recipe, with linear forms: it may only use + - * / on its models.
+    A weighted sum is called with linear forms to fold a recipe: it may only use + - * / on its models. Any other method is called
+    with tensors of float32 or float64, one type for all, which it must not write into: flat ones of one length with
+    Reach.ELEMENT, of the weight's shape with Reach.TENSOR. Its parameters are floats. What it returns has the operands' shape
+    and type, and is finite where they are.
 
     Args:
         title: for people, in a list.
         formula: in A, B, C and the parameters' names.
         source: who defined it.
-        absence: rule for keys that an operand lacks.
-        keeps_sum: whether the result is what its operands are (a model of models, a delta of deltas).
+        absence, keeps_sum, reach, cost, scratch, ends: as of MergeMethod.
 
     Raises:
         ValueError: the name is taken, or an operand or a parameter lacks its annotation.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        name = function.__name__
-        if name in _METHODS:
-            raise ValueError(f"merge method '{name}' is defined twice.")
-        hints = typing.get_type_hints(function, include_extras=True)
-        signature = inspect.signature(function).parameters.values()
-        operands = [parameter for parameter in signature if parameter.kind is not parameter.KEYWORD_ONLY]
-        options = [parameter for parameter in signature if parameter.kind is parameter.KEYWORD_ONLY]
-        _METHODS[name] = MergeMethod(
-            name=name,
+        if function.__name__ in _METHODS:
+            raise ValueError(f"merge method '{function.__name__}' is defined twice.")
+        _METHODS[function.__name__] = MergeMethod(
             title=title,
             formula=formula,
             source=source,
-            function=function,
-            operands=tuple(parameter.name for parameter in operands),
-            kinds=tuple(_annotation(hints, name, parameter.name, Kind) for parameter in operands),
-            takes_any_number=any(parameter.kind is parameter.VAR_POSITIONAL for parameter in operands),
-            parameters={
-                parameter.name: (_annotation(hints, name, parameter.name, Param), parameter.default) for parameter in options
-            },
             absence=absence,
             keeps_sum=keeps_sum,
+            reach=reach,
+            cost=cost,
+            scratch=scratch,
+            ends=ends or {},
+            **_signature_of(function),
         )
         return function
 
     return register
+
+
+def _signature_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The fields of MergeMethod that stand in the function's own signature."""
+    name = function.__name__
+    hints = typing.get_type_hints(function, include_extras=True)
+    signature = inspect.signature(function).parameters
+    operands = [each for each in signature.values() if each.kind is not each.KEYWORD_ONLY]
+    options = [each for each in signature.values() if each.kind is each.KEYWORD_ONLY and each.name != "place"]
+    named = [each for each in options if each.default is each.empty]
+    return {
+        "name": name,
+        "function": function,
+        "operands": tuple(each.name for each in operands),
+        "named": tuple(each.name for each in named),
+        "kinds": tuple(_annotation(hints, name, each.name, Kind) for each in (*operands, *named)),
+        "takes_any_number": any(each.kind is each.VAR_POSITIONAL for each in operands),
+        "parameters": {
+            each.name: (_annotation(hints, name, each.name, Param), each.default) for each in options if each not in named
+        },
+        "takes_place": "place" in signature,
+    }
 
 
 def all_methods() -> Mapping[str, MergeMethod]:

@@ -17,6 +17,7 @@ from .header import counted
 from .key_job import KeyJob
 from .lane_changes import lanes_out_of_proportion
 from .memory import peak_memory_bytes
+from .pass_health import PassHealth, pass_health
 from .plan import Plan
 from .tally import Tally
 
@@ -34,6 +35,7 @@ class Report:
         change: lane to the relative L2 change against the first source, before the last rounding; None where it was not read,
             or has no ratio because it is 0.
         overflow: key to how many of its values are too large for the output's dtype.
+        health: the verdicts on sources and result.
     """
 
     output: Path
@@ -46,6 +48,7 @@ class Report:
     keys: Mapping[str, Mapping[str, int]]
     change: Mapping[str, float | None]
     overflow: Mapping[str, int]
+    health: PassHealth
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -62,6 +65,7 @@ class Report:
             "keys": self.keys,
             "change": self.change,
             "overflow": self.overflow,
+            "health": self.health.facts(),
             "warnings": [*self.warnings, *self.notes],
         }
 
@@ -70,6 +74,8 @@ def make_report(plan: Plan, output: Path, streamed: StreamResult, seconds: float
     """Sum up a pass."""
     tally = streamed.tally
     change = {lane: _relative(tally.change.get(lane)) for lane in dict.fromkeys(_lanes_in_order(plan))}
+    health = pass_health(plan, tally)
+    ill = [words for words in health.warnings if words not in plan.warnings]
     return Report(
         output=output,
         sha256=streamed.sha256,
@@ -81,14 +87,15 @@ def make_report(plan: Plan, output: Path, streamed: StreamResult, seconds: float
         keys=_count_keys(plan),
         change=change,
         overflow=dict(sorted(tally.overflow.items())),
-        warnings=(*plan.warnings, *_seen(plan, tally), *lanes_out_of_proportion(plan, change)),
+        health=health,
+        warnings=(*plan.warnings, *_seen(plan, tally), *ill, *lanes_out_of_proportion(plan, change, health)),
         notes=plan.notes,
     )
 
 
 def is_merged(job: KeyJob) -> bool:
     """Whether a key is computed; one source's values with coefficient 1 count as copied."""
-    return not job.is_copied and not (len(job.terms) == 1 and job.terms[0][1] == 1)
+    return not job.is_copied and job.taken is None
 
 
 def plan_facts(plan: Plan, threads: int, use_mmap: bool = False) -> dict[str, object]:
@@ -104,12 +111,13 @@ def plan_facts(plan: Plan, threads: int, use_mmap: bool = False) -> dict[str, ob
             {"name": line.name, "text": spell(line.expression)} for line in plan.recipe.used_lines() if not line.is_constant
         ],
         "folded": {
-            row.label: {names[number]: float(row.exact[number]) for number in sorted(row.exact)} for row in plan.ordered_rows()
+            row.label: None if row.nodes else {names[number]: float(weight) for number, weight in row.exact.items()}
+            for row in plan.ordered_rows()
         },
         "reads_bytes": plan.reads_bytes,
         "writes_bytes": plan.writes_bytes,
         "peak_memory_bytes": peak_memory_bytes(plan, threads, use_mmap),
-        "reproducible": "bitwise",
+        "reproducible": plan.reproducible,
         "warnings": [*plan.warnings, *plan.notes],
         "recipe": plan.recipe.canonical(),
     }

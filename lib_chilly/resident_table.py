@@ -79,7 +79,7 @@ class Table:
 
     def weights(self, jobs: Sequence[KeyJob]) -> np.ndarray:
         """The coefficients that a plan's jobs ask for."""
-        terms = [jobs[number].terms for number in self._numbers]
+        terms = [() if jobs[number].nodes else jobs[number].terms for number in self._numbers]
         # Keys of one kind share the one object.
         _, firsts, kinds = np.unique(np.fromiter(map(id, terms), np.int64, len(terms)), return_index=True, return_inverse=True)
         found = np.zeros((len(firsts), len(self.sources)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .errors import OutputError, RecipeError
+from .expression import FileName
 from .header import quoted
 from .own_files import Config, config_beside
 from .prediction import UNKNOWN, predicted_by
@@ -25,7 +26,7 @@ class Sidecar:
 
 
 def find_sidecar(
-    choice: str | None, alike: Sequence[Source], sources: Sequence[Source], number_of: Mapping[str, int], meant: str | None
+    choice: str | None, alike: Sequence[Source], sources: Sequence[Source], number_of: Mapping[FileName, int], meant: str | None
 ) -> tuple[Sidecar | None, list[str]]:
     """The .yaml that is copied, and sentences on those that cannot be.
 

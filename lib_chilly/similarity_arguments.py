@@ -22,6 +22,7 @@ def add_similarity(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--rank", choices=("all", "input", "output"), default="all", help="the total that models are ranked by")
     parser.add_argument("--matrix", action="store_true", help="each against each, how they group, and a guess at ancestry")
     parser.add_argument("--models", type=Path, action="append", metavar="DIR", help="where models lie; may be repeated")
+    parser.add_argument("--loras", type=Path, action="append", metavar="DIR", help="where LoRAs lie (default: beside the models)")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it too, as .svg or .png")
     parser.add_argument("--replace-below", type=percent, metavar="X", help="print OTHER's recipe, its blocks below X %% replaced")
     parser.add_argument("--with", dest="donor", metavar="MODEL", help="with --replace-below: whose blocks come in")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from .console import sentence
@@ -14,7 +13,7 @@ from .errors import MergeError, RecipeError
 from .expression import ModelRef, spell_name
 from .header import quoted
 from .merge_commands import load_recipe
-from .models import SUFFIXES, ModelLibrary, last_part, split_title, without_suffix
+from .models import SUFFIXES, ModelLibrary, OneModel, last_part, split_title, without_suffix
 from .plan import Plan, make_plan
 from .recipe import Recipe
 from .recipe_text import parse_recipe
@@ -39,18 +38,6 @@ class Model:
     def file(self) -> Path | None:
         """Where it lies, if it is one model and nothing else."""
         return None if self.spelling is None else self.plan.sources[0].checkpoint.path.resolve()
-
-
-class _OneFile(ModelLibrary):
-    """A file or folder that was named by its path; nothing else is looked for."""
-
-    def __init__(self, name: str, path: Path):
-        super().__init__(())
-        self._given = ((name, path),)
-
-    @cached_property
-    def files(self) -> tuple[tuple[str, Path], ...]:
-        return self._given
 
 
 def the_model(argument: str, library: ModelLibrary) -> Model:
@@ -123,7 +110,7 @@ def refuse_mixed_up(*models: Model) -> None:
 def _of_file(name: str, path: Path) -> Model:
     stem = without_suffix(name)
     # `model [deadbeef]` would be a title, whose hash is no part of the name.
-    return _planned(parse_recipe(spell_name(name if split_title(stem)[1] else stem)), _OneFile(name, path))
+    return _planned(parse_recipe(spell_name(name if split_title(stem)[1] else stem)), OneModel(name, path))
 
 
 def _planned(recipe: Recipe, library: ModelLibrary) -> Model:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-import re
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from .architecture import VAE_ALONE, Architecture, detect
 from .checkpoint import Checkpoint, TensorInfo
-from .errors import ArchitectureError, CheckpointError, Instead, RecipeError
-from .expression import ModelRef, spell_name
+from .errors import ArchitectureError, CheckpointError, RecipeError
+from .expression import FileName, ModelRef
 from .latents import latents_of
+from .lora_file import LoraFile
 from .models import ModelLibrary, split_title, without_suffix
 from .prediction import UNKNOWN, prediction_of
 from .recipe import Recipe
+from .unknown_models import or_near_step, refuse_hidden_minus
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Source:
         respelled: how many keys have another spelling in the file.
         bare: the prefix that its keys lack in the file, where it is one component by itself without it; else "".
         prediction: what the model predicts: "epsilon", "v", "flow" or "unknown".
+        lora: where it is no model but a LoRA, its file; `tensors` are what it adds then.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Source:
     respelled: int = 0
     bare: str = ""
     prediction: str = UNKNOWN
+    lora: LoraFile | None = None
 
     def conv_in_channels(self) -> int | None:
         """Input channels of the first convolution; None where it is missing or malformed."""
@@ -54,7 +56,7 @@ class Source:
     def main_dtype(self) -> str:
         """Our name of the dtype that most of the bytes have."""
         bytes_of: dict[str, int] = {}
-        for info in self.tensors.values():
+        for info in (self.checkpoint if self.lora else self).tensors.values():
             bytes_of[info.dtype.name] = bytes_of.get(info.dtype.name, 0) + info.size_bytes
         return max(bytes_of, key=lambda name: bytes_of[name])
 
@@ -64,7 +66,7 @@ def ema_key(key: str) -> str:
     return "model_ema." + key.removeprefix("model.").replace(".", "")
 
 
-def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], dict[str, int]]:
+def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], dict[FileName, int]]:
     """Open the header of every model that the result needs.
 
     Returns:
@@ -75,16 +77,16 @@ def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], d
         CheckpointError, ArchitectureError: a file is bad, or two architectures meet.
     """
     opened: list[tuple[str, Checkpoint]] = []
-    number_of: dict[str, int] = {}
+    number_of: dict[FileName, int] = {}
     by_file: dict[str, int] = {}
     for model in recipe.models():
         if model.name in number_of:
             continue
-        _refuse_hidden_minus(model, recipe, library)
+        refuse_hidden_minus(model, recipe, library)
         try:
             path = library.find(model.name)
         except RecipeError as error:
-            raise _or_near_step(error, model, recipe, library).at(recipe.text, model.position) from None
+            raise or_near_step(error, model, recipe, library).at(recipe.text, model.position) from None
         real = str(path.resolve())
         if real not in by_file:
             by_file[real] = len(opened)
@@ -95,19 +97,21 @@ def open_sources(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], d
     return sources, number_of
 
 
-def source_called(name: str, sources: Sequence[Source], number_of: Mapping[str, int]) -> int | None:
+def source_called(name: str, sources: Sequence[Source], number_of: Mapping[FileName, int]) -> int | None:
     """Number of the source that an option names: as a name of the recipe, as the source's own, else with its file's suffix."""
     plain = split_title(name)[0]
     if name in number_of:
         return number_of[name]
     for number, source in enumerate(sources):
+        if source.lora:
+            continue
         suffix = "/" if source.checkpoint.parts else source.checkpoint.path.suffix
         if plain in (source.name, source.name + suffix):
             return number
     return None
 
 
-def title_hashes(recipe: Recipe, number_of: Mapping[str, int]) -> dict[int, tuple[str, ModelRef]]:
+def title_hashes(recipe: Recipe, number_of: Mapping[FileName, int]) -> dict[int, tuple[str, ModelRef]]:
     """Source number to (hash that a webui title in the recipe claims, where it stands).
 
     Raises:
@@ -222,29 +226,3 @@ def check_predictions(
         for key, said in architecture.predictions.items()
         if key in keys and said != meant
     ]
-
-
-def _refuse_hidden_minus(model: ModelRef, recipe: Recipe, library: ModelLibrary) -> None:
-    """`A-B` is one name; where there is no such file but A and B exist, a subtraction was meant."""
-    if library.knows(model.name):
-        return
-    names = {line.name for line in recipe.lines}
-    for match in re.finditer("-", model.name):
-        left, right = model.name[: match.start()], model.name[match.end() :]
-        if all(part in names or library.knows(part) or re.fullmatch(r"\d+(\.\d+)?", part) for part in (left, right)):
-            raise RecipeError(
-                f"there is no model '{model.name}'; a minus between operands has spaces around it: '{left} - {right}'.",
-                recipe.text,
-                model.position,
-                instead=(Instead(model.name, f"{spell_name(left)} - {spell_name(right)}", False),),
-            )
-
-
-def _or_near_step(error: RecipeError, model: ModelRef, recipe: Recipe, library: ModelLibrary) -> RecipeError:
-    spellings = {name.lower(): name for name in recipe.steps if name != model.name}
-    near = difflib.get_close_matches(model.name.lower(), spellings, 1, 0.7)
-    if not near or library.knows(model.name):
-        return error
-    step = spellings[near[0]]
-    message = f"there is no model or step '{model.name}'. Did you mean '{step}'?"
-    return RecipeError(message, instead=(Instead(model.name, step), *error.instead))

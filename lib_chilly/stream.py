@@ -122,7 +122,7 @@ class _Pass:
     def _work(self, blocks: Iterator[Block]) -> None:
         """Merge some of the blocks."""
         reader = Reader(self.files)
-        kernel = Kernel(reader.read, self.plan.on_nan, self.scales)
+        kernel = Kernel(reader, self.plan.on_nan, self.scales, weighs=True)
         buffer = _page_buffer(BLOCK_BYTES)
         for block in blocks:
             if buffer.numel() < block.size_bytes:

@@ -120,8 +120,7 @@ class Summing:
         holders = tuple(sorted({number for place in pairs for number in self.pairs[place]}))
         jobs = [self.models[number].jobs[key] for number in holders]
         size = jobs[0].elements
-        # A first convolution with channels that not all sources have is made in one piece.
-        step = max(1, size) if any(job.extra for job in jobs) else LEAF_ELEMENTS
+        step = max(1, size) if any(job.is_whole for job in jobs) else LEAF_ELEMENTS
         for start in range(0, size, step * TASK_LEAVES):
             yield _Task(key, start, min(step * TASK_LEAVES, size - start), step, holders, pairs)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
+import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import numpy as np
 
 from .checkpoint import open_checkpoint
 from .dtypes import BY_TAG
-from .errors import CheckpointError, MergeError, RecipeError
+from .errors import CheckpointError, Interrupted, MergeError, RecipeError
 from .fileio import SourceFile
 from .header import TensorInfo, quoted
 from .notations import read_recipe
@@ -25,6 +27,10 @@ from .stream import stream
 
 _LONGEST_RECIPE, _LONGEST_SENTENCE = 1 << 20, 600
 SAME, DIFFERS, UNKNOWN = "same", "differs", "unknown"
+_MOST_LACKING, _MOST_STRANGE = 20, 1000
+"""Sources that are not at hand, and files of a folder that no merge has made, which are named one by one."""
+_SMALL = (".json", ".txt", ".md", ".yaml", ".yml", ".png", ".jpg", ".jpeg", ".webp")
+"""Files beside a folder's weights that hold none."""
 
 
 @dataclass
@@ -36,7 +42,7 @@ class Verification:
         tensors: how many the recipe makes.
         differing: key to how many of its elements are others.
         other_form: keys whose dtype or shape is another.
-        missing, extra: keys that only the recipe, and only the file has.
+        missing, extra: keys that only the recipe, and only the file has; of a folder also files with what no merge has made.
         lacking: recorded sources that are not at hand.
         says: what cannot be known, and what was taken for granted; sentences.
     """
@@ -79,27 +85,40 @@ def verify(
         if record is None:
             found.says.append("its header does not say how it was made, or another merger has made it: nothing can be run again.")
             return found
-        plan = _planned(path, record, folders, found)
+        library = RecordedLibrary(folders, record, should_stop=should_stop)
+        plan = _planned(path, record, library, found, should_stop)
+    except Interrupted:
+        raise
     except MergeError as error:
         found.says.append(_sentence(error))
         return found
-    if plan is not None:
-        _compare(path, plan, threads, should_stop, found)
-        found.verdict = DIFFERS if found.wrong else SAME
+    if plan is None:
+        return found
+    granted = _granted(plan, record, library)
+    found.says += [*granted, *library.notes]
+    _compare(path, plan, threads, should_stop, found)
+    found.verdict = SAME if not found.wrong else UNKNOWN if granted else DIFFERS
+    if found.verdict == UNKNOWN:
+        found.says.append("its tensors are not what comes of that: either it is not what its header says, or that was another.")
     return found
 
 
-def _planned(path: Path, record: Record, folders: Sequence[Path], found: Verification) -> Plan | None:
+def _planned(
+    path: Path, record: Record, library: RecordedLibrary, found: Verification, should_stop: Callable[[], bool]
+) -> Plan | None:
     """The plan of the recorded recipe; None where not all of its sources are at hand, which `found` then says."""
     if len(record.recipe) > _LONGEST_RECIPE:
         raise RecipeError(f"its recipe has {len(record.recipe):,} characters; {_LONGEST_RECIPE:,} at most are run again.")
-    library = RecordedLibrary(folders, record)
     for source in record.sources:
+        if should_stop():
+            raise Interrupted("stopped. Nothing was found out.")
         try:
             library.find(source.name)
         except RecipeError as error:
             found.lacking.append(_short(source.name))
-            found.says.append(_sentence(error))
+            found.says += [_sentence(error)] * (len(found.lacking) <= _MOST_LACKING)
+    if (more := len(found.lacking) - _MOST_LACKING) > 0:
+        found.says.append(f"{more} more of its sources are not at hand.")
     if found.lacking:
         return None
     plan = make_plan(read_recipe(record.recipe), library)
@@ -108,14 +127,21 @@ def _planned(path: Path, record: Record, folders: Sequence[Path], found: Verific
         if any(stored.path.samefile(each) for stored in taken.checkpoint.files for each in own):
             found.says.append(f"{quoted(taken.name)} is the file itself, which proves nothing.")
             return None
-        if library.recorded(taken.name) is None:
-            found.says.append(f"{quoted(taken.name)} of the recipe was not recorded: the file of that name was taken.")
-    if not all(source.sha256 for source in record.sources):
-        found.says.append("its sources were recorded without hashes: files of the right names and sizes were taken.")
-    if record.maths != MATHS:
-        found.says.append(f"it was made with arithmetic {record.maths}, this is {MATHS}: its numbers may differ.")
-    found.says += library.notes
     return plan
+
+
+def _granted(plan: Plan, record: Record, library: RecordedLibrary) -> list[str]:
+    """What has to be taken for granted; where it is wrong, an honest file's tensors are others."""
+    found = [
+        f"{quoted(taken.name)} of the recipe was not recorded: the file of that name was taken."
+        for taken in plan.sources
+        if library.recorded(taken.name) is None
+    ]
+    if not all(source.sha256 for source in record.sources):
+        found.append("its sources were recorded without hashes: files of the right names and sizes were taken.")
+    if record.maths != MATHS:
+        found.append(f"it was made with arithmetic {record.maths}, this is {MATHS}: its numbers may differ.")
+    return found
 
 
 def _sentence(error: MergeError) -> str:
@@ -139,7 +165,21 @@ def _compare(path: Path, plan: Plan, threads: int, should_stop: Callable[[], boo
             target = _Comparison(file, header, stored.tensors, prefix, found)
             stream(part, header, target, threads=threads, should_stop=should_stop)
             file.check_unchanged(stored.size_bytes, stored.mtime_ns)
+    if path.is_dir():
+        found.extra += itertools.islice(_strange_files(path, parts), _MOST_STRANGE)
     found.differing = dict(sorted(found.differing.items()))
+
+
+def _strange_files(folder: Path, parts: Collection[str]) -> Iterator[str]:
+    """Files below a model's folder, and folders elsewhere that it leads to, which programs may load beside the merge's own."""
+    for parent, folders, names in os.walk(folder):
+        at = Path(parent).relative_to(folder)
+        for name in sorted(names):
+            path = (at / name).as_posix()
+            holds_none = name.startswith(".") or (name.endswith(_SMALL) and ".index." not in name)
+            if path not in parts and not holds_none:
+                yield path
+        yield from ((at / name).as_posix() for name in sorted(folders) if (Path(parent) / name).is_symlink())
 
 
 class _Comparison:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 
 from .console import show, stop_flag
 from .errors import CheckpointError
@@ -12,6 +13,13 @@ from .models import default_folders
 from .report import default_threads
 
 _MOST_SHOWN = 20
+
+
+def _some(lines: Iterable[str]) -> list[str]:
+    """The first lines, and how many more there are."""
+    found = list(lines)
+    more = len(found) - _MOST_SHOWN
+    return found[:_MOST_SHOWN] + ([f"and {more:,} more."] if more > 0 else [])
 
 
 def run_verify(options: argparse.Namespace) -> None:
@@ -25,9 +33,8 @@ def run_verify(options: argparse.Namespace) -> None:
             ("is missing", found.missing),
             ("has another dtype or shape", found.other_form),
         ):
-            said += [f"{quoted(key)} {what}." for key in keys[:_MOST_SHOWN]]
-        differing = list(found.differing.items())
-        said += [f"{quoted(key)} differs in {counted(f'{count:,}', 'element')}." for key, count in differing[:_MOST_SHOWN]]
+            said += _some(f"{quoted(key)} {what}." for key in keys)
+        said += _some(f"{quoted(key)} differs in {counted(count, 'element')}." for key, count in found.differing.items())
         if found.verdict == SAME:
             said.append(f"{quoted(options.file.name)}: all of its {found.tensors:,} tensors are what its recipe makes.")
         return said

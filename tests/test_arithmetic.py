@@ -484,7 +484,10 @@ def test_elements_that_are_not_finite_are_taken_from_the_model_that_on_nan_names
     report = merge_in(tmp_path, f"M = weighted_sum(a, b, alpha={alpha})", tmp_path / "out.tmp", options={"on_nan": "take:a"})
     got = read_file(tmp_path / "out.tmp")[A_KEY].values
     np.testing.assert_array_equal(got, [1.0, 1.5 if alpha == "0.5" else 1.0, 3.0, 5.0])
-    assert report.warnings == (f"NaN or Inf was replaced: 3 values in 1 key, as in '{A_KEY}'.",)
+    assert report.warnings == (
+        f"NaN or Inf was replaced: 3 values in 1 key, as in '{A_KEY}'.",
+        "'b': IN04: 3 values are NaN or Inf: likely broken.",
+    )
     assert all(change is None or np.isfinite(change) for change in report.change.values())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import re
 import zlib
@@ -14,9 +15,12 @@ import pytest
 from checkpoints import metadata_of, model, tiny, write_file
 from reference import read_file
 
+from lib_chilly import card as card_module
+from lib_chilly import models as models_module
 from lib_chilly.card import in_card_notation, make_card
 from lib_chilly.card_hashes import site_hashes
 from lib_chilly.card_pages import Section, html_page, markdown
+from lib_chilly.errors import Interrupted
 from lib_chilly.recipe_text import parse_recipe
 
 Run = Callable[..., tuple[int, str, str]]
@@ -46,6 +50,7 @@ def merged(run: Run, models: Path, tmp_path: Path) -> Path:
         ("a + 1 * (b - c)", "a + (b - c) x 1 = N"),
         ("(1 - 0.3) * a + 0.3 * b", "a x (1 - 0.3) + b x 0.3 = N"),
         ("a - (b - c)", "a - (b - c) = N"),
+        ("weighted_sum(a, b)", "a x (1 - alpha) + b x alpha = N, alpha = 0.5"),
         ("weighted_sum(a, b, alpha=0.6)", "a x (1 - alpha) + b x alpha = N, alpha = 0.6"),
         ("weighted_sum(a + (b - c), b, alpha=0.6)", "(a + b - c) x (1 - alpha) + b x alpha = N, alpha = 0.6"),
         ("mean(a, b)", "mean(a, b) = N"),
@@ -90,6 +95,33 @@ def test_card_has_recipe_sources_similarity_health_and_permissions(run: Run, mer
     assert page.startswith("<!doctype html>") and "<td>use without credit</td><td>yes</td>" in page
 
 
+def test_whatever_else_lies_beside_a_model_is_not_looked_for(run: Run, models: Path, tmp_path: Path):
+    folder = tmp_path / "one"
+    (folder / "locked").mkdir(parents=True)
+    for name in ("a [deadbeef].safetensors", "a.ckpt"):
+        (folder / name).symlink_to((models / "a.safetensors").resolve())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models_module, "_walk", lambda folder: pytest.fail("walked"))
+        code, out, error = run("card", folder / "a [deadbeef].safetensors", "--base", models / "b.safetensors")
+    assert (code, error) == (0, "") and "total all" in out
+
+
+def test_title_is_the_whole_name_of_a_folder(run: Run, models: Path, tmp_path: Path):
+    options = ["--models", models, "--format", "diffusers"]
+    assert run("merge", "X = 1 * a", *options, "-o", tmp_path / "mix-v1.5")[0] == 0
+    for part in (tmp_path / "mix-v1.5").rglob("*.safetensors"):  # what a stranger's would be
+        write_file(part, read_file(part))
+    assert make_card(tmp_path / "mix-v1.5")[0] == "mix-v1.5"
+    (tmp_path / "mix-v1.5.safetensors").symlink_to((models / "a.safetensors").resolve())
+    assert make_card(tmp_path / "mix-v1.5.safetensors")[0] == "mix-v1.5"
+
+
+def test_card_can_be_stopped_while_hashes_are_taken(models: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(card_module, "health_of", lambda *given, **named: pytest.fail("all hashes were taken"))
+    with pytest.raises(Interrupted):
+        make_card(models / "a.safetensors", None, 1, lambda: True)
+
+
 class Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -115,6 +147,17 @@ def test_texts_of_strangers_are_no_markup():
     assert len(markdown("x" * 10_000_000, [])) < 1000
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["www.evil.com", "me@evil.com", "@somebody", "---", "- x", "+ x", "1. x", "2) x", "=", "    code", "WWW.x.y", "x\n---"],
+)
+def test_text_is_neither_an_address_nor_a_list_nor_a_line(text: str):
+    shown = markdown("t", [Section("s", [text])]).splitlines()[-1]
+    assert shown.startswith("- ") and not re.match(r"[-+=\s]|\d+[.)]", shown[2:])
+    assert "@" not in shown and "www." not in shown.lower()
+    assert html.unescape(re.sub(r"\\(.)", r"\1", shown[2:])).replace("\u2060", "") == text.replace("\n", " ").strip()
+
+
 SHA = "a" * 64
 LIES = [
     {"chillymerge": "{"},
@@ -138,7 +181,10 @@ def test_hostile_metadata_neither_breaks_a_card_nor_gets_into_its_markup(tmp_pat
 
 def test_file_that_names_itself_among_its_ancestors_is_listed_once(merged: Path):
     own = hashlib.sha256(merged.read_bytes()).hexdigest()
-    said = {own: {"name": "me", "sd_merge_recipe": {"primary_model_hash": own}}}
+    said = {own: {"name": "me", "sd_merge_recipe": {"primary_model_hash": own}}, SHA: {"name": "other"}}
     write_file(merged, read_file(merged), {**metadata_of(merged), "sd_merge_models": json.dumps(said)})
+    own_now = hashlib.sha256(merged.read_bytes()).hexdigest()
     title, sections = make_card(merged)
-    assert markdown(title, sections).count(own) == 1
+    (ancestors,) = [section for section in sections if section.title.startswith("Ancestors")]
+    assert [row[1] for row in ancestors.rows[1:]] == [own, SHA]
+    assert markdown(title, sections).count(own_now) == 1  # its own, among its hashes

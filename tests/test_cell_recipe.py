@@ -14,7 +14,7 @@ from lib_chilly.hashes import use_folder
 from lib_chilly.history import Entry, History
 from lib_chilly.number_lists import presets
 from lib_chilly.ui.axis_values import exact_number
-from lib_chilly.ui.cell_recipe import METHOD, RECIPE, SEED, VALUE, WEIGHTS, Coordinate, cell_recipe
+from lib_chilly.ui.cell_recipe import LORA, METHOD, RECIPE, SEED, VALUE, WEIGHTS, Coordinate, cell_recipe
 from lib_chilly.ui.recipe_names import recipe_named, recipe_names
 
 MIX = "M = weighted_sum(A, B, alpha=0.3)"
@@ -50,6 +50,13 @@ CELLS: dict[str, tuple[str, tuple[Coordinate, ...], str]] = {
     ),
     "weights": (MIX, (value("GRAD_V"),), 'M = weighted_sum(A, B, alpha=preset("GRAD_V"))'),
     "rules of a sum": ("M = 0.7 * A + 0.3 * B", (value("OUT*: 1"),), "M = weighted_sum(A, B, alpha={OUT*: 1})"),
+    "lora": ("M = A + lora(x)", (value(0.5, LORA),), "M = A + lora(x, scale=0.5)"),
+    "lora of a step, and its blocks": (
+        "L = lora(x, scale={OUT*: 1})\nM = weighted_sum(A + L, B, alpha=0.3)",
+        (value(0.5, LORA), value(0.7, "alpha"), value("0.2", "L.scale.IN04")),
+        "M = weighted_sum(A + L, B, alpha=0.7)",
+    ),
+    "constant called lora": ("lora = 0.5\nM = A + lora * (B - A)", (value(0.7, LORA),), "M = A + lora * (B - A)"),
     "lane": (MIX, (value("0.9", "M.alpha.IN04"),), "M = weighted_sum(A, B, alpha={*: 0.3, IN04: 0.9})"),
     "lane of weights": (
         MIX,
@@ -159,3 +166,9 @@ def test_text_of_a_recipe_is_its_own_name_and_a_wrong_name_is_refused_with_the_n
     assert recipe_named(MIX, history) == MIX
     with pytest.raises(RecipeError, match=r"there is no recipe 'frist try'. Did you mean 'first try'?"):
         recipe_named("frist try", history)
+
+
+def test_strength_of_a_lora_needs_one_lora():
+    assert "no LoRA whose strength could be set" in refusal(MIX, value(0.5, LORA))
+    assert "2 LoRAs, so that STEP.scale says which" in refusal("M = A + lora(x) + lora(y)", value(0.5, LORA))
+    assert lines("L = lora(x, scale={OUT*: 1})\nM = A + L", value(0.5, LORA))[0] == "L = lora(x, scale=0.5)"

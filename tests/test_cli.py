@@ -59,6 +59,7 @@ MERGE_NAMES = [
     "keys",
     "change",
     "overflow",
+    "health",
 ]
 
 Run = Callable[..., tuple[int, str, str]]

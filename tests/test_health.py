@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from checkpoints import CLIP, UNET, merge_in, model, stored, tiny, write_file
+from checkpoints import CLIP, UNET, merge_in, model, plan_in, stored, tiny, write_file
 from reference import Stored
 from safetensors.torch import load_file, save_file
 from test_schemas import faults, schema
 
+from lib_chilly import cli
 from lib_chilly.architecture import architecture_names, detect, known_keys, load
 from lib_chilly.checkpoint import open_checkpoint
 from lib_chilly.errors import ArchitectureError
 from lib_chilly.family import MEMBERS, build_family
+from lib_chilly.gains import gain_of, judge_gains
 from lib_chilly.health import Health, health_of
 from lib_chilly.sources import source_of
 from lib_chilly.synth import _make
@@ -73,17 +77,18 @@ def test_made_up_models_of_every_architecture_are_healthy(tmp_path_factory: pyte
     assert health_of(path).sentences() == []
 
 
-@pytest.mark.parametrize("architecture", ["sd1", "sdxl"])
+@pytest.mark.parametrize("architecture", architecture_names())
 def test_blocks_of_made_up_models_of_full_size_amplify_alike(architecture: str):
     lanes: dict[str, list[float]] = {}
     row = load(architecture)
     for key, (_, shape) in known_keys(architecture).items():
         lane = row.lane_of(key)
-        if lane and len(shape) >= 2 and lane[:2] in ("IN", "M0", "OU") and "norm" not in key:
+        if lane and len(shape) >= 2:
             rows = _make(key, (4, *shape[1:]), 0)
             lanes.setdefault(lane, []).append(float(rows.square().sum().div(4).sqrt()))
-    gains = [float(np.median(found)) for found in lanes.values() if len(found) >= 3]
-    assert len(gains) >= 5 and max(gains) < 3 * min(gains)
+    component_of = {row.lane_of(key): row.component_of(key) for key in known_keys(architecture)}
+    gains = {lane: gain_of(component_of[lane], found) for lane, found in lanes.items()}
+    assert len(gains) >= 1 and list(judge_gains(gains)) == []
 
 
 @pytest.mark.parametrize(
@@ -163,6 +168,51 @@ def test_missing_keys_are_said_where_a_part_of_a_lane_is_there(base: Path, tmp_p
     assert health.verdict == "suspect" and "VAE" not in health.lanes
 
 
+def without(path: Path, output: Path, *parts: str) -> Path:
+    """A file without the keys that hold a text."""
+    tensors = {key: tensor for key, tensor in load_file(path).items() if not any(part in key for part in parts)}
+    save_file(tensors, output)
+    return output
+
+
+def test_lane_that_is_missing_altogether_is_broken_unless_its_component_is_too(base: Path, tmp_path: Path):
+    health = health_of(without(base, tmp_path / "x.safetensors", "input_blocks.5.", "first_stage_model."))
+    assert says(health, "IN05").startswith("all of its ") and health.lanes["IN05"].tensors == 0
+    assert [lane for lane, found in health.lanes.items() if found.verdict != "fine"] == ["IN05"]
+    assert (health.verdict, "VAE" in health.lanes) == ("broken", False)
+    json.dumps(health.facts(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "parts"), [("flux", ["guidance_in"]), ("sd2", ["resblocks.23."])], ids=["schnell", "diffusers"]
+)
+def test_keys_that_whole_relatives_lack_are_not_missed(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, architecture: str, parts: list[str]
+):
+    whole = tiny(tmp_path_factory, f"healthy-{architecture}", architecture, seed=1)
+    assert health_of(without(whole, tmp_path / "x.safetensors", *parts)).sentences() == []
+
+
+def test_zero_matrix_does_not_hide_that_the_others_have_exploded(base: Path, tmp_path: Path):
+    exploded = changed(base, tmp_path / "x.safetensors", first_stage_model=lambda t: t.float() * 1e4)
+    health = health_of(changed(exploded, tmp_path / "y.safetensors", decoder__conv_out__weight=lambda t: t * 0))
+    assert "1 of its matrices are zero" in says(health, "VAE") and "have exploded" in says(health, "VAE")
+
+
+def test_whole_network_far_from_what_any_begins_with_is_worth_a_look(base: Path, tmp_path: Path):
+    health = health_of(changed(base, tmp_path / "x.safetensors", diffusion_model=lambda t: t.float() * 40))
+    assert "those of a network that is not trained yet" in says(health, "M00") and health.verdict == "suspect"
+    fresh = torch.nn.Linear(3000, 50).weight.detach()
+    assert float(fresh.square().sum().div(50).sqrt()) == pytest.approx(1 / math.sqrt(3), rel=0.02)
+
+
+def test_half_of_clip_that_sees_pictures_is_no_other_text_encoder(base: Path, tmp_path: Path):
+    seeing = f"{CLIP.replace('text_model', 'vision_model')}encoder.layers"
+    extra = load_file(base) | {f"{seeing}.{n}.layer_norm1.bias": torch.zeros(12) for n in range(12)}
+    save_file(extra, tmp_path / "x.safetensors")
+    assert health_of(tmp_path / "x.safetensors").verdict == "fine"
+
+
 def test_text_encoder_of_another_model_is_found(base: Path, tmp_path: Path):
     token = CLIP + "embeddings.token_embedding.weight"
     wide = changed(base, tmp_path / "1.safetensors", **{"token_embedding": lambda t: t.repeat(1, 2)})
@@ -198,6 +248,23 @@ def test_inspect_shows_health_when_asked_and_json_has_its_schema_s_form(run: Run
     assert facts["health"] is None and list(faults(facts, schema("inspect"))) == []
 
 
+@pytest.mark.parametrize("options", [[], ["--health"]], ids=["hashes", "health"])
+def test_inspect_can_be_stopped_and_shows_how_far_it_is(
+    run: Run, base: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+):
+    read: list[int] = []
+
+    @contextmanager
+    def bar(title: str) -> Iterator[Callable[[int], None]]:
+        yield read.append
+
+    monkeypatch.setattr(cli, "byte_bar", bar)
+    assert run("inspect", base, *options)[0] == 0
+    assert sum(read) > (1.5 if options else 0.7) * base.stat().st_size  # without its header
+    monkeypatch.setattr(cli, "stop_flag", lambda: nullcontext(lambda: True))
+    assert run("inspect", base, *options)[0] == 130
+
+
 def test_base_of_another_architecture_is_refused(base: Path, tmp_path_factory: pytest.TempPathFactory):
     other = tiny(tmp_path_factory, "healthy-sd2", "sd2", seed=1)
     with pytest.raises(ArchitectureError, match="Name a base of its kind"):
@@ -214,7 +281,85 @@ def test_merge_warns_of_a_block_that_it_changes_out_of_proportion(base: Path, tm
     changed(base, tmp_path / "broken.safetensors", middle_block=lambda t: t.float() * 14)
     changed(base, tmp_path / "a.safetensors", diffusion_model=lambda t: t.float() * 1.1)
     changed(base, tmp_path / "b.safetensors")
-    report = merge_in(tmp_path, "a + 0.75 * (broken - b)", tmp_path / "out.safetensors")
+    report = merge_in(tmp_path, "add_difference(a, b, a, alpha={M00: 40})", tmp_path / "out.safetensors")
     assert [words for words in report.warnings if words.startswith("M00 is changed by ")]
     report = merge_in(tmp_path, "a + 0.75 * (a - b)", tmp_path / "out.safetensors")
     assert report.warnings == ()
+    report = merge_in(tmp_path, "a + 0.75 * (broken - b)", tmp_path / "out.safetensors")
+    assert [words for words in report.warnings if words.startswith("the result: M00: norms ")]
+    assert not [words for words in report.warnings if words.startswith("M00 is changed by ")]
+
+
+def test_merge_judges_its_sources_and_its_result_in_the_pass(family: Path, tmp_path: Path, run: Run):
+    recipe = f"M = 0.85 * NED + 0.15 * {BROKEN_MEMBER}"
+    code, out, _ = run("merge", recipe, "--models", family, "-o", tmp_path / "out.safetensors", "--json")
+    facts = json.loads(out)
+    assert code == 0 and list(faults(facts, schema("merge"))) == []
+    verdicts = {name: seen["verdict"] for name, seen in facts["health"]["sources"].items()}
+    assert (verdicts, facts["health"]["result"]) == ({"NED": "fine", BROKEN_MEMBER: "broken"}, {"verdict": "fine", "says": []})
+    assert [words for words in facts["warnings"] if words.startswith(f"'{BROKEN_MEMBER}': M00: norms 13x those of the other")]
+    assert facts["read_bytes"] == facts["reads_bytes"]
+    out = run("merge", recipe, "--models", family, "-o", tmp_path / "out.safetensors", "--overwrite")[1]
+    assert f"\nhealth: NED healthy, {BROKEN_MEMBER} likely broken, the result healthy\n" in out
+
+
+def test_folder_is_judged_as_a_file_is(base: Path, tmp_path: Path):
+    changed(base, tmp_path / "a.safetensors")
+    changed(base, tmp_path / "b.safetensors", middle_block=lambda t: t.float() * 30)
+    recipe = "0.5 * a + 0.5 * b"
+    file = merge_in(tmp_path, recipe, tmp_path / "out.safetensors").health
+    folder = merge_in(tmp_path, recipe, tmp_path / "out", options={"format": "diffusers"}).health
+    assert file.facts() == folder.facts() and file.sources["b"].verdict == "broken"
+
+
+def test_merge_of_healthy_members_finds_all_of_them_healthy(family: Path, tmp_path: Path):
+    names = [name for name in NAMES if name != BROKEN_MEMBER and "inpainting" not in name]
+    report = merge_in(family, f"M = mean({', '.join(names)})", tmp_path / "out.safetensors")
+    assert {seen.verdict for seen in (*report.health.sources.values(), report.health.result)} == {"fine"}
+
+
+def test_merge_compares_lanes_that_have_no_others_like_them_with_the_other_sources(base: Path, tmp_path: Path):
+    for name in "ab":
+        changed(base, tmp_path / f"{name}.safetensors")
+    changed(base, tmp_path / "c.safetensors", first_stage_model=lambda t: t.float() * 5)
+    report = merge_in(tmp_path, "mean(a, b, c)", tmp_path / "out.safetensors")
+    assert report.health.facts()["sources"] == {
+        "a": {"verdict": "fine", "says": []},
+        "b": {"verdict": "fine", "says": []},
+        "c": {"verdict": "broken", "says": ["VAE: norms 5x those of the other sources: likely broken"]},
+    }
+
+
+def test_merge_says_which_source_held_nan_and_which_is_zero(base: Path, tmp_path: Path):
+    changed(base, tmp_path / "a.safetensors")
+    changed(base, tmp_path / "b.safetensors", middle_block__0=lambda t: t.float() * float("nan"))
+    changed(base, tmp_path / "c.safetensors", middle_block=lambda t: t * 0)
+    report = merge_in(tmp_path, "mean(a, b, c)", tmp_path / "out.safetensors", options={"on_nan": "take:a"})
+    assert [seen.verdict for seen in report.health.sources.values()] == ["fine", "broken", "broken"]
+    assert "are NaN or Inf" in report.health.sources["b"].says[0]
+    assert "M00: all of its matrices are zero: likely broken" in report.health.sources["c"].says
+
+
+def test_plan_says_what_the_header_tells_of_a_broken_source(base: Path, tmp_path: Path):
+    changed(base, tmp_path / "a.safetensors")
+    extra = load_file(base) | {f"{CLIP}encoder.layers.{n}.layer_norm1.bias": torch.zeros(12) for n in range(12, 24)}
+    save_file(extra, tmp_path / "b.safetensors")
+    (words,) = plan_in(tmp_path, "0.5 * a + 0.5 * b").warnings
+    assert words.startswith("'b': the text encoder has 12 keys that this") and words.endswith(": likely broken.")
+    report = merge_in(tmp_path, "0.5 * a + 0.5 * b", tmp_path / "out.safetensors")
+    assert report.warnings == (words,) and report.health.sources["b"].verdict == "broken"
+
+
+def test_merge_says_that_a_source_lacks_a_lane_without_a_warning(base: Path, tmp_path: Path):
+    changed(base, tmp_path / "a.safetensors")
+    without(base, tmp_path / "b.safetensors", "input_blocks.5.")
+    report = merge_in(tmp_path, "0.5 * a + 0.5 * b", tmp_path / "out.safetensors")
+    assert report.health.sources["b"].says[0].startswith("IN05: all of its ") and report.warnings == ()
+    assert any(words.startswith("'b' lacks ") and "IN05" in words for words in report.notes)
+
+
+def test_what_a_pass_says_of_health_is_the_same_for_any_number_of_threads(base: Path, tmp_path: Path):
+    changed(base, tmp_path / "a.safetensors")
+    changed(base, tmp_path / "b.safetensors", input_blocks__4=lambda t: t.float() * 30)
+    found = [merge_in(tmp_path, "0.5 * a + 0.5 * b", tmp_path / "x.safetensors", threads).health for threads in (1, 3)]
+    assert found[0] == found[1] and "IN04: norms 22x those" in found[0].sources["b"].says[0]

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from checkpoints import metadata_of, model, write_file, write_models
+from checkpoints import metadata_of, model, plan_in, tiny, write_file, write_models
 from test_schemas import faults, schema
 
+from lib_chilly import ledger as ledger_module
+from lib_chilly import licences
 from lib_chilly.checkpoint import open_checkpoint
+from lib_chilly.engine import merge
+from lib_chilly.errors import Interrupted
+from lib_chilly.host.standalone import StandaloneHost
 from lib_chilly.ledger import Ledger
 from lib_chilly.licences import PERMISSIONS, Terms, terms_of
 from lib_chilly.permissions import combine
+from lib_chilly.recipe_text import parse_recipe
+from lib_chilly.ui.plans import Plans
 
 Run = Callable[..., tuple[int, str, str]]
 FLAGS = {"allowNoCredit": True, "allowCommercialUse": ["Image", "Rent"], "allowDerivatives": True, "allowDifferentLicense": False}
@@ -56,6 +65,9 @@ def test_flags_are_found_where_the_usual_helpers_put_them(models: Path, name: st
         ("Sell", (True, True, True)), ("Rent", (True, True, False)), ("Image", (True, False, False)), ("None", (False,) * 3),
         ("{Image,Sell}", (True, False, True)), (["Sell"], (False, False, True)), ([], (False,) * 3),
         (["what"], None), ("what", None), (True, None), (3, None), (["Image", 3], None), ({"Image": 1}, None),
+        ("No Sell", None), ("do not sell", None), (["None", "Sell"], None), (["Image", "no Sell"], None), ("Sell?", None),
+        ("{}", (False,) * 3), ("{None}", (False,) * 3), ("", None), (["None"], (False,) * 3),
+        ("{Image, Rent}", (True, True, False)),
     ],
 )  # fmt: skip
 def test_every_form_of_allow_commercial_use_is_read_and_others_say_nothing(models: Path, said: object, sells: tuple | None):
@@ -88,7 +100,7 @@ def test_of_several_companions_the_strictest_counts_and_the_ledger_beats_all(run
     assert json.loads(run("ledger", facts["sha256"], "--json")[1])["permissions"]["services"] is False
     assert len(json.loads(run("ledger", "--json")[1])["entries"]) == 1
     assert run("ledger", path, "--forget")[0] == 0 and run("ledger", path, "--forget")[0] == 2
-    assert json.loads(run("ledger", "--json")[1]) == {"entries": []}
+    assert json.loads(run("ledger", "--json")[1]) == {"entries": [], "notes": []}
 
 
 @pytest.mark.parametrize(
@@ -116,6 +128,7 @@ def test_conflicts_are_said_by_plan_and_the_header_carries_what_is_known(run: Ru
     assert any(words.startswith("not allowed: selling the model or merges, which 'a' forbids") for words in said)
     assert any(words.startswith("unknown: all permissions of 'b'.") for words in said)
     run("ledger", models / "b.safetensors", "--allow", "all", "--forbid", "share_merges,sell_pictures")
+    run("ledger", models / "a.safetensors")  # its hash is known from now on
     said = json.loads(run("plan", *options)[1])["warnings"]
     assert "'b' does not allow sharing merges: keep the result to yourself." in said
     assert any(
@@ -130,13 +143,133 @@ def test_conflicts_are_said_by_plan_and_the_header_carries_what_is_known(run: Ru
     assert terms_of(open_checkpoint(tmp_path / "out.safetensors")).permissions == {name: wanted[name] for name in PERMISSIONS}
 
 
+SHARED = "'a' does not allow sharing merges: keep the result to yourself."
+
+
 def test_ledger_is_asked_while_merging_where_a_source_was_never_hashed(run: Run, models: Path, tmp_path: Path):
     run("ledger", models / "a.safetensors", "--forbid", "share_merges")
     (tmp_path / "home" / "hashes.sqlite").unlink()
-    options = ["1 * a", "--models", models, "--json"]
-    assert json.loads(run("plan", *options)[1])["warnings"] == []
-    said = json.loads(run("merge", *options, "-o", tmp_path / "out.safetensors")[1])["warnings"]
-    assert "'a' does not allow sharing merges: keep the result to yourself." in said
+    options = ["1 * a", "--models", models]
+    (words,) = json.loads(run("plan", *options, "--json")[1])["warnings"]
+    assert words.startswith("what the ledger says of 'a' is not known yet")
+    code, out, error = run("merge", *options, "-o", tmp_path / "out.safetensors", "--json")
+    assert code == 0 and SHARED in json.loads(out)["warnings"] and words not in json.loads(out)["warnings"]
+    assert error == f"warning: {SHARED}\n"
+    assert SHARED in run("plan", *options)[1]  # now its hash is known
+
+
+def test_conflict_that_only_a_hash_brings_is_said_before_anything_is_written(run: Run, models: Path, tmp_path: Path):
+    run("ledger", models / "a.safetensors", "--forbid", "share_merges")
+    (tmp_path / "home" / "hashes.sqlite").unlink()
+    said: list[str] = []
+
+    def stop(words: Sequence[str]) -> None:
+        said.extend(words)
+        raise Interrupted("stopped.")
+
+    with pytest.raises(Interrupted):
+        merge(plan_in(models, "1 * a"), tmp_path / "out.safetensors", on_warnings=stop)
+    assert said == [SHARED] and not (tmp_path / "out.safetensors").exists()
+    out = run("merge", "1 * a", "--models", models, "-o", tmp_path / "out.safetensors")[1]
+    assert out.count(SHARED) == 1
+
+
+def test_header_without_hashes_does_not_hang_on_what_was_hashed_before(run: Run, models: Path, tmp_path: Path):
+    run("ledger", models / "a.safetensors", "--forbid", "share_merges")
+    found = []
+    for name in ("1", "2"):
+        (tmp_path / "home" / "hashes.sqlite").unlink(missing_ok=True)
+        options = ["1 * a", "--models", models, "-o", tmp_path / f"{name}.safetensors", "--no-source-hashes"]
+        assert name == "1" or run("plan", "1 * a", "--models", models)[0] == 0
+        if name == "1":
+            run("ledger", models / "a.safetensors")  # which hashes it
+        assert run("merge", *options)[0] == 0
+        found.append((tmp_path / f"{name}.safetensors").read_bytes())
+    assert found[0] == found[1] and b'"share_merges":false' in found[0].replace(b"\\", b"")
+    assert b"sha256" not in found[0]
+
+
+def test_plans_of_the_page_know_what_was_stated_since(run: Run, models: Path):
+    plans, recipe = Plans(StandaloneHost([models])), parse_recipe("M = 1 * a")
+    first = plans.of(recipe)
+    assert plans.of(recipe) is first and first.warnings == ()
+    run("ledger", models / "a.safetensors", "--forbid", "share_merges")
+    second = plans.of(recipe)
+    assert second.warnings == (SHARED,) and plans.of(recipe) is second
+    beside(models, "a.json", {"allowCommercialUse": "None"})
+    assert any("selling pictures" in words for words in plans.of(recipe).notes)
+
+
+def test_permissions_that_another_merger_copied_from_one_of_its_sources_are_not_believed(models: Path):
+    record = {"recipe": "M = 1 * a", "sources": [], "maths": 1, "permissions": dict.fromkeys(PERMISSIONS, True)}
+    ours = {"chillymerge": json.dumps(record), "sd_merge_recipe": json.dumps({"type": "chillymerge"})}
+    write_file(models / "b.safetensors", model(2), ours)
+    assert known(models, "b").permissions == dict.fromkeys(PERMISSIONS, True)
+    for theirs in ({"type": "webui"}, {"type": "webui", "custom_name": "x" * 100_000}):
+        write_file(models / "b.safetensors", model(2), {**ours, "sd_merge_recipe": json.dumps(theirs)})
+        assert not known(models, "b").permissions
+
+
+def test_companion_is_read_once_until_it_is_another(models: Path, monkeypatch: pytest.MonkeyPatch):
+    read: list[str] = []
+    monkeypatch.setattr(licences, "parsed", lambda text, largest: read.append(text) or json.loads(text or "{}"))
+    beside(models, "a.json", FLAGS)
+    assert (
+        known(models).permissions == known(models).permissions == KNOWN and len([text for text in read if "Image" in text]) == 1
+    )
+    beside(models, "a.json", {**FLAGS, "allowNoCredit": False})
+    assert known(models).permissions == {**KNOWN, "no_credit": False}
+
+
+def test_several_who_forbid_do_so_in_the_plural():
+    strict = Terms(permissions=dict.fromkeys(PERMISSIONS, False))
+    both = combine(["a", "b"], [strict, strict])
+    assert both.conflicts()[0].startswith("'a', 'b' do not allow sharing merges")
+    assert all("which 'a', 'b' forbid." in words for words in both.notes())
+
+
+def test_home_that_cannot_be_entered_stops_no_plan(run: Run, models: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CHILLY_HOME", "x" * 5000)
+    plan = plan_in(models, "1 * a")
+    (words,) = plan.notes
+    assert words.startswith("the ledger 'xxx") and "cannot be used: File name too long" in words
+    assert plan.with_terms([None]).notes == plan.notes  # not twice
+
+
+def test_names_and_texts_that_are_no_characters_are_answered(run: Run, models: Path):
+    broken = "no\udcffname"
+    code, _, error = run("ledger", models / "a.safetensors", "--licence", broken)
+    assert code == 2 and "is no text" in error
+    (models / f"{broken}.safetensors").write_bytes((models / "b.safetensors").read_bytes())
+    assert run("ledger", models / f"{broken}.safetensors", "--allow", "all")[0] == 0
+    assert "no?name" in run("ledger")[1]
+
+
+def test_two_who_state_at_once_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    ledger, sha256 = Ledger(tmp_path / "ledger.sqlite"), "a" * 64
+    ledger.state(sha256, "a", Terms("MIT"))
+    terms_in = ledger_module._terms
+
+    def meanwhile(row: object) -> Terms:
+        monkeypatch.setattr(ledger_module, "_terms", terms_in)
+        with contextlib.closing(sqlite3.connect(ledger.path, timeout=0)) as other, pytest.raises(sqlite3.OperationalError):
+            other.execute("UPDATE entries SET author = 'me'")  # it has to wait, and finds what is written here
+        return terms_in(row)
+
+    monkeypatch.setattr(ledger_module, "_terms", meanwhile)
+    ledger.state(sha256, "", Terms(origin="there"))
+    assert [entry[2].licence for entry in ledger.entries()] == ["MIT"]
+
+
+def test_forget_and_stating_do_not_go_together(run: Run, models: Path):
+    code, _, error = run("ledger", models / "a.safetensors", "--forget", "--licence", "MIT")
+    assert code == 2 and "--forget takes back what is stated" in error
+
+
+def test_json_of_the_ledger_has_its_schema_s_form(run: Run, models: Path):
+    for options in ([models / "a.safetensors", "--allow", "all", "--licence", "MIT"], [models / "b.safetensors"], []):
+        code, out, _ = run("ledger", *options, "--json")
+        assert code == 0 and list(faults(json.loads(out), schema("ledger"))) == []
 
 
 def test_where_nobody_says_what_is_allowed_the_header_and_the_words_are_as_ever(run: Run, models: Path, tmp_path: Path):
@@ -180,4 +313,16 @@ def test_damaged_ledger_is_moved_aside_and_stops_no_plan(run: Run, models: Path,
         (tmp_path / "home" / f"ledger.sqlite{tail}").unlink(missing_ok=True)
     code, out, _ = run("plan", "1 * a", "--models", models, "--json")
     assert code == 0 and "the ledger was damaged." in json.loads(out)["warnings"][0]
+    assert len(list((tmp_path / "home").glob("ledger.sqlite.damaged-*"))) == 1
     assert Ledger(tmp_path / "home" / "ledger.sqlite").entries() == []
+
+
+@pytest.mark.parametrize("command", [["ledger"], ["ledger", "--json"], ["ledger", "a"], ["ledger", "a", "--json"], ["card", "a"]])
+def test_damaged_ledger_is_said_by_whoever_finds_it(
+    run: Run, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, command: list[str]
+):
+    path = tiny(tmp_path_factory, "card-a", seed=0)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "ledger.sqlite").write_bytes(b"no database" * 1000)
+    code, out, _ = run(*(path if word == "a" else word for word in command))
+    assert code == 0 and "the ledger was damaged." in out

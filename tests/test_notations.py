@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lib_chilly.decimals import spell_number
 from lib_chilly.errors import RecipeError
-from lib_chilly.expression import Binary, Call, Constant, Node, Number, StepRef, is_bare_name, spell_name, spell_number
+from lib_chilly.expression import Binary, Call, Constant, Node, Number, StepRef, is_bare_name, spell_name
 from lib_chilly.notations import LONGEST_LINE, LONGEST_TEXT, LONGEST_WORD, MOST_LINES, read_recipe
 from lib_chilly.recipe import Recipe
 from lib_chilly.recipe_text import parse_recipe

@@ -20,7 +20,7 @@ from pictures import SMALL, family_pair, picture, plan_on
 from lib_chilly.host.base import GenParams, Progress
 from lib_chilly.host.standalone import StandaloneHost
 from lib_chilly.similarity import Question, compare
-from lib_chilly.ui.alike import Alike
+from lib_chilly.ui.alike import Alike, figures
 from lib_chilly.ui.infotext import read_infotext
 from lib_chilly.ui.job import Job
 from lib_chilly.ui.picture_cache import Kept, PictureCache
@@ -295,6 +295,11 @@ def test_comparison_gives_others_a_turn_after_every_layer(host):
         with host.exclusive(Progress()):  # a picture could be made now
             assert pieces == 17 or job.progress.text.endswith(f"layer {pieces} of 16")
     assert pieces == 17 and job.report is not None and len(job.report["blocks"]) == 16
+
+
+def test_alike_says_100_only_of_what_is_that():
+    assert figures({"IN01": 99.99996, "M00": 100.0, "VAE": None}) == {"IN01": 99.9999, "M00": 100.0, "VAE": None}
+    assert figures({"all": 12.34567, "l2": 310.5}) == {"all": 12.3457, "l2": 310.5}
 
 
 def test_cache_lets_go_of_what_was_used_longest_ago():

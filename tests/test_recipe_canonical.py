@@ -19,6 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import lib_chilly
+from lib_chilly.decimals import is_decimal, spell_number
 from lib_chilly.errors import RecipeError
 from lib_chilly.expression import (
     Binary,
@@ -33,10 +34,8 @@ from lib_chilly.expression import (
     Rules,
     StepRef,
     children,
-    is_decimal,
     number_node,
     spell,
-    spell_number,
     walk,
     with_children,
 )

@@ -314,3 +314,21 @@ def test_model_that_first_has_no_part_in_the_unet_is_refused_once_it_has(tmp_pat
     ]
     assert [view["ok"] for view in views] == [True, False, True]
     assert "'v' predicts v" in views[1]["errors"][0]["message"]
+
+
+# ---- LoRAs ----
+
+
+def test_lora_counts_in_the_keys_that_it_changes_and_the_view_follows_its_file(look, library):
+    key = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q"
+    name = key.removeprefix("model.diffusion_model.").replace(".", "_")
+    tensors = {f"lora_unet_{name}.lora_{part}.weight": stored(draw(1, part, (2, 2)), "fp16") for part in ("up", "down")}
+    absent = look("MIX = NED + 0.5 * lora(grain)\n")
+    assert not absent["ok"] and "there is no LoRA 'grain'" in json.dumps(absent["errors"])
+    write_models(library.folders[0] / "lora", grain=tensors)
+    library = ModelLibrary(library.folders)
+    view = view_of("MIX = NED + 0.5 * lora(grain)\n", None, None, library, Knowledge())
+    assert view["ok"], view["errors"]
+    assert any("the LoRA 'grain' changes 1 weight" in note for note in view["notes"])
+    assert "grain" in json.dumps(view["fold"], ensure_ascii=False)
+    (library.folders[0] / "lora" / "grain.safetensors").unlink()

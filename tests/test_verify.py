@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,9 @@ from checkpoints import KEYS, metadata_of, model, stored, write_file, write_mode
 from reference import Stored, read_file
 from test_schemas import faults, schema
 
+from lib_chilly import recorded_library
+from lib_chilly.errors import Interrupted
+from lib_chilly.header import Checkpoint
 from lib_chilly.verification import Verification, verify
 
 Run = Callable[..., tuple[int, str, str]]
@@ -111,6 +114,75 @@ def test_without_hashes_what_was_taken_for_granted_is_said(run: Run, models: Pat
     assert found.says[1] == "it was made with arithmetic 7, this is 1: its numbers may differ."
 
 
+@pytest.mark.parametrize("options", [[], ["--no-source-hashes"]], ids=["hashes", "none"])
+def test_source_that_was_exchanged_accuses_no_honest_file(run: Run, models: Path, tmp_path: Path, options: list[str]):
+    output = tmp_path / "out.safetensors"
+    run("merge", RECIPE, "--models", models, "-o", output, *options)
+    write_file(models / "b.safetensors", model(7, "fp32"))  # another one of the same name and size
+    code, out, error = run("verify", output, "--models", models, "--json")
+    facts = json.loads(out)
+    assert (code, facts["verdict"]) == (2, "unknown") and list(faults(facts, schema("verify"))) == []
+    assert bool(facts["differing"]) == bool(options)
+    assert "cannot be verified" in error and "'out.safetensors' is not what" not in error
+    assert "--accept-other-sources" not in error
+
+
+def test_other_arithmetic_accuses_no_honest_file(merged: Path, models: Path):
+    recipe = json.loads(metadata_of(merged)["chillymerge"])["recipe"].replace("0.6", "0.61")
+    found = verify(with_metadata(merged, maths=7, recipe=recipe), [models])
+    assert found.verdict == "unknown" and found.differing and "its numbers may differ" in found.says[0]
+
+
+def test_rest_of_what_differs_is_counted(run: Run, merged: Path, models: Path):
+    tensors = {**read_file(merged), **{f"strange.{n:02}": stored([1.0], "fp16") for n in range(25)}}
+    write_file(merged, tensors, metadata_of(merged))
+    out = run("verify", merged, "--models", models)[1]
+    assert out.count("is not made by the recipe.") == 20 and "\nand 5 more.\n" in f"{out}\n"
+
+
+def test_single_element_is_counted_in_the_singular(run: Run, merged: Path, models: Path):
+    tensors = read_file(merged)
+    data = bytearray(tensors[KEYS[3]].data)
+    data[1] ^= 0x40
+    write_file(
+        merged, {**tensors, KEYS[3]: Stored(tensors[KEYS[3]].tag, tensors[KEYS[3]].shape, bytes(data))}, metadata_of(merged)
+    )
+    assert f"'{KEYS[3]}' differs in 1 element.\n" in run("verify", merged, "--models", models)[1]
+
+
+def test_search_for_made_up_sources_is_bounded_and_can_be_stopped(merged: Path, models: Path, monkeypatch: pytest.MonkeyPatch):
+    size = (models / "a.safetensors").stat().st_size
+    many = [{"name": f"s{n}", "size": size, "sha256": f"{n:064x}"} for n in range(400)]
+    hashed: list[Path] = []
+    take = recorded_library.hash_checkpoints
+
+    def counting(checkpoints: Sequence[Checkpoint], *others: object) -> list[str]:
+        hashed.extend(each.path for each in checkpoints)
+        return take(checkpoints, *others)
+
+    monkeypatch.setattr(recorded_library, "hash_checkpoints", counting)
+    found = verify(with_metadata(merged, sources=many), [models])
+    assert len(hashed) == len(set(hashed)) <= 3
+    assert len(found.lacking) == 400 and len(found.says) == 21 and found.says[-1] == "380 more of its sources are not at hand."
+    with pytest.raises(Interrupted):
+        verify(with_metadata(merged, sources=many), [models], should_stop=lambda: True)
+    found = verify(with_metadata(merged, sources=[{**one, "name": f"{k}{one['name']}"} for k in "ab" for one in many]), [models])
+    assert found.says == ["it names 800 sources; 512 at most are looked for."]
+
+
+def test_stop_while_a_source_is_hashed_is_heard(merged: Path, models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("CHILLY_HOME", str(tmp_path / "another"))  # where no hash is known
+    asked = []
+
+    def should_stop() -> bool:
+        asked.append(1)
+        return len(asked) > 1
+
+    with pytest.raises(Interrupted):
+        verify(merged, [models], should_stop=should_stop)
+    assert len(asked) == 2
+
+
 SOURCE = {"name": "a", "size": 1, "sha256": "0" * 64}
 
 
@@ -152,6 +224,16 @@ def test_folder_is_verified_part_by_part(run: Run, tmp_path_factory: pytest.Temp
     recipe = 'X = 0.5 * "verify-a" + 0.5 * "verify-b"'
     assert run("merge", recipe, "--models", folder, "-o", tmp_path / "out", "--format", "diffusers")[0] == 0
     assert verify(tmp_path / "out", [folder]).verdict == "same"
+    (tmp_path / "out" / "README.md").write_text("so")
+    assert verify(tmp_path / "out", [folder]).verdict == "same"
+    strange = ["unet/diffusion_pytorch_model.safetensors.index.json", "vae/diffusion_pytorch_model.fp16.safetensors", "x.py"]
+    for name in strange:
+        (tmp_path / "out" / name).write_bytes(b"{}")
+    (tmp_path / "out" / "elsewhere").symlink_to(folder)
+    found = verify(tmp_path / "out", [folder])
+    assert (found.verdict, sorted(found.extra)) == ("differs", ["elsewhere", *strange])
+    for name in found.extra:
+        (tmp_path / "out" / name).unlink()
     part = tmp_path / "out" / "vae" / "diffusion_pytorch_model.safetensors"
     content = bytearray(part.read_bytes())
     content[-1] ^= 0x40

@@ -185,7 +185,7 @@ def _recipes() -> list[str]:
 def _methods() -> list[str]:
     from ..registry import all_methods
 
-    return list(all_methods())
+    return [name for name, method in all_methods().items() if not method.takes_files]
 
 
 def _models() -> list[str]:
@@ -228,6 +228,8 @@ AXES = (
     Axis("seed of random weights", int, _seed),
     Axis("alpha", float, _number("alpha")),
     Axis("beta", float, _number("beta")),
+    Axis("density", float, _number("density")),
+    Axis("LoRA strength", float, _number("lora")),
     Axis("preset", str, _preset, _presets),
     Axis("block weights", str, _weights, split=_split_weights),
     Axis("parameter", str, _setting, split=_split_settings),

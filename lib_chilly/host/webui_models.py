@@ -59,6 +59,12 @@ def hidden_folders() -> tuple[Path, ...]:
     return tuple({way for folder in folders for way in (folder.absolute(), folder.resolve())})
 
 
+def _lora_folders() -> tuple[Path, ...] | None:
+    """As --lora-dir says, which is there only with the webui's own extension for LoRAs; None for the usual ones."""
+    named = getattr(shared.cmd_opts, "lora_dir", None)
+    return (Path(named),) if named and Path(named).is_dir() else None
+
+
 class _Library(ModelLibrary):
     """The folders, and the file that the webui was started with, wherever it lies. What is not there is looked for again."""
 
@@ -93,7 +99,7 @@ class WebuiModels:
     def library(self) -> ModelLibrary:
         with self._lock:
             if self._library is None:
-                self._library = _Library(model_folders() + vae_folders())
+                self._library = _Library(model_folders() + vae_folders(), _lora_folders())
             return self._library
 
     def forget(self) -> None:

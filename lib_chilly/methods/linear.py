@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from ..registry import Absence, Alike, Anything, Model, Param, Weight, merge_method
+from ..registry import merge_method
+from ..signature import Absence, Alike, Anything, Model, Param, Weight
 
 Factor = Annotated[float, Param(0, 1, neutral=1)]
 """A weight whose neutral value leaves its operand as it is."""

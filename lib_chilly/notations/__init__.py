@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ..errors import RecipeError
 from ..recipe import Recipe
 from ..recipe_text import Draw, parse_recipe
-from . import element_lines, mecha, model_mixer, supermerger_history
+from . import element_lines, mecha, model_mixer, prompt_tags, supermerger_history
 from .card_text import CardText
 from .draft import Imported as Imported
 from .metadata import read_json
@@ -25,6 +25,7 @@ _MERGERS: tuple[tuple[Callable[[str], bool], Callable[[str], Imported]], ...] = 
     (mecha.is_mecha, mecha.read),
     (supermerger_history.is_history, supermerger_history.read),
     (model_mixer.is_infotext, model_mixer.read_infotext),
+    (prompt_tags.has_tags, prompt_tags.read),
 )
 
 _QUOTED_FORMULA = re.compile(r'\s*"[^"\n]*[ ][+=xX*][ ][^"\n]*"\s*')

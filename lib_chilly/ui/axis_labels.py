@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
-from ..expression import spell_number
+from ..decimals import spell_number
 from .axis_values import exact_number
 
 _LONGEST, _LONGEST_READ = 60, 2000

@@ -13,8 +13,9 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
 
+from ..decimals import spell_number
 from ..errors import RecipeError
-from ..expression import Call, Node, PresetValue, shortened, spell_number
+from ..expression import Call, Node, PresetValue, shortened
 from ..number_lists import presets
 from ..recipe_check import Checker
 from ..recipe_lines import clean_text, statements

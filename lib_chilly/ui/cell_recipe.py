@@ -10,7 +10,7 @@ from fractions import Fraction
 from ..addresses import Target, set_value, target_of, value_at
 from ..architecture import Architecture
 from ..errors import RecipeError
-from ..expression import Constant, Node, number_node, shortened
+from ..expression import Constant, LoraRef, Node, number_node, shortened, walk
 from ..notations import read_recipe
 from ..random_weights import Draw
 from ..recipe import Recipe
@@ -27,6 +27,8 @@ RECIPE, SEED, VALUE = "recipe", "seed", "value"
 WEIGHTS = ""
 """The address of the first parameter of the result's step that takes block weights."""
 METHOD = "method"
+LORA = "lora"
+"""The address of the strength of a recipe's one LoRA."""
 _OPERAND = re.compile(r"[A-Z]")
 
 
@@ -37,8 +39,8 @@ class Coordinate:
     Attributes:
         kind: RECIPE, SEED or VALUE.
         value: a recipe's text, a seed, or a value as a text or a number.
-        address: of a VALUE: WEIGHTS, one that `addresses.set_value` knows, or STEP.method, STEP.A, STEP.B, ... for the method and
-            the models of a step; without STEP the result's.
+        address: of a VALUE: WEIGHTS, LORA, one that `addresses.set_value` knows, or STEP.method, STEP.A, STEP.B, ... for the
+            method and the models of a step; without STEP the result's.
     """
 
     kind: str
@@ -118,7 +120,7 @@ def _with_part(recipe: Recipe, step: str, part: str, value: str) -> Recipe:
 def _with_values(recipe: Recipe, values: Sequence[Coordinate], architecture: Callable[[Recipe], Architecture]) -> Recipe:
     placed: list[tuple[Target, str, Node]] = []
     for each in values:
-        address = each.address or _curve(recipe)
+        address = _lora(recipe) if each.address == LORA and LORA not in recipe.constants else each.address or _curve(recipe)
         recipe = _with_call(recipe, address)
         value = each.value
         node = read_value(value, Checker.of(recipe)) if isinstance(value, str) else number_node(Fraction(value))
@@ -149,6 +151,15 @@ def _curve(recipe: Recipe) -> str:
     if not names:
         raise RecipeError(f"'{step.name}' has no block weights to set. Make it a weighted sum first.")
     return f"{step.name}.{names[0]}"
+
+
+def _lora(recipe: Recipe) -> str:
+    """The address of the strength of the one LoRA in a recipe."""
+    steps = [line.name for line in recipe.used_lines() for node in walk(line.expression) if isinstance(node, LoraRef)]
+    if len(steps) != 1:
+        found = f"{len(steps)} LoRAs, so that STEP.scale says which" if steps else "no LoRA whose strength could be set"
+        raise RecipeError(f"the recipe has {found}. A LoRA is written MODEL + lora(NAME).")
+    return f"{steps[0]}.scale"
 
 
 def _with_call(recipe: Recipe, address: str) -> Recipe:

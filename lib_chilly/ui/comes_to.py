@@ -13,16 +13,17 @@ from typing import Any
 
 from ..architecture import VAE_ALONE, detect
 from ..errors import MergeError
-from ..expression import ModelRef, StepRef, walk
+from ..expression import FileName, LoraRef, ModelRef, StepRef, walk
 from ..host.base import Host
 from ..jobs import JobMaker
 from ..key_job import Row
+from ..lora_source import open_files
 from ..models import ModelLibrary
 from ..plan import make_plan
 from ..plan_options import effective
 from ..plan_words import warnings_of
 from ..recipe import Recipe
-from ..sources import Source, open_sources
+from ..sources import Source
 from ..vae import take_vae
 from .draft import Draft
 from .fold_view import Factors, factors_view, lane_groups
@@ -52,7 +53,7 @@ class _Frame:
     """
 
     sources: Sequence[Source]
-    number_of: Mapping[str, int]
+    number_of: Mapping[FileName, int]
     vae: int | None
     kinds: Mapping[tuple[str, frozenset[int]], Sequence[str]]
     taking: frozenset[int]
@@ -91,7 +92,7 @@ class Knowledge:
         if draft.recipe is None or step is None or errors:
             return ComesTo()
         recipe = draft.recipe.with_options(step=step)
-        names = list(dict.fromkeys(model.name for model in recipe.models()))
+        names: list[FileName] = list(dict.fromkeys([*(model.name for model in recipe.models()), *recipe.loras()]))
         files = tuple(_identity(name, library) for name in names)
         key = ("step", recipe.canonical(), files, library.folders)
         found = self._kept(key)
@@ -104,7 +105,7 @@ class Knowledge:
                 return ComesTo()
         return found
 
-    def _frame(self, recipe: Recipe, names: Sequence[str], files: Hashable, library: ModelLibrary) -> _Frame:
+    def _frame(self, recipe: Recipe, names: Sequence[FileName], files: Hashable, library: ModelLibrary) -> _Frame:
         options = tuple(option for option in recipe.save if option[0] not in ("title", "step"))
         key = ("frame", tuple(names), files, options, library.folders)
         frame = self._kept(key) or self._keep(key, _frame_of(recipe, library))
@@ -128,10 +129,10 @@ class Knowledge:
         return value
 
 
-def _identity(name: str, library: ModelLibrary) -> Hashable:
+def _identity(name: FileName, library: ModelLibrary) -> Hashable:
     """What says that a name means the same file as before; None where it means none."""
     try:
-        path = library.find(name)
+        path = library.find_lora(name.name) if isinstance(name, LoraRef) else library.find(name)
         stat = path.stat()
     except (MergeError, OSError):
         return None
@@ -150,7 +151,7 @@ def _frame_of(recipe: Recipe, library: ModelLibrary) -> _Frame:
     """Plan a recipe, and keep what its weights have no part in."""
     plan = make_plan(recipe, library)
     recipe = effective(recipe)
-    opened, number_of = open_sources(recipe, library)
+    opened, number_of = open_files(recipe, library)
     vae = take_vae(recipe.option("vae"), library, opened)
     maker = JobMaker(recipe, opened, number_of, vae)
     kinds: dict[tuple[str, frozenset[int]], list[str]] = {}
@@ -174,13 +175,13 @@ def _frame_of(recipe: Recipe, library: ModelLibrary) -> _Frame:
 def _taking(maker: JobMaker, kinds: Mapping[tuple[str, frozenset[int]], Sequence[str]]) -> frozenset[int]:
     component_of = maker.architecture.component_of
     rows = maker.fold_kinds(kinds)
-    return frozenset(number for row, keys in rows if "unet" in map(component_of, keys) for number in row.exact)
+    return frozenset(number for row, keys in rows if "unet" in map(component_of, keys) for number in row.reads())
 
 
 def _comes_to(draft: Draft, recipe: Recipe, step: str, frame: _Frame, library: ModelLibrary) -> ComesTo:
     maker = JobMaker(recipe, frame.sources, frame.number_of, frame.vae)
     rows = maker.fold_kinds(frame.kinds)
-    reads = sum(maker.sources[number].tensors[key].size_bytes for row, keys in rows for key in keys for number in row.exact)
+    reads = sum(maker.sources[number].tensors[key].read_bytes for row, keys in rows for key in keys for number in row.reads())
     return ComesTo(
         fold=_fold(draft, recipe, step, [row for row, _ in rows], maker),
         plan={"reads_bytes": reads},
@@ -221,7 +222,7 @@ def _by_label(rows: Sequence[Row], maker: JobMaker) -> dict[str, Factors]:
     names = [source.name for source in maker.sources]
     order = list(maker.architecture.lanes)
     lanes = sorted(rows, key=lambda row: (order.index(row.lane) if row.lane in order else len(order), row.label))
-    return {row.label: tuple((names[number], row.exact[number]) for number in sorted(row.exact)) for row in lanes}
+    return {row.label: tuple(row.named(names)) for row in lanes}
 
 
 def _main(by_label: Mapping[str, Factors]) -> Factors | None:

@@ -6,20 +6,9 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 
+from ..decimals import is_decimal, spell_number
 from ..errors import RecipeError
-from ..expression import (
-    NAME_CHARACTERS,
-    Binary,
-    Call,
-    ModelRef,
-    Node,
-    Number,
-    StepRef,
-    is_decimal,
-    spell_name,
-    spell_number,
-    walk,
-)
+from ..expression import NAME_CHARACTERS, Binary, Call, ModelRef, Node, Number, StepRef, spell_name, walk
 from ..recipe_check import Checker
 from .draft import read_draft
 

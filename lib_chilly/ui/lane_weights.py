@@ -10,7 +10,8 @@ from fractions import Fraction
 from ..architecture import Architecture
 from ..block_rules import lanes_of
 from ..blocks import BlockWeights, KeyWeights, resolve
-from ..expression import ListValue, Node, Rules, is_decimal, number_node, spell_number
+from ..decimals import is_decimal, spell_number
+from ..expression import ListValue, Node, Rules, number_node
 from ..number_lists import slots_of_lanes
 from .layers import layers_apart
 

@@ -10,7 +10,7 @@ from ..architecture import Architecture
 from ..blocks import in_words, resolve, weights_in_words
 from ..errors import RecipeError
 from ..expression import ListValue, Node, PresetValue, Rules, spell
-from ..registry import Param
+from ..signature import Param
 from .draft import Draft, Written
 from .lane_weights import LaneWeights, lane_weights, shown_number
 from .step_reading import Reading, read_step
@@ -89,7 +89,7 @@ def mixer_view(shown: Mixed, draft: Draft) -> dict[str, Any]:
         "a": a,
         "b": b,
         "pair": [plain_name(operand) for operand in shown.reading.operands[:2]],
-        "from_a": method.name in _FROM_A,
+        "from_a": method.name in _FROM_A or method.ends.get((shown.parameter, 0)) == method.operands[0],
         "whole": method.name in ("add_difference", "free_sum"),
         "on": has_blocks(shown.value),
         "alpha": float(weights.alpha),

@@ -96,7 +96,8 @@ class OpenStep:
         """The step with random block weights, one for each number of the architecture's list."""
         call, name = self._needed_curve()
         letters = Rules(tuple((slot, ModelRef("X")) for slot in architecture.slots))
-        drawn = Draw(seed, number, limits)(self.name, replace(call, parameters=((name, letters),)), self._checker)
+        named = tuple((each, value) for each, value in call.parameters if each not in self._reading.given)
+        drawn = Draw(seed, number, limits)(self.name, replace(call, parameters=(*named, (name, letters))), self._checker)
         assert isinstance(drawn, Call)
         rules = dict(drawn.parameters)[name]
         assert isinstance(rules, Rules)

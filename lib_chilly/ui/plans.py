@@ -6,6 +6,7 @@ import threading
 
 from ..host.base import Host
 from ..models import ModelLibrary
+from ..permissions import hashes_for_ledger
 from ..plan import Plan, make_plan
 from ..recipe import Recipe
 
@@ -38,6 +39,8 @@ class Plans:
             known = self._plans.pop(key, None)
         if known is None or not _is_current(known):
             known = make_plan(recipe, library)
+        else:  # what is stated of the sources may be another thing since
+            known = known.with_terms(hashes_for_ledger(known.sources))
         with self._lock:
             if self._library is library:
                 self._plans = dict([*self._plans.items(), (key, known)][-_MOST_PLANS:])

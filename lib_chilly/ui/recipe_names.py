@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..errors import RecipeError
+from ..errors import RecipeError, nearest
 from ..expression import shortened
 from ..hashes import user_folder
 from ..history import MOST_ROWS, History
 from ..notations import LONGEST_TEXT
-from ..recipe_check import nearest
 from ..text_files import read_text
 
 _SUFFIXES = (".chilly", ".txt")

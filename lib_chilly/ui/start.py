@@ -94,7 +94,7 @@ def start(page: Page) -> dict[str, Any]:
         "page": True,
         "no_pictures": host.no_pictures,
         **listed,
-        "methods": [described(method) for method in all_methods().values()],
+        "methods": [described(method) for method in all_methods().values() if not method.takes_files],
         "measures": measures(),
         "samplers": list(host.samplers()),
         "schedulers": list(host.schedulers()),
@@ -166,8 +166,9 @@ def described(method: MergeMethod) -> dict[str, Any]:
         "title": method.title,
         "formula": method.formula,
         "says": (inspect.getdoc(method.function) or "").splitlines()[0],
-        "operands": list(method.operands),
+        "operands": [*method.operands, *method.named],
         "any_number": method.takes_any_number,
+        "named": len(method.named),
         "parameters": [
             {"name": name, "low": param.low, "high": param.high, "default": default, "per_block": param.per_block}
             for name, (param, default) in method.parameters.items()

@@ -73,7 +73,8 @@ def _operands(reading: Reading, draft: Draft, library: ModelLibrary) -> list[dic
     if method is None:
         return []
     many = method.takes_any_number
-    roles = [f"Model {number + 1}" if many else "ABCDEFGH"[number] for number in range(len(reading.operands))]
+    roles = [f"Model {number + 1}" if many else "ABCDEFGH"[number] for number in range(len(reading.operands) - reading.named)]
+    roles += [name.capitalize() for name in method.named]
     if reading.method == "add_difference":
         roles[2] = "minus C"
     return [

@@ -13,7 +13,7 @@ from .mixer_view import Mixed, has_blocks
 from .problem import FieldError
 from .rewriting import with_line, with_node
 from .step_cards import number_of
-from .step_reading import Reading, as_sum, read_step
+from .step_reading import Reading, as_sum, call_of, read_step
 
 
 def set_parameter(draft: Draft, written: Written, parameter: str, text: str) -> str:
@@ -59,29 +59,34 @@ def set_operand(draft: Draft, written: Written, index: Any, name: Any) -> str:
     if not isinstance(index, int) or not 0 <= index < count + many:
         raise FieldError(f"'{written.line.name}' has {count} operands.", "index")
     operands = list(reading.operands)
+    row = count - reading.named
     if name is None:
-        if not many or count < 2 or index == count:
+        if not many or row < 2 or index >= row:
             raise FieldError(f"'{written.line.name}' cannot do without this model. Choose another.", "name")
         del operands[index]
-        return with_line(draft, written, Call(reading.method, tuple(operands), tuple(reading.given.items())))
+        return with_line(draft, written, call_of(reading.method, operands, reading.given))
     node = reference(str(name), draft, written)
     if index == count:
-        return with_line(draft, written, Call(reading.method, (*operands, node), tuple(reading.given.items())))
+        operands.insert(row, node)
+        return with_line(draft, written, call_of(reading.method, operands, reading.given))
     return with_line(draft, written, with_node(written.line.expression, [(operands[index], node)]))
 
 
 def set_method(draft: Draft, written: Written, method: Any) -> str:
     """Read the same models by another method. Parameters that it has too stay; of models that it needs beyond, A is one."""
     wanted = all_methods().get(str(method))
-    if wanted is None:
-        raise FieldError(f"there is no merge method '{str(method)[:40]}'. Known: {', '.join(all_methods())}.", "method")
+    if wanted is None or wanted.takes_files:
+        known = ", ".join(name for name, each in all_methods().items() if not each.takes_files)
+        raise FieldError(f"there is no merge method '{str(method)[:40]}' for models. Known: {known}.", "method")
     reading = read_step(written.line.expression, draft.checker)
     operands = list(reading.operands) or [node for node in walk(written.line.expression) if isinstance(node, (StepRef, ModelRef))]
+    if wanted.named and not reading.named and len(operands) < 3:
+        operands.append(operands[0])  # no third that could be the base
     if not wanted.takes_any_number:
-        count = len(wanted.operands)
+        count = len(wanted.operands) + len(wanted.named)
         operands = (operands + [operands[0]] * count)[:count]
-    kept = tuple((name, value) for name, value in reading.given.items() if name in wanted.parameters)
-    return with_line(draft, written, Call(wanted.name, tuple(operands), kept))
+    kept = {name: value for name, value in reading.given.items() if name in wanted.parameters}
+    return with_line(draft, written, call_of(wanted.name, operands, kept))
 
 
 def swap(draft: Draft, written: Written) -> str:

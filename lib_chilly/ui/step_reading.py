@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -20,7 +20,7 @@ class Reading:
 
     Attributes:
         method: a registered one's name, or EXPRESSION.
-        operands: of the method; of an expression none.
+        operands: of the method, those that are written with their names last; of an expression none.
         parameters: those that are given, to their values.
         is_sum: whether it is written as a sum; a call says more than a sum can.
     """
@@ -38,9 +38,14 @@ class Reading:
     def given(self) -> Mapping[str, Node]:
         return self.parameters or {}
 
+    @property
+    def named(self) -> int:
+        """How many operands are written with their names."""
+        return len(self.registered.named) if self.registered else 0
+
     def call(self, **changed: Node) -> Call:
         """The method's call, with other values of some parameters."""
-        return Call(self.method, self.operands, tuple({**self.given, **changed}.items()))
+        return call_of(self.method, self.operands, {**self.given, **changed})
 
     def value(self, parameter: str) -> Node:
         """A parameter's value, the method's default where none is given."""
@@ -61,6 +66,13 @@ class _Term:
         return self.factor or number_node(self.weight)
 
 
+def call_of(method: str, operands: Sequence[Node], parameters: Mapping[str, Node]) -> Call:
+    """A registered method's call, of all its operands."""
+    names = all_methods()[method].named
+    plain = len(operands) - len(names)
+    return Call(method, tuple(operands[:plain]), (*zip(names, operands[plain:], strict=True), *parameters.items()))
+
+
 def read_step(node: Node, checker: Checker) -> Reading:
     """Which method a right side is.
 
@@ -68,14 +80,23 @@ def read_step(node: Node, checker: Checker) -> Reading:
         checker: has taken the lines above.
     """
     if isinstance(node, Call):
-        method = all_methods().get(node.method)
-        fits = method and (method.takes_any_number or len(node.operands) == len(method.operands))
-        return Reading(node.method, node.operands, dict(node.parameters)) if fits else Reading(EXPRESSION)
+        return _read_call(node)
     try:
         terms = _terms(node, checker)
         return _weighted_sum(terms, checker) or _add_difference(terms, checker) or Reading(EXPRESSION)
     except (RecipeError, KeyError):
         return Reading(EXPRESSION)
+
+
+def _read_call(node: Call) -> Reading:
+    method = all_methods().get(node.method)
+    try:
+        operands = method.bind(node.operands, node.parameters) if method else ()
+    except RecipeError:
+        operands = ()
+    if method is None or not operands:
+        return Reading(EXPRESSION)
+    return Reading(node.method, operands, {name: value for name, value in node.parameters if name not in method.named})
 
 
 def as_sum(reading: Reading, alpha: Node, number: Fraction) -> Node:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..architecture import Architecture
 from ..block_rules import key_rule
-from ..errors import MergeError, RecipeError
+from ..errors import MergeError, RecipeError, nearest
 from ..expression import (
     Call,
     ListValue,
@@ -23,7 +23,6 @@ from ..expression import (
 )
 from ..number_lists import presets
 from ..random_weights import Draw
-from ..recipe_check import nearest
 from .curves import CURVES
 from .draft import Draft
 from .lane_weights import (

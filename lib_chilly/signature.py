@@ -1,0 +1,78 @@
+"""What the signature of a merge method says: what its operands may be, its parameters, how far it sees and what it costs."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+
+class Kind(enum.Enum):
+    """What an operand may be, by its exact coefficient sum."""
+
+    MODEL = "a model"
+    ALIKE = "a model or a delta, the same for all operands"
+    ANY = "anything"
+    LORA = "a LoRA file"
+
+
+class Absence(enum.Enum):
+    """What happens in a key that an operand lacks; see docs/recipes.md."""
+
+    SHARE = "those that hold the key share the weight"
+    BASE_AND_DELTAS = "positive weights share, a delta with a missing side is 0"
+    ZERO = "a missing operand counts 0"
+
+
+@dataclass(frozen=True)
+class Param:
+    """A method's parameter: its usual range, and whether it may differ between blocks.
+
+    Attributes:
+        low, high: values outside are allowed and warned of.
+        per_block: whether block weights are accepted, or one number only.
+        neutral: the value of keys that no block weight speaks of.
+    """
+
+    low: float
+    high: float
+    per_block: bool = True
+    neutral: float = 0.0
+
+
+class Reach(enum.Enum):
+    """What a method has to see of its operands to make one element of its result."""
+
+    SUM = "nothing: it is a weighted sum, and folds with those above and below"
+    ELEMENT = "the same element of each operand"
+    TENSOR = "whole tensors"
+
+
+class Cost(enum.Enum):
+    """What takes the time, as a multiple of the weighted sum's that `./chilly bench --methods` holds it to."""
+
+    ARITHMETIC = "plain arithmetic"
+    DIVISION = "division, powers or draws"
+    SELECTION = "selection by size"
+    SPECTRAL = "matrix decompositions"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the values that a method is called with stand: what random draws are keyed by.
+
+    Attributes:
+        key: of the tensor.
+        start: number of the first element in it.
+    """
+
+    key: str
+    start: int = 0
+
+
+Model = Annotated[Any, Kind.MODEL]
+Alike = Annotated[Any, Kind.ALIKE]
+Anything = Annotated[Any, Kind.ANY]
+Network = Annotated[Any, Kind.LORA]
+Weight = Annotated[float, Param(0, 1)]
+Seed = Annotated[int, Param(0, 2**32 - 1, per_block=False)]
