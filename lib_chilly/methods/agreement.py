@@ -118,14 +118,14 @@ def ram_plus(
     import torch
 
     epsilon = max(epsilon, 0)
-    own, shared = ([0] * len(models) for _ in range(2))
+    own, shared = ([base.new_zeros((), dtype=torch.int64)] * len(models) for _ in range(2))
     deltas = [Deltas(model, base) for model in models]
     for parts in zip(*deltas, strict=True):
         moved = [part.abs() > epsilon for part in parts]
         count = added([mask.to(torch.int16) for mask in moved])
         for number, mask in enumerate(moved):
-            own[number] += (mask & (count == 1)).sum()
-            shared[number] += (mask & (count > 1)).sum()
+            own[number] = own[number] + (mask & (count == 1)).sum()
+            shared[number] = shared[number] + (mask & (count > 1)).sum()
     ratios = [of.to(torch.float64) / alone.clamp(min=1) for of, alone in zip(shared, own, strict=True)]
     factors = [(1 + gain * found.clamp(max=limit)).to(base.dtype) for found in ratios]
 

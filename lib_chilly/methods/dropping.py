@@ -60,7 +60,7 @@ def dare_l1(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 
 
     chosen, total = (torch.zeros(base.shape, dtype=base.dtype, device=base.device) for _ in range(2))
     for model, dropped in zip(models, _dropped(models, base, density, seed, place), strict=True):
-        whole = left = 0
+        whole = left = torch.zeros((), dtype=torch.float64, device=base.device)
         for found, delta, part in zip(slabs(chosen), Deltas(model, base), dropped, strict=True):
             whole, left = whole + dot(delta, delta.sign()), left + dot(part, part.sign())
             found.copy_(part)
