@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 _BUCKETS = 2048
 """Magnitudes of a row that are told apart: 128 in each halving from its largest one down; the last has all that are smaller."""
-_CELLS = 1 << 20
-"""Elements, or buckets of rows, that are looked at at once."""
+CELLS = 1 << 18
+"""Elements, or buckets of rows, that are best looked at at once."""
 
 
 def row_ranks(values: torch.Tensor) -> torch.Tensor:
@@ -25,7 +25,7 @@ def row_ranks(values: torch.Tensor) -> torch.Tensor:
         return torch.empty_like(values)
     rows = values.reshape(values.shape[0] if values.dim() > 1 else 1, -1)
     ranks = torch.empty(rows.shape, dtype=values.dtype, device=values.device)
-    at_once = max(1, _CELLS // max(_BUCKETS, rows.shape[1]))
+    at_once = max(1, CELLS // max(_BUCKETS, rows.shape[1]))
     for part, found in zip(rows.split(at_once), ranks.split(at_once), strict=True):
         found.copy_(_ranks(part))
     return ranks.view(values.shape)

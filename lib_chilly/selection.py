@@ -1,20 +1,56 @@
 """Exact selection by magnitude: the largest, the smallest, or a range of ranks, without sorting.
 
-A float's magnitude is ordered as its bits without the sign are, so its rank is found digit by digit of 16 bits, from the top: how
-often each digit stands there is counted, and only what has the digit at the rank is looked at further. Float32 takes two passes,
-float64 four, nothing is converted. Of equal magnitudes those of lower index come first, in either direction.
+A float's magnitude is ordered as its bits without the sign are, so that of a rank is found digit by digit of 16 bits, from the
+top: how often each digit stands there is counted, and only what has the digit of the rank is looked at further. Float32 takes
+two passes, float64 four, nothing is converted. Of equal magnitudes those of lower index come first, in either direction.
+
+Values are given in flat slabs that can be gone through again, and masks are too: no scratch is as large as a tensor, but for
+values whose first digit is that of the rank.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
 _DIGIT = 0xFFFF
-_SLAB = 1 << 20
-"""Elements that are looked at at once; none of the scratch is longer, but for values that share a digit with the rank."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which elements are selected: those beyond a magnitude, and the first few that have it.
+
+    Attributes:
+        bits: of that magnitude.
+        is_largest: whether beyond is above.
+        count: how many have the magnitude and are selected.
+        of: how many have it.
+    """
+
+    bits: int
+    is_largest: bool
+    count: int
+    of: int
+
+    def masks(self, values: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Where selected elements stand, slab by slab, of the values that were selected from."""
+        lacking = self.count
+        for part in values:
+            bits = _bits(part)
+            if self.count == self.of:
+                yield bits >= self.bits if self.is_largest else bits <= self.bits
+                continue
+            mask = bits > self.bits if self.is_largest else bits < self.bits
+            if lacking:
+                first = (bits == self.bits).nonzero()[:lacking, 0]
+                mask[first] = True
+                lacking -= first.numel()
+            yield mask
 
 
 def kept(density: float, elements: int) -> int:
@@ -23,77 +59,52 @@ def kept(density: float, elements: int) -> int:
     return min(max(round(min(max(density, 0.0), 1.0) * elements), least), elements)
 
 
-def largest(values: torch.Tensor, count: int) -> torch.Tensor:
-    """Where the `count` elements of largest magnitude stand: a mask of the values' shape."""
-    return _extreme(values, count, True)
-
-
-def smallest(values: torch.Tensor, count: int) -> torch.Tensor:
-    """Where the `count` elements of smallest magnitude stand: a mask of the values' shape."""
-    return _extreme(values, count, False)
-
-
-def ranked(values: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-    """Where the elements of rank `start` to `stop`, without that, stand; the largest has rank 0."""
-    return largest(values, stop) if start == 0 else largest(values, stop) & ~largest(values, start)
-
-
-def magnitude_at(values: torch.Tensor, rank: int) -> torch.Tensor:
-    """The magnitude of that rank, the largest has rank 0: a tensor without dimensions."""
-    import torch
-
-    flat = values.reshape(-1)
-    bits = _at(flat, flat.numel() - 1 - rank).bits
-    return torch.tensor(bits, dtype=_bits(flat[:0]).dtype, device=values.device).view(values.dtype)
-
-
-class _Element(NamedTuple):
-    """Bits without the sign, how many are smaller, and how many are as large, itself included."""
-
-    bits: int
-    smaller: int
-    equal: int
-
-
-def _extreme(values: torch.Tensor, count: int, is_largest: bool) -> torch.Tensor:
-    import torch
-
-    flat = values.reshape(-1)
-    elements = flat.numel()
+def largest(values: Iterable[torch.Tensor], count: int, elements: int) -> Selection:
+    """The `count` of largest magnitude."""
     if not 0 < count < elements:
-        return torch.full(values.shape, count > 0, dtype=torch.bool, device=values.device)
-    last = _at(flat, elements - count if is_largest else count - 1)
-    lacking = count - (elements - last.smaller - last.equal if is_largest else last.smaller)
-    are_all = lacking == last.equal
-    compare = (torch.ge if are_all else torch.gt) if is_largest else (torch.le if are_all else torch.lt)
-    mask = torch.empty(elements, dtype=torch.bool, device=values.device)
-    for part, found in zip(flat.split(_SLAB), mask.split(_SLAB), strict=True):
-        bits = _bits(part)
-        compare(bits, last.bits, out=found)
-        if lacking and not are_all:
-            first = (bits == last.bits).nonzero()[:lacking, 0]
-            found[first] = True
-            lacking -= first.numel()
-    return mask.view(values.shape)
+        return _all_or_none(count > 0)
+    bits, smaller, equal = _at(values, elements - count)
+    return Selection(bits, True, count - (elements - smaller - equal), equal)
 
 
-def _at(flat: torch.Tensor, place: int) -> _Element:
-    """The element at a place counted from the smallest, which has place 0."""
+def smallest(values: Iterable[torch.Tensor], count: int, elements: int) -> Selection:
+    """The `count` of smallest magnitude."""
+    if not 0 < count < elements:
+        return _all_or_none(count > 0)
+    bits, smaller, equal = _at(values, count - 1)
+    return Selection(bits, False, count - smaller, equal)
+
+
+def magnitude_at(values: Iterable[torch.Tensor], place: int) -> torch.Tensor:
+    """The magnitude at a place counted from the smallest, which has place 0: a tensor without dimensions."""
+    import torch
+
+    some = next(iter(values))
+    return torch.tensor(_at(values, place)[0], dtype=_bits(some[:0]).dtype, device=some.device).view(some.dtype)
+
+
+def _all_or_none(is_all: bool) -> Selection:
+    """By a magnitude below or above any."""
+    return Selection(-1, is_all, 0, 0)
+
+
+def _at(values: Iterable[torch.Tensor], place: int) -> tuple[int, int, int]:
+    """The bits of the magnitude at a place, how many are smaller, and how many are as large."""
     import torch
 
     bits = smaller = equal = 0
-    parts = flat.split(_SLAB)
-    for shift in (48, 32, 16, 0) if flat.element_size() == 8 else (16, 0):
-        counts = torch.zeros(_DIGIT + 1, dtype=torch.int64, device=flat.device)
-        for part in parts:
-            counts += torch.bincount((_bits(part) >> shift) & _DIGIT, minlength=_DIGIT + 1)
+    shifts = (48, 32, 16, 0) if next(iter(values)).element_size() == 8 else (16, 0)
+    for shift in shifts:
+        digits = ((_bits(part) >> shift) & _DIGIT for part in values)
+        counts = functools.reduce(torch.add, (torch.bincount(part, minlength=_DIGIT + 1) for part in digits))
         up_to = counts.cumsum(0)
         digit = int(torch.searchsorted(up_to, place - smaller, right=True))
         equal = int(counts[digit])
         smaller += int(up_to[digit]) - equal
         bits = bits << 16 | digit
-        parts = torch.cat([part[((_bits(part) >> shift) & _DIGIT) == digit] for part in parts]).split(_SLAB)
-    return _Element(bits, smaller, equal)
+        if shift:
+            values = [torch.cat([part[((_bits(part) >> shift) & _DIGIT) == digit] for part in values])]
+    return bits, smaller, equal
 
 
 def _bits(part: torch.Tensor) -> torch.Tensor:

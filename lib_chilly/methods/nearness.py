@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from ..deltas import slabs
 from ..draws import uniforms
 from ..registry import merge_method
 from ..selection import magnitude_at
@@ -93,8 +94,7 @@ def arcee_fusion(a: Model, b: Model) -> Any:
     if a.numel() == 0:
         return a.clone()
     importance = (b - a).abs_().mul_(_divergence(a, b))
-    last = a.numel() - 1
-    low, middle, high = (magnitude_at(importance, last - part * last // 4) for part in (1, 2, 3))
+    low, middle, high = (magnitude_at(slabs(importance), part * (a.numel() - 1) // 4) for part in (1, 2, 3))
     return torch.where((importance >= middle + 1.5 * (high - low)) & (importance > 0), b, a)
 
 

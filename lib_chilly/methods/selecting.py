@@ -120,10 +120,16 @@ def top_k_tensor_sum(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Weight = 
     values, places = a.reshape(-1), b.reshape(-1).argsort(stable=True)
     ordered, count = values.sort(stable=True).values, values.numel()
     start, end = round(count * (beta % 1)), round(count * (min(max(alpha, 0), 1) + beta % 1))
-    band = smallest(ordered, min(end, count)) & ~smallest(ordered, start)
+    band = _smallest(ordered, min(end, count)) & ~_smallest(ordered, start)
     if end > count:
-        band |= smallest(ordered, end - count)
+        band |= _smallest(ordered, end - count)
     return values.new_empty(count).scatter_(0, places, ordered.where(band, values[places])).view(a.shape)
+
+
+def _smallest(values: Any, count: int) -> Any:
+    """Where the `count` elements of smallest magnitude stand."""
+    (mask,) = smallest([values], count, values.numel()).masks([values])
+    return mask
 
 
 @merge_method(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from ..consensus import agreed
+from ..deltas import Deltas, added, agreed, merged, slabs
 from ..registry import merge_method
-from ..selection import kept, largest, ranked
+from ..selection import kept, largest
 from ..signature import Absence, Cost, Density, Model, Param, Reach, Scale, Weight
 
 Outliers = Annotated[float, Param(0, 0.1)]
@@ -23,7 +24,7 @@ _TO_BASE: Mapping[tuple[str, float], str] = {("density", 0): "base", ("scale", 0
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=6,
+    scratch=2,
     ends=_TO_BASE,
 )
 def ties(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0) -> Any:
@@ -34,7 +35,7 @@ def ties(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0
     styles in one model stay sharper than in a mean; with a low density little but what each model is known for is left. 0.3 to
     0.5 is usual.
     """
-    return base + scale * agreed(_trimmed(models, base, density))
+    return merged(base, scale, _trimmed(models, base, density), agreed)
 
 
 @merge_method(
@@ -44,7 +45,7 @@ def ties(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=6,
+    scratch=2,
     ends=_TO_BASE,
 )
 def ties_count(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0) -> Any:
@@ -53,15 +54,20 @@ def ties_count(*models: Model, base: Model, density: Density = 0.5, scale: Scale
     As the SD mergers before computed it. With two models an element in which they differ in sign stays the base's; with three and
     more, one strongly trained model cannot outvote the others. Use it where `ties` lets one model win everywhere.
     """
-    return base + scale * agreed(_trimmed(models, base, density), by_count=True)
+    return merged(base, scale, _trimmed(models, base, density), functools.partial(agreed, by_count=True))
 
 
-def _trimmed(models: tuple[Any, ...], base: Any, density: float) -> Iterator[Any]:
+def _trimmed(models: tuple[Any, ...], base: Any, density: float) -> list[Iterator[Any]]:
+    return [_ranked(Deltas(model, base), 0, kept(density, base.numel()), base.numel()) for model in models]
+
+
+def _ranked(deltas: Deltas, start: int, stop: int, elements: int) -> Iterator[Any]:
+    """Slabs of a delta with 0 where an element's rank is not from `start` to `stop`; the largest has rank 0."""
     import torch
 
-    for model in models:
-        delta = model - base
-        yield torch.where(largest(delta, kept(density, delta.numel())), delta, 0)
+    inner, outer = largest(deltas, start, elements), largest(deltas, stop, elements)
+    for delta, is_beyond, is_within in zip(deltas, inner.masks(deltas), outer.masks(deltas), strict=True):
+        yield torch.where(is_within & ~is_beyond, delta, 0)
 
 
 @merge_method(
@@ -71,7 +77,7 @@ def _trimmed(models: tuple[Any, ...], base: Any, density: float) -> Iterator[Any
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=4,
+    scratch=2,
     ends=_TO_BASE,
 )
 def breadcrumbs(*models: Model, base: Model, density: Density = 0.9, gamma: Outliers = 0.01, scale: Scale = 1.0) -> Any:
@@ -82,16 +88,10 @@ def breadcrumbs(*models: Model, base: Model, density: Density = 0.9, gamma: Outl
     the models' order, so models that learned the same need a scale below 1. Use it where a model is overtrained: burnt contrast
     often sits in few, very large changes.
     """
-    import torch
-
     elements = base.numel()
     start = min(round(max(gamma, 0) * elements), max(elements - 1, 0))
     stop = min(start + kept(density, elements), elements)
-    added = torch.zeros_like(base)
-    for model in models:
-        delta = model - base
-        added += torch.where(ranked(delta, start, stop), delta, 0)
-    return base + scale * added
+    return merged(base, scale, [_ranked(Deltas(model, base), start, stop, elements) for model in models], added)
 
 
 @merge_method(
@@ -101,7 +101,7 @@ def breadcrumbs(*models: Model, base: Model, density: Density = 0.9, gamma: Outl
     absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=4,
+    scratch=2,
     ends={("alpha", 0): "a", ("density", 0): "a"},
 )
 def magnitude_mask(a: Model, b: Model, *, density: Density = 0.5, alpha: Weight = 1.0) -> Any:
@@ -113,6 +113,9 @@ def magnitude_mask(a: Model, b: Model, *, density: Density = 0.5, alpha: Weight 
     """
     import torch
 
-    delta = b - a
-    mask = largest(delta, kept(density, delta.numel()))
-    return torch.where(mask, (1 - alpha) * a + alpha * b, a)
+    result = torch.empty(a.shape, dtype=a.dtype, device=a.device)
+    deltas = Deltas(b, a)
+    masks = largest(deltas, kept(density, a.numel()), a.numel()).masks(deltas)
+    for found, mask, one, two in zip(slabs(result), masks, slabs(a), slabs(b), strict=True):
+        found.copy_(torch.where(mask, (1 - alpha) * one + alpha * two, one))
+    return result

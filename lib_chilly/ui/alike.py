@@ -144,12 +144,7 @@ def measures() -> list[dict[str, Any]]:
 
 def figures(values: Mapping[str, float | None]) -> dict[str, float | None]:
     """Numbers as they are shown; what is less than 100 is never shown as 100."""
-    return {name: None if value is None else shown_figure(value) for name, value in values.items()}
-
-
-def shown_figure(value: float) -> float:
-    """Rounded, but what is less than 100 stays so."""
-    return float(below_100(value, _DECIMALS))
+    return {name: None if value is None else float(below_100(value, _DECIMALS)) for name, value in values.items()}
 
 
 def _of_pair(found: Sequence[Similarity]) -> Report:

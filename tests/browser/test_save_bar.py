@@ -138,7 +138,9 @@ def test_what_does_not_fit_and_what_has_mistakes_cannot_be_saved(page):
 
 FILE_THAT_WAITS = """() => {
     const ask = chilly.ask;
-    const report = { name: "there", file: "there.safetensors", bytes: 1000, seconds: 1, sha256: "0".repeat(64), checked: true };
+    const health = { verdict: "fine", words: "healthy", says: [] };
+    const sha256 = "0".repeat(64);
+    const report = { name: "there", file: "there.safetensors", bytes: 1000, seconds: 1, sha256, checked: true, health };
     Object.assign(window, { state: "working", stopped: [], listed: [] });
     chilly.on("saved", (report) => window.listed.push(report.file));
     chilly.ask = (name, given, lane) => {
