@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import LANE_OF, merge_in, model, write_models
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from method_operands import KINDS, SHAPES, operands, tensors, unlike
 from reference import read_file
@@ -113,6 +113,7 @@ def distances(point: Array, models: Sequence[Array], weights: Sequence[float]) -
 
 
 @given(seed=st.integers(0, 99), count=st.integers(2, 5), alpha=st.sampled_from((0.5, 1.0, 1.5)))
+@example(seed=66, count=4, alpha=1.5)
 @few
 def test_no_point_near_the_geometric_median_has_less_way_to_the_models(seed: int, count: int, alpha: float) -> None:
     models = operands(count, (3, 4), "drawn", seed, np.float64)

@@ -111,6 +111,11 @@ def test_smoothing_is_a_median_and_a_gaussian_in_every_dimension(shape: tuple[in
     assert unlike(smoothed(torch.from_numpy(wide)), smoothed_slowly(wide)) < 1e-14
 
 
+def test_smoothing_of_many_dimensions_takes_the_last_as_one() -> None:
+    [values] = operands(1, (2,) * 12)
+    assert unlike(smoothed(torch.from_numpy(values)).view(2, 2, 2, -1), smoothed_slowly(values.reshape(2, 2, 2, -1))) < 1e-6
+
+
 def smooth_add(a: Array, b: Array, c: Array, alpha: float) -> Array:
     return a + alpha * (smoothed_slowly(b - c) if a.ndim and a.size else b - c)
 

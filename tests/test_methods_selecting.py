@@ -123,6 +123,12 @@ def test_fft_crossover_takes_high_frequencies_from_b(shape: tuple[int, ...], bet
     assert unlike(fft_crossover(*tensors([a, b]), alpha=0.4, beta=beta), crossed_slowly(a, b, 0.4, beta)) < 1e-5
 
 
+def test_fft_crossover_of_many_dimensions_takes_the_last_as_one() -> None:
+    a, b = tensors(operands(2, (2,) * 12))
+    whole = fft_crossover(a.view(2, 2, 2, -1), b.view(2, 2, 2, -1), alpha=0.4)
+    assert torch.equal(fft_crossover(a, b, alpha=0.4).view(whole.shape), whole)
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.3])
 def test_distribution_crossover_is_one_in_the_order_of_c(beta: float) -> None:
     a, b, c = operands(3, (6, 9), dtype=np.float64)

@@ -34,6 +34,8 @@ def fft_crossover(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Ramp = 0.0) 
 
     if a.numel() < 2 or a.equal(b):
         return _without_frequencies(a, b, alpha)
+    if a.dim() > 4:  # no model has such weights, and not every library transforms them
+        return fft_crossover(a.flatten(3), b.flatten(3), alpha=alpha, beta=beta).view(a.shape)
     one, other = torch.fft.rfftn(a), torch.fft.rfftn(b)
     height = torch.zeros((), dtype=a.dtype, device=a.device)
     for each, size in enumerate(a.shape):
