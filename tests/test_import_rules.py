@@ -22,7 +22,7 @@ LAYERS = {
     " torch_names torch_pickle torch_zip writer zip_records",
     2: "block_rules blocks decimals lora_file lora_keys lora_module lora_roles lora_shapes methods/* number_lists registry"
     " signature"
-    " deltas dot_products draws row_ranks selection smoothing",
+    " bit_masks deltas dot_products draws row_ranks selection smoothing",
     3: "addresses expression lora_prompt methods_page notations/* random_weights recipe recipe_check recipe_lines recipe_save"
     " recipe_text recipe_tree",
     4: "absence claims dendrogram diffusers_parts fold gains health_keys history jobs key_job ledger licences linear_form"
