@@ -28,6 +28,11 @@ def norm(values: Tensor) -> Tensor:
     return dot(values, values).sqrt()
 
 
+def total(values: Tensor) -> Tensor:
+    """The sum of all elements, which are widened at once: 0-d, float64."""
+    return _summed(values.reshape(1, -1).double()).view(())
+
+
 def row_dots(left: Tensor, right: Tensor) -> Tensor:
     """The dot product of each row of [N, K] tensors: [N, 1], float64."""
     import torch

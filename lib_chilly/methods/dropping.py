@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from ..bit_masks import below, only_where
 from ..deltas import Deltas, added, agreed, merged, slabs
-from ..dot_products import dot, ratio
+from ..dot_products import ratio, total
 from ..draws import uniforms
 from ..registry import merge_method
 from ..row_ranks import CELLS, row_ranks
@@ -59,16 +59,16 @@ def dare_l1(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 
     """
     import torch
 
-    chosen, total = (torch.zeros(base.shape, dtype=base.dtype, device=base.device) for _ in range(2))
+    chosen, result = (torch.zeros(base.shape, dtype=base.dtype, device=base.device) for _ in range(2))
     for model, dropped in zip(models, _dropped(models, base, density, seed, place), strict=True):
         whole, left = torch.zeros(2, dtype=torch.float64, device=base.device)
         for found, delta, part in zip(slabs(chosen), Deltas(model, base), dropped, strict=True):
-            whole, left = whole + dot(delta, delta.sign()), left + dot(part, part.sign())
+            whole, left = whole + total(delta.abs_()), left + total(part.abs())
             found.copy_(part)
         factor = ratio(whole, left)
-        for found, part in zip(slabs(total), slabs(chosen), strict=True):
+        for found, part in zip(slabs(result), slabs(chosen), strict=True):
             found += (part.to(torch.float64) * factor).to(part.dtype)  # a factor may be beyond float32
-    return total.mul_(scale).add_(base)
+    return result.mul_(scale).add_(base)
 
 
 @merge_method(
