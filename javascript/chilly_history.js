@@ -71,16 +71,10 @@
     drawTools();
   };
 
-  const save = (name, text) => {
-    const link = chilly.el("a", { href: URL.createObjectURL(new Blob([text], { type: "application/json" })), download: name });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  };
-
   const exportRows = async () => {
     const reply = await history.ask("history_export", { ids: state.chosen.length ? state.chosen : null });
     if (!reply) return;
-    save(reply.name, reply.text);
+    chilly.download(reply.text, reply.name, "application/json");
     chilly.say(`${reply.name} is in your downloads.`);
   };
 

@@ -18,6 +18,16 @@
     return `${power === 0 || number >= 100 ? Math.round(number) : number.toPrecision(3)} ${units[power]}`;
   };
 
+  /** Whether so many bytes are read without being asked for. */
+  chilly.isSmall = (bytes) => bytes > 0 && bytes <= 256e6;
+
+  /** A text as a file in the browser's downloads. */
+  chilly.download = (text, name, type) => {
+    const link = chilly.el("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  };
+
   /** Draws the frame into `main`, which lies in `page`, and returns the element of each part. */
   chilly.layout = (page, main) => {
     const el = chilly.el;
@@ -29,6 +39,8 @@
       mixer: column("chilly-col-mix", "Block weights"),
       preview: column("chilly-col-preview", "Preview"),
       alike: el("section", { class: "chilly-sec", "aria-label": "How alike the models are" }),
+      health: el("section", { class: "chilly-sec chilly-health chilly-row", "aria-label": "Health of the models" }),
+      many: el("section", { class: "chilly-sec chilly-many", "aria-label": "Several models compared" }),
       save: el("section", { class: "chilly-save", "aria-label": "Save" }),
       history: el("section", { class: "chilly-col chilly-history", id: "chilly_history", "aria-label": "History", hidden: "" }),
     };

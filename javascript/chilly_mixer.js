@@ -184,7 +184,7 @@
     if (!mixer.net || !hasSlim()) return;
     const name = mixer.bars.has(mixer.current) ? mixer.current : "";
     const alike = name ? mixer.alike(name) : null;
-    const text = name ? `${name} ${mixer.format(mixer.weight(name))}${alike == null ? "" : `, ${alike.toFixed(2)} % alike`}` : "Press a bar to read its name and value";
+    const text = name ? `${name} ${mixer.format(mixer.weight(name))}${alike == null ? "" : `, ${chilly.figure(alike)} % alike`}` : "Press a bar to read its name and value";
     if (read.textContent !== text) read.textContent = text;
   };
 

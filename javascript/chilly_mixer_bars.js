@@ -166,7 +166,7 @@
   mixer.nameBars = () => {
     for (const { name, node } of bars.values()) {
       const alike = mixer.alike(name);
-      const label = [name, says(name), alike == null ? "" : `${alike.toFixed(2)} % alike`].filter(Boolean).join(", ");
+      const label = [name, says(name), alike == null ? "" : `${chilly.figure(alike)} % alike`].filter(Boolean).join(", ");
       node.setAttribute("aria-label", label);
     }
   };

@@ -74,7 +74,7 @@
   mixer.shade = (which, weight) => shades[which][Math.round(clamp(weight) * STEPS)];
 
   /** The colour for a similarity in per cent: the less alike, the stronger. */
-  mixer.heat = (percent) => mixer.shade("heat", (99 - percent) / 16);
+  mixer.heat = (percent) => mixer.shade("heat", chilly.unlike(percent));
 
   mixer.clamp = clamp;
 })();

@@ -7,7 +7,7 @@
   /** Whether it was measured how alike the two models are that the bars mix. */
   mixer.isMeasured = () => {
     const of = chilly.good?.mixer;
-    return Boolean(chilly.alike && of) && of.a === mixer.shown.a && of.b === mixer.shown.b;
+    return Boolean(chilly.alike?.unit && of) && of.a === mixer.shown.a && of.b === mixer.shown.b;
   };
 
   /** How alike A and B are in a block, in per cent, or null where nothing was measured. */

@@ -91,6 +91,7 @@
   /** A tab of the webui that nobody opens asks for nothing: no model is looked at, nothing of the engine is imported. */
   const beginWhenSeen = (root) => {
     root.dataset.state = "unseen";
+    chilly.emit("found", root);
     const watcher = new IntersectionObserver((entries) => {
       if (!entries.some((entry) => entry.isIntersecting)) return;
       watcher.disconnect();

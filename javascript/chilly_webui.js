@@ -8,17 +8,19 @@
 
   /** The webui's Ctrl+Enter, Alt+Enter and Escape look for buttons with these names in the tab that is open, and its script fails
       where there are none: without pictures they do nothing. */
-  const shortcuts = ({ no_pictures: none }) => {
-    const button = (name, act) => chilly.el("button", { id: `chilly_${name}`, type: "button", tabindex: "-1", onclick: none ? null : act }, name);
+  const shortcuts = (page) => {
+    if (!window.onUiTabChange) return; // no webui
+    const canDo = () => page.dataset.state === "ready" && !chilly.start.no_pictures;
+    const button = (name, act) => chilly.el("button", { id: `chilly_${name}`, type: "button", tabindex: "-1", onclick: () => canDo() && act() }, name);
     const interrupt = button("interrupt", () => preview.stop());
     interrupt.style.display = "none";
     const box = chilly.el("div", { hidden: true }, button("generate", () => (preview.commit(), preview.update())), interrupt);
     box.append(button("skip", () => preview.stop()));
-    byId("chilly_page").append(box);
+    page.after(box); // what is within is drawn anew when the page begins
     // It presses "interrupt" only while that is shown, and then waits until it is not.
-    if (!none) chilly.on("pictures", () => (interrupt.style.display = preview.status().action === "stop" ? "block" : "none"));
+    chilly.on("pictures", () => (interrupt.style.display = canDo() && preview.status().action === "stop" ? "block" : "none"));
     // Keys in a dialog are not for the tab behind it: Escape would stop its pictures, and the dialog would stay.
-    document.body.addEventListener("keydown", (event) => byId("chilly_page").querySelector("dialog[open]") && event.stopPropagation());
+    document.body.addEventListener("keydown", (event) => page.querySelector("dialog[open]") && event.stopPropagation());
   };
 
   /** The dropdown above all tabs shows a file that was saved now, and the model that was loaded. */
@@ -119,9 +121,9 @@
   };
   window.recalculate_prompts_chillymerge = (...given) => given;
 
+  chilly.on("found", shortcuts);
   chilly.on("ready", (start) => {
     if (start.host !== "webui") return;
-    shortcuts(start);
     if (!start.no_pictures) unsaved();
     dropdown();
     exchange(start);

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 def positive(text: str) -> int:
     """A whole number of 1 to 256."""
-    if not (text.isdecimal() and 1 <= int(text[:4]) <= 256):
+    if not (text.isdecimal() and len(text) <= 3 and 1 <= int(text) <= 256):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number between 1 and 256")
     return int(text)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-import importlib.util
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +23,8 @@ _CIVIDIS = (
     *("#ecd552", "#fee838"),
 )
 _PNG_SCALE = 2
+_PILLOW = (10, 1)
+"""From this version on it writes in every size."""
 
 
 @dataclass(frozen=True)
@@ -146,10 +148,21 @@ def check_picture(path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in (".svg", ".png"):
         raise OutputError(f"'{path.name}' is no name for a picture; end it in .svg or .png.")
-    if suffix == ".png" and importlib.util.find_spec("PIL") is None:
-        raise OutputError("a .png is drawn by Pillow, which is not installed; name the picture '.svg', or install Pillow.")
+    if suffix == ".png" and (lacking := lacking_pillow()):
+        raise OutputError(f"a .png is drawn by {lacking}; name the picture '.svg', or install that.")
     if not path.absolute().parent.is_dir():
         raise OutputError(f"the folder '{path.absolute().parent}' does not exist.")
+
+
+def lacking_pillow() -> str:
+    """ "" where there is a Pillow that writes in every size; else which is needed, and which there is."""
+    needed = f"Pillow {'.'.join(map(str, _PILLOW))}"
+    try:
+        import PIL
+    except ImportError:
+        return f"{needed}, which is not installed"
+    found = tuple(int(part) for part in re.findall(r"\d+", PIL.__version__)[:2])
+    return "" if found >= _PILLOW else f"{needed} or newer, and {PIL.__version__} is installed"
 
 
 def colour(share: float) -> str:

@@ -11,6 +11,7 @@ from .card_hashes import site_hashes
 from .card_pages import Section
 from .checkpoint import open_checkpoint
 from .claims import is_sha256, parsed
+from .dendrogram import below_100
 from .errors import ArchitectureError, CheckpointError, Interrupted, MergeError, OutputError, RecipeError
 from .expression import Binary, Call, Constant, Negative, Node, Number, spell, spell_name
 from .hashes import hash_checkpoints
@@ -156,8 +157,8 @@ def _alike(path: Path, base: Path, threads: int, should_stop: Callable[[], bool]
         found = compare(_plan_of(path), _plan_of(base), threads=threads, should_stop=should_stop)
     except (ArchitectureError, RecipeError) as error:
         return Section(title, [str(error)])
-    totals = [[f"total {name}", f"{value:.4f}"] for name, value in found.totals.items() if value is not None]
-    rows = [["block", "%"], *([block, f"{value:.4f}"] for block, value in found.blocks.items()), *totals]
+    totals = [[f"total {name}", below_100(value, 4)] for name, value in found.totals.items() if value is not None]
+    rows = [["block", "%"], *([block, below_100(value, 4)] for block, value in found.blocks.items()), *totals]
     return Section(title, found.notes, rows)
 
 

@@ -74,9 +74,8 @@ class Values:
         self._first = [0]
         for model in models:
             self._first.append(self._first[-1] + len(model.files))
-        self._kernels = [
-            Kernel(_Part(self._reader, first), model.plan.on_nan) for first, model in zip(self._first, models, strict=False)
-        ]
+        self._parts = [_Part(self._reader, first) for first in self._first]
+        self._kernel: Kernel | None = None
 
     def fill(self, number: int, key: str, start: int, out: torch.Tensor) -> None:
         """Put the elements from `start` of a model's tensor into `out`, 1-D; of a first convolution with extra channels all.
@@ -84,10 +83,11 @@ class Values:
         Raises:
             CheckpointError: one of a merge's sources holds NaN or Inf there.
         """
-        job = self.models[number].jobs[key]
-        if not _is_stored(job):
+        model = self.models[number]
+        job = model.jobs[key]
+        if model.plan.on_nan is not None or not _is_stored(job):
             try:
-                self._kernels[number].run(job, start, out)
+                self._kernel_of(number).run(job, start, out)
             except NotFinite as error:
                 raise not_finite(self.models[number].files[error.source], key) from None
             return
@@ -103,6 +103,14 @@ class Values:
         found = torch.empty(job.shape)
         self.fill(number, key, 0, found.view(-1))
         return found
+
+    def _kernel_of(self, number: int) -> Kernel:
+        """One serves all merges: its scratch is of some MiB."""
+        part, on_nan = self._parts[number], self.models[number].plan.on_nan
+        if self._kernel is None:
+            self._kernel = Kernel(part, on_nan)
+        self._kernel.turn_to(part, on_nan)
+        return self._kernel
 
     def _in_float32(self, values: torch.Tensor) -> torch.Tensor:
         if self._scratch.numel() < values.numel():
@@ -146,6 +154,10 @@ class Broken:
     def add(self, number: int, key: str) -> None:
         self.keys.setdefault(number, set()).add(key)
 
+    def has(self, number: int, key: str) -> bool:
+        """Whether a model's tensor is among them."""
+        return key in self.keys.get(number, ())
+
     def look(self, number: int, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Add the keys of a model's tensors that are not finite."""
         for key, tensor in tensors:
@@ -161,9 +173,13 @@ class Broken:
                     raise not_finite(file, key)
 
     def notes(self, names: Sequence[str]) -> dict[int, str]:
-        """Number of each model that holds some to a sentence."""
+        """Number of each model that holds some to a sentence.
+
+        Args:
+            names: what each is called there.
+        """
         return {
-            number: f"{quoted(names[number])} holds NaN or Inf in {counted(len(keys), 'tensor')}, such as {quoted(min(keys))}: "
+            number: f"{names[number]} holds NaN or Inf in {counted(len(keys), 'tensor')}, such as {quoted(min(keys))}: "
             "its blocks that have any are left out."
             for number, keys in self.keys.items()
         }

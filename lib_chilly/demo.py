@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from .canvas import lacking_pillow
 from .console import describe_plan, describe_report, free_bytes, show
 from .demo_models import Manifest, make_models
 from .engine import merge
@@ -45,6 +46,8 @@ def run_demo(folder: Path, full: bool, threads: int, should_stop: Callable[[], b
     started = time.perf_counter()
     if pictures and not full:
         import_diffusers()  # what it lacks is better said before the work than after
+        if lacking := lacking_pillow():
+            raise OutputError(f"the contact sheet is drawn by {lacking}. Install that, or pass --no-pictures.")
     models, out = folder / "models", folder / "out"
     if full:
         print(f"--full makes nine checkpoints of true size and two results: about 25 GB in '{folder}', and some minutes.")

@@ -113,8 +113,8 @@ class _Fold:
     def bend(self, call: Call, method: MergeMethod, values: Mapping[str, Fraction]) -> Value:
         """A call that does not fold: a node, or one of its operands.
 
-        Of a row of any number those that hold the key are taken; where another one is missing, or the whole row, the result is
-        the first operand that holds it.
+        Of a row of any number those that hold the key are taken, each with its own weight; where another one is missing, or the
+        whole row, the result is the first operand that holds it.
         """
         terms = [self.term(Fraction(1), operand) for operand in method.bind(call.operands, call.parameters)]
         if method.takes_files and (terms[0].value.form is NOTHING or not terms[1].is_there):
@@ -131,6 +131,9 @@ class _Fold:
             return Value(NOTHING, False, None, names_of(terms), None)
         if not all(term.is_there for term in needed) or (row and not present):
             return Value(first[1], True, first, names_of(terms), picked(terms))
+        shares = [values[name] for name, term in zip(method.weights, row, strict=False) if term.is_there]
+        shares += [Fraction(1)] * len(method.weights)
+        values = {**values, **dict(zip(method.weights, shares, strict=False))}
         number = self.folder.nodes.number(call, [term.value.form for term in (*present, *needed)], values)
         return Value(LinearForm({number: Fraction(1)}), True, first, names_of(terms), picked(terms))
 

@@ -55,9 +55,15 @@ def _expected(name: str) -> Mapping[str, Sequence[str]]:
     return found
 
 
+@functools.cache
+def _embeddings(name: str) -> Sequence[str]:
+    """What the text encoders of an architecture look tokens up in."""
+    return [key for key in known_keys(name) if key.endswith("token_embedding.weight")]
+
+
 def _other_width(source: Source) -> list[str]:
     """The U-Net takes as many numbers for a token as the text encoders, side by side, give."""
-    embeddings = [key for key in known_keys(source.architecture.name) if key.endswith("token_embedding.weight")]
+    embeddings = _embeddings(source.architecture.name)
     given = [source.tensors[key].shape[-1] for key in embeddings if key in source.tensors and source.tensors[key].shape]
     taken = {info.shape[-1] for key, info in source.tensors.items() if key.endswith("attn2.to_k.weight") and info.shape}
     if not embeddings or len(given) < len(embeddings) or len(taken) != 1 or sum(given) in taken:
@@ -68,8 +74,8 @@ def _other_width(source: Source) -> list[str]:
 def _foreign_layers(source: Source) -> list[str]:
     known = known_keys(source.architecture.name)
     prefixes = tuple(p for name, each in source.architecture.components.items() if name.startswith("text") for p in each)
-    foreign = [key for key in source.tensors if prefixes and key.startswith(prefixes) and _LAYER.fullmatch(key)]
-    foreign = [key for key in foreign if key not in known and not _OF_PICTURES.fullmatch(key)]
+    foreign = [key for key in source.tensors if prefixes and key not in known and key.startswith(prefixes)]
+    foreign = [key for key in foreign if _LAYER.fullmatch(key) and not _OF_PICTURES.fullmatch(key)]
     if len(foreign) < _FEWEST_FOREIGN:
         return []
     return [f"the text encoder has {len(foreign)} keys that this model's has not, such as {quoted(foreign[0])}"]

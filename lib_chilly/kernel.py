@@ -42,6 +42,11 @@ class Kernel:
         self._is_weighed = False
         self._scratch: dict[torch.dtype, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
+    def turn_to(self, values: Values, on_nan: int | None) -> None:
+        """Serve another merge with the same scratch; arguments as when it was made."""
+        self.values, self.on_nan = values, on_nan
+        self._copier = Copier(values, on_nan, self.scales, self.weighs, self.tally)
+
     def run(self, job: KeyJob, start: int, out: torch.Tensor) -> None:
         """Make the elements from `start` of one output tensor.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator
 from itertools import groupby
 
 from .registry import MergeMethod, all_methods
@@ -23,13 +24,25 @@ This page is what `./chilly methods --page` prints."""
 def methods_page() -> str:
     """Every method with its formula, source, parameters and what its docstring says, in Markdown."""
     parts = [_HEAD]
-    methods = all_methods().values()
-    for module, family in groupby(methods, key=lambda method: method.function.__module__):
-        title = module.rpartition(".")[2].replace("_", " ").capitalize()
-        parts += [f"## {title}", _flowed((sys.modules[module].__doc__ or "").splitlines()[0])]
-        for method in family:
-            parts += _described(method)
+    for title, says, family in _families():
+        parts += [f"## {title}", says, *(part for method in family for part in _described(method))]
     return "\n\n".join(parts) + "\n"
+
+
+def families_table() -> str:
+    """The names of all methods as a Markdown table with a row for each family, for the README."""
+    rows = ["| what they do | methods |", "|---|---|"]
+    for _, says, family in _families():
+        names = ", ".join(f"`{method.name}`" for method in family)
+        rows.append(f"| {says.removeprefix('Methods that ').rstrip('.')} | {names} |")
+    return "\n".join(rows)
+
+
+def _families() -> Iterator[tuple[str, str, list[MergeMethod]]]:
+    """Title of each family, what its module says of it, its methods."""
+    for module, family in groupby(all_methods().values(), key=lambda method: method.function.__module__):
+        title = module.rpartition(".")[2].replace("_", " ").capitalize()
+        yield title, _flowed((sys.modules[module].__doc__ or "").splitlines()[0]), list(family)
 
 
 def _described(method: MergeMethod) -> list[str]:

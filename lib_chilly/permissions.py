@@ -88,28 +88,30 @@ def combine(names: Sequence[str], terms: Sequence[Terms]) -> Combined:
     return Combined(tuple(names), tuple(terms), allowed, forbidding, unknown)
 
 
-def permissions_of(sources: Sequence[Source], hashes: Sequence[str | None]) -> tuple[Combined | None, list[str]]:
-    """What the sources of a merge allow together, None where nobody says; and sentences on a ledger that cannot be used or asked.
+def permissions_of(sources: Sequence[Source], hashes: Sequence[str | None]) -> tuple[Combined | None, list[str], list[str]]:
+    """What the sources of a merge allow together, None where nobody says; sentences on why the ledger could not be used or asked;
+    sentences on what became of it.
 
     Args:
         hashes: of the sources, None of those that were never read for it; empty where there is no ledger to ask.
     """
-    faults: list[str] = []
+    unasked: list[str] = []
+    notices: list[str] = []
     stated: dict[str, Terms] = {}
     if hashes:
         try:
             ledger = Ledger()
             stated = ledger.look_up(hashes)
-            faults += [*ledger.notices, *_unasked(sources, hashes)]
+            notices, unasked = ledger.notices, _unasked(sources, hashes)
         except RuntimeError:  # there is no home folder, hence no ledger
             pass
         except OutputError as error:
-            faults.append(str(error))
+            unasked.append(str(error))
     terms = [terms_of(source.checkpoint) for source in sources]
     for number, sha256 in enumerate(hashes):
         terms[number] = stated.get(sha256 or "", Terms()).over(terms[number])
     combined = combine([source.name for source in sources], terms)
-    return (combined if combined.is_known() else None), faults
+    return (combined if combined.is_known() else None), unasked, notices
 
 
 def _unasked(sources: Sequence[Source], hashes: Sequence[str | None]) -> list[str]:

@@ -143,16 +143,18 @@ class Plan:
         Args:
             hashes: of the sources, by which the user's ledger knows them; None where it was not read for it.
         """
-        combined, faults = permissions_of(self.sources, hashes)
+        combined, unasked, notices = permissions_of(self.sources, hashes)
         before = self.combined or Combined()
-        if (combined, tuple(faults)) == (self.combined, self.unasked):
+        if (combined, tuple(unasked), notices) == (self.combined, self.unasked, []):
             return self
         warnings = [words for words in self.warnings if words not in before.conflicts()]
         notes = [words for words in self.notes if words not in (*before.notes(), *self.unasked)]
         if combined is not None:
             warnings += combined.conflicts()
             notes += combined.notes()
-        return replace(self, combined=combined, unasked=tuple(faults), warnings=tuple(warnings), notes=(*notes, *faults))
+        return replace(
+            self, combined=combined, unasked=tuple(unasked), warnings=tuple(warnings), notes=(*notes, *unasked, *notices)
+        )
 
 
 def _entries(jobs: Sequence[KeyJob], prefix: str = "") -> Iterator[tuple[str, DType, tuple[int, ...]]]:

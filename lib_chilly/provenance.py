@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .claims import ancestors, claims_of, is_sha256, model_entry, parsed
 from .errors import CheckpointError
@@ -26,6 +27,7 @@ class RecordedSource:
     name: str
     size_bytes: int
     sha256: str | None
+    is_lora: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,11 @@ def provenance(
     """
     text = recipe.canonical()
     named = [
-        {"name": source.name, "size": source.checkpoint.size_bytes} | ({"sha256": hashes[number]} if hashes else {})
+        {"name": source.name, "size": source.checkpoint.size_bytes}
+        | ({"sha256": hashes[number]} if hashes else {})
+        | ({"lora": True} if source.lora else {})
+        | ({"sha256": hashes[number]} if hashes else {})
+        | ({"lora": True} if source.lora else {})
         for number, source in enumerate(sources)
     ]
     claims = [said for source in sources if (said := claims_of(source))]
@@ -72,6 +78,10 @@ def provenance(
     if hashes:
         found["sd_merge_models"] = _json(_models(sources, hashes))
     return found | modelspec(recipe.option("title") or recipe.result, sources, keys, recipe.option("prediction"))
+
+
+def _recorded(said: Mapping[str, Any]) -> RecordedSource:
+    return RecordedSource(said["name"], said["size"], said.get("sha256"), said.get("lora") is True)
 
 
 def read_record(metadata: Mapping[str, str], file_name: str) -> Record | None:
@@ -85,7 +95,7 @@ def read_record(metadata: Mapping[str, str], file_name: str) -> Record | None:
     try:
         said = json.loads(metadata[TYPE])
         recipe, sources, maths = said["recipe"], said["sources"], said["maths"]
-        found = tuple(RecordedSource(source["name"], source["size"], source.get("sha256")) for source in sources)
+        found = tuple(_recorded(source) for source in sources)
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         found, recipe, maths = (), None, None
     in_form = all(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -41,15 +42,25 @@ class RecordedLibrary(ModelLibrary):
         advice: str = "",
     ):
         super().__init__(folders)
-        self.record, self.accept_others = record, accept_others
+        own = tuple(source for source in record.sources if not source.is_lora)
+        self.record, self.accept_others = replace(record, sources=own), accept_others
+        self._recorded_loras = tuple(source for source in record.sources if source.is_lora)
         self.notes: list[str] = []
         self._should_stop, self._advice = should_stop, advice
         self._hashes: dict[Path, str | None] = {}
         self._found: dict[RecordedSource, Path] = {}
-        if len(record.sources) > _MOST_SOURCES:
-            raise RecipeError(f"it names {len(record.sources):,} sources; {_MOST_SOURCES} at most are looked for.")
-        if twin := next((name for name, count in Counter(source.name for source in record.sources).items() if count > 1), None):
+        if len(own) > _MOST_SOURCES:
+            raise RecipeError(f"it names {len(own):,} sources; {_MOST_SOURCES} at most are looked for.")
+        if twin := next((name for name, count in Counter(source.name for source in own).items() if count > 1), None):
             raise RecipeError(f"two of the recorded sources are called '{twin}'; run the recipe itself to say which is which.")
+
+    @cached_property
+    def loras(self) -> RecordedLibrary:
+        """The recorded LoRAs, by the same rules."""
+        record = replace(self.record, sources=tuple(replace(source, is_lora=False) for source in self._recorded_loras))
+        found = RecordedLibrary(self.lora_folders, record, self.accept_others, self._should_stop, self._advice)
+        found.notes = self.notes
+        return found
 
     def knows(self, name: str) -> bool:
         return self.recorded(name) is not None or super().knows(name)

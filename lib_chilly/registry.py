@@ -38,6 +38,7 @@ class MergeMethod:
         cost: what takes its time.
         scratch: tensors of the operands' size and type that it needs at once, beside operands and result.
         ends: (parameter, value) to the operand that the result then is, bit for bit.
+        weights: parameters that weigh the first models of a row of any number; the others weigh 1.
         takes_place: whether it draws, and so asks for the place of its values.
     """
 
@@ -57,6 +58,7 @@ class MergeMethod:
     cost: Cost
     scratch: int
     ends: Mapping[tuple[str, float], str]
+    weights: tuple[str, ...]
     takes_place: bool
 
     @property
@@ -120,6 +122,7 @@ def merge_method(
     cost: Cost = Cost.ARITHMETIC,
     scratch: int = 1,
     ends: Mapping[tuple[str, float], str] | None = None,
+    weights: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a merge method under its function's name.
 
@@ -132,7 +135,7 @@ def merge_method(
         title: for people, in a list.
         formula: in A, B, C and the parameters' names.
         source: who defined it.
-        absence, keeps_sum, reach, cost, scratch, ends: as of MergeMethod.
+        absence, keeps_sum, reach, cost, scratch, ends, weights: as of MergeMethod.
 
     Raises:
         ValueError: the name is taken, or an operand or a parameter lacks its annotation.
@@ -151,6 +154,7 @@ def merge_method(
             cost=cost,
             scratch=scratch,
             ends=ends or {},
+            weights=weights,
             **_signature_of(function),
         )
         return function
@@ -181,7 +185,7 @@ def _signature_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def all_methods() -> Mapping[str, MergeMethod]:
-    """Every method by name: weighted sums, then the others by family, in the order of definition."""
+    """Every method by name: families with weighted sums, then the others, each in the order of definition."""
     _load_methods()
     return _METHODS
 
@@ -193,7 +197,9 @@ def _load_methods() -> None:
     for module in pkgutil.iter_modules(methods.__path__):
         importlib.import_module(f"{methods.__name__}.{module.name}")
     # Whichever family was imported by itself before, the order is the same.
-    found = sorted(_METHODS.items(), key=lambda item: (not item[1].is_sum, item[1].function.__module__))
+    sums = {method.function.__module__ for method in _METHODS.values() if method.is_sum}
+    families = {name: method.function.__module__ for name, method in _METHODS.items()}
+    found = sorted(_METHODS.items(), key=lambda item: (families[item[0]] not in sums, families[item[0]]))
     _METHODS.clear()
     _METHODS.update(found)
 
@@ -214,7 +220,7 @@ def get_method(name: str) -> MergeMethod:
 
 
 def methods_table() -> str:
-    """All methods as a Markdown table, for the README and the command line's help."""
+    """All methods as a Markdown table, for the command line."""
     rows = ["| method | formula | what it does | source |", "|---|---|---|---|"]
     for method in all_methods().values():
         what = (inspect.getdoc(method.function) or "").splitlines()[0]

@@ -54,7 +54,8 @@ class Cost(enum.Enum):
     ARITHMETIC = "plain arithmetic"
     DIVISION = "division, powers or draws"
     SELECTION = "selection by size"
-    SPECTRAL = "matrix decompositions"
+    SORTING = "sorting"
+    SPECTRAL = "matrix decompositions, Fourier transforms"
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,18 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
+from .architecture import Architecture
 from .asim import Layer, asim_steps
+from .block_rules import listed
 from .compared import Broken, Compared, Pair, Progress, stop_if
-from .expression import ModelRef
-from .likeness import SUMMED
+from .grams import OF_MATRICES, Grams
+from .header import quoted
+from .likeness import SUMMED, Weighed
 from .plan import Plan
 from .shared_layers import MEASURES as MEASURES
+from .shared_layers import named_ancestor, result_name, takes_deltas
 from .shared_layers import shared_layers as shared_layers
-from .shared_layers import takes_deltas
-from .summing import Summing, figures
+from .summing import Groups, Summing
 from .workers import single_threaded_torch
 
 ShouldStop = Callable[[], bool]
@@ -35,6 +38,7 @@ class Similarity:
         notes: sentences for the user.
         parts: key or component to figure, where that was asked for.
         equal: lane to the share of equal elements, in percent, where that was looked at on the way.
+        broken: lanes in which the second one holds NaN or Inf.
     """
 
     measure: str
@@ -43,6 +47,7 @@ class Similarity:
     notes: tuple[str, ...] = ()
     parts: Mapping[str, float] = field(default_factory=dict)
     equal: Mapping[str, float] = field(default_factory=dict)
+    broken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def compare(
     Args:
         ancestor: what measures of deltas subtract from both.
         stream: of asim's random inputs: "supermerger" or "original".
-        threads: of sums; the numbers do not depend on it.
+        threads: the numbers do not depend on it.
         on_layer: told how many layers are done, of how many, and the block of the next one.
         should_stop: asked between layers, and while they are summed.
 
@@ -124,23 +129,43 @@ def answers(
 ) -> Generator[Progress, None, list[Similarity]]:
     """`compare_all`, a layer at a time."""
     plans = question.plans
-    shared = [shared_layers(plans[first], plans[second], question.measure, question.ancestor) for first, second in question.pairs]
+    shared, notes = _shared(question)
     ancestor = question.ancestor if takes_deltas(question.measure) else None
     with ExitStack() as stack:
         models = [stack.enter_context(Compared(plan)) for plan in (*plans, *([ancestor] if ancestor else []))]
-        layers = [each for each, _ in shared]
-        find = _asim if question.measure == "asim" else _sums
-        found, broken = yield from find(question, models, layers, threads, should_stop)
+        find = _asim if question.measure == "asim" else _weights
+        found, broken = yield from find(question, models, shared, threads, should_stop)
         for model in models:
             model.check_unchanged()
         if refuse_broken:
             broken.refuse(models)
-    names = [result_name(plan) for plan in plans]
-    said = broken.notes([*names, "the ancestor"])
+    said = broken.notes([*(quoted(result_name(plan)) for plan in plans), *([named_ancestor(ancestor)] if ancestor else [])])
+    lanes = _lanes_of(broken, plans[0].architecture)
     return [
-        replace(each, notes=(*notes, *(said[number] for number in (*pair, len(plans)) if number in said)))
-        for each, (_, notes), pair in zip(found, shared, question.pairs, strict=True)
+        replace(
+            each,
+            notes=(*before, *(said[number] for number in (*pair, len(plans)) if number in said), *each.notes),
+            broken=lanes.get(pair[1], ()),
+        )
+        for each, before, pair in zip(found, notes, question.pairs, strict=True)
     ]
+
+
+def _shared(question: Question) -> tuple[list[tuple[Layer, ...]], list[list[str]]]:
+    """Of each pair the layers that are looked at, one object where they are the same ones, and notes."""
+    known: dict[tuple[Layer, ...], tuple[Layer, ...]] = {}
+    shared, notes = [], []
+    for first, second in question.pairs:
+        layers, said = shared_layers(question.plans[first], question.plans[second], question.measure, question.ancestor)
+        shared.append(known.setdefault(tuple(layers), tuple(layers)))
+        notes.append(said)
+    return shared, notes
+
+
+def _lanes_of(broken: Broken, architecture: Architecture) -> dict[int, tuple[str, ...]]:
+    """Number of each model that holds NaN or Inf to the lanes in which it does."""
+    found = {number: {architecture.lane_of(key) for key in keys} for number, keys in broken.keys.items()}
+    return {number: tuple(lane for lane in architecture.lanes if lane in lanes) for number, lanes in found.items()}
 
 
 def _run(steps: Generator[Progress, None, list[Similarity]], on_layer: Callable[[int, int, str], None]) -> list[Similarity]:
@@ -161,12 +186,6 @@ def totals(blocks: Mapping[str, float]) -> dict[str, float | None]:
     return {"input": mean("IN", "M0"), "output": mean("OUT"), "all": mean("")}
 
 
-def result_name(plan: Plan) -> str:
-    """What a result is called: a model by its name, a merge by its last step's."""
-    line = plan.recipe.steps[plan.recipe.result]
-    return plan.sources[0].name if isinstance(line.expression, ModelRef) else line.name
-
-
 def _known(values: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if not math.isnan(value)}
 
@@ -175,36 +194,53 @@ def _asim(
     question: Question, models: Sequence[Compared], layers: Sequence[Sequence[Layer]], threads: int, should_stop: ShouldStop
 ) -> Generator[Progress, None, tuple[list[Similarity], Broken]]:
     found, broken = yield from asim_steps(models, question.pairs, layers, question.stream, threads, should_stop)
-    return [Similarity("asim", _known(blocks), totals(blocks)) for blocks in found], broken
+    lanes = _lanes_of(broken, question.plans[0].architecture)
+    answers = []
+    for blocks, pair in zip(found, question.pairs, strict=True):
+        excused = {lane for number in pair for lane in lanes.get(number, ())}
+        large = [lane for lane, value in blocks.items() if math.isnan(value) and lane not in excused]
+        note = f"{listed(large)} {'has' if len(large) == 1 else 'have'} no figure: the answers there are too large for float32."
+        answers.append(Similarity("asim", _known(blocks), totals(blocks), (note,) if large else ()))
+    return answers, broken
 
 
-def _sums(
+def _weights(
     question: Question, models: Sequence[Compared], layers: Sequence[Sequence[Layer]], threads: int, should_stop: ShouldStop
 ) -> Generator[Progress, None, tuple[list[Similarity], Broken]]:
-    measures = [SUMMED[question.measure]]
-    if question.with_equal and not measures[0].is_whole:
-        measures.append(SUMMED["equal"])
-    count = len(question.plans)
-    ancestor = models[count] if len(models) > count else None
-    shared = [frozenset(key for layer in each for key in layer.keys) for each in layers]
-    run = Summing(models[:count], question.pairs, shared, measures, ancestor)
-    architecture = question.plans[0].architecture
+    """Lane by lane, so that no more sums are kept than those of one."""
+    architecture, pairs = question.plans[0].architecture, question.pairs
+    keys_of = {each: frozenset(key for layer in each for key in layer.keys) for each in dict.fromkeys(map(tuple, layers))}
+    shared = [keys_of[tuple(each)] for each in layers]
+    run, measures = _pass(question, models, shared)
     lanes: dict[str, dict[str, None]] = {lane: {} for lane in architecture.lanes}
-    for layer in (layer for each in layers for layer in each):
+    for layer in (layer for each in keys_of for layer in each):
         lanes[layer.block].update(dict.fromkeys(layer.keys))
     lanes = {lane: keys for lane, keys in lanes.items() if keys}
+    blocks, parts = Groups(pairs, shared, measures), Groups(pairs, shared, measures[:1])
     for done, (lane, keys) in enumerate(lanes.items()):
         yield done, len(lanes), lane
         stop_if(should_stop)
         with single_threaded_torch():
-            run.add(list(keys), threads, should_stop)
-    groups: dict[str, dict[str, None]] = {}
-    for key in run.sums if question.by != "lane" else ():
-        name = key if question.by == "key" else architecture.component_of(key) or "other"
-        groups.setdefault(name, {})[key] = None
+            sums = run.add(list(keys), threads, should_stop)
+        for key in keys:
+            blocks.add(lane, key, sums[key])
+            if question.by != "lane":
+                parts.add(key if question.by == "key" else architecture.component_of(key) or "other", key, sums[key])
     found = []
-    for pair in range(len(question.pairs)):
-        blocks = figures(run, lanes, 0, pair)
-        parts, equal = figures(run, groups, 0, pair), figures(run, lanes, 1, pair) if len(measures) > 1 else {}
-        found.append(Similarity(question.measure, _known(blocks), totals(blocks), (), _known(parts), _known(equal)))
+    for place in range(len(pairs)):
+        figures = blocks.figures(0, place)
+        equal = _known(blocks.figures(1, place)) if len(measures) > 1 else {}
+        found.append(Similarity(question.measure, _known(figures), totals(figures), (), _known(parts.figures(0, place)), equal))
     return found, run.broken
+
+
+def _pass(
+    question: Question, models: Sequence[Compared], shared: Sequence[frozenset[str]]
+) -> tuple[Summing | Grams, Sequence[Weighed]]:
+    """What sums up, and the measures of which it has sums."""
+    if question.measure in OF_MATRICES:
+        whole = OF_MATRICES[question.measure]
+        return Grams(models, question.pairs, shared, whole), [whole]
+    count = len(question.plans)
+    measures = [SUMMED[question.measure], *([SUMMED["equal"]] if question.with_equal else [])]
+    return Summing(models[:count], question.pairs, shared, measures, models[count] if len(models) > count else None), measures

@@ -25,6 +25,7 @@ from .canvas import (
     ink_on,
     text_width,
 )
+from .dendrogram import below_100
 from .errors import OutputError
 from .similarity import MEASURES
 from .similarity_words import Matrix, Ranking
@@ -34,6 +35,7 @@ _CELL, _MIDDLE, _ACROSS = 92, 92, 12
 _U_WIDTH = 2 * _CELL + _MIDDLE + 2 * _GAP
 _MOST_U, _MOST_CURVES, _IN_A_ROW = 6, 8, 3
 _CURVES_HEIGHT = 300
+_LEAST_SPAN = 0.001
 _NUMBERED = re.compile(r"(IN|OUT)\d\d")
 Shade = Callable[[float], str]
 
@@ -69,8 +71,7 @@ def ranking_picture(ranking: Ranking) -> Canvas:
 
 def matrix_picture(matrix: Matrix) -> Canvas:
     """All against all, in the order of the dendrogram beside it."""
-    joins = matrix.joins()
-    order = [*joins[-1].left, *joins[-1].right]
+    order = matrix.order()
     low, high = _limits(list(matrix.likeness.values()), MEASURES[matrix.measure].unit)
     count, cell = len(order), 56 if len(order) <= 14 else 26
     names = [fitted(f"{place + 1}  {matrix.names[number]}", 240) for place, number in enumerate(order)]
@@ -208,10 +209,10 @@ def _draw_blocks(canvas: Canvas, blocks: Mapping[str, float], left: float, top: 
 
 def _limits(values: Sequence[float], unit: str) -> tuple[float, float]:
     """The ends of the scale: round numbers around the figures; 100 where they are percentages."""
-    least, most = min(values, default=0.0), 100.0 if unit else max(values, default=1.0)
-    span = max(most - least, 1e-4)
-    step = 10.0 ** math.floor(math.log10(span)) / 2
-    return math.floor(least / step) * step, most if unit else math.ceil(most / step) * step or 1.0
+    most = 100.0 if unit else max(values, default=1.0)
+    least = min(*values, most - _LEAST_SPAN, most)
+    step = 10.0 ** math.floor(math.log10(most - least)) / 2
+    return math.floor(least / step) * step, most if unit else math.ceil(most / step) * step
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -227,4 +228,4 @@ def _share(value: float, low: float, high: float) -> float:
 
 
 def _figure(value: float) -> str:
-    return f"{value:.2f}" if abs(value) < 99.995 or value == 100 else f"{value:.4f}"
+    return below_100(value, 2 if value < 99.995 or value >= 100 else 4)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .dendrogram import Join, joined, kinship, same_weights
+from .dendrogram import Join, below_100, joined, kinship, same_weights
 from .similarity import MEASURES, Similarity
 
 _ACROSS = 12
@@ -33,33 +34,49 @@ class Matrix:
 
     Attributes:
         found: numbers of two models, the smaller one first, to what was found.
+        lanes: all there are, in their order.
         by: which total stands for them.
+        likeness: that total, of those that have one.
     """
 
     names: Sequence[str]
     measure: str
     found: Mapping[tuple[int, int], Similarity]
+    lanes: Sequence[str]
     by: str = "all"
     likeness: Mapping[tuple[int, int], float] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "likeness", {pair: each.totals[self.by] or 0.0 for pair, each in self.found.items()})
+        known = {pair: total for pair, each in self.found.items() if (total := each.totals[self.by]) is not None}
+        object.__setattr__(self, "likeness", known)
 
     def joins(self) -> list[Join]:
         return joined(len(self.names), self.likeness)
+
+    def order(self) -> list[int]:
+        """Numbers of the models as the dendrogram has them below each other."""
+        groups = {number: [number] for number in range(len(self.names))}
+        for join in self.joins():
+            groups[join.left[0]] += groups.pop(join.right[0])
+        return [number for group in groups.values() for number in group]
 
     def kinship(self) -> list[str]:
         """Sentences on who may come from whom, each with its evidence."""
         measure = MEASURES[self.measure]
         blocks = {pair: each.blocks for pair, each in self.found.items()}
         equal = {pair: each.equal for pair, each in self.found.items()}
-        nearest = kinship(self.names, self.likeness, blocks, measure.near, measure.unit) if measure.unit else []
-        return [*same_weights(self.names, equal), *nearest]
+        nearest = kinship(self.names, self.likeness, blocks, measure.near, self.lanes)
+        return [*same_weights(self.names, equal, self.lanes), *nearest]
 
 
 def ranked(rows: Sequence[tuple[str, Similarity]], by: str) -> list[tuple[str, Similarity]]:
-    """The most alike first; those without that total last."""
-    return sorted(rows, key=lambda row: -value if (value := row[1].totals[by]) is not None else float("inf"))
+    """The most alike first, or those that differ in the fewest directions; those without that total last."""
+
+    def place(row: tuple[str, Similarity]) -> float:
+        value = row[1].totals[by]
+        return math.inf if value is None else -value if MEASURES[row[1].measure].unit else value
+
+    return sorted(rows, key=place)
 
 
 def ranking_facts(ranking: Ranking) -> dict[str, object]:
@@ -117,6 +134,8 @@ def describe_matrix(matrix: Matrix) -> list[str]:
     for join in matrix.joins():
         left, right = (_side(matrix, side) for side in (join.left, join.right))
         lines.append(f"{_figure(join.likeness):>10}  {left}  with  {right}")
+    alone = set(range(count)) - {number for pair in matrix.likeness for number in pair}
+    lines += [f"joined with none: {', '.join(_side(matrix, [number]) for number in sorted(alone))}"] if alone else []
     return [*lines, "", "a guess at ancestry:", *(f"  {sentence}" for sentence in matrix.kinship())]
 
 
@@ -149,4 +168,4 @@ def _table(found: Similarity, lanes: Sequence[str], total: str) -> list[str]:
 
 
 def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None else below_100(value, 4)

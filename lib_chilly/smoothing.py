@@ -92,7 +92,7 @@ def _gaussian(values: Tensor) -> Tensor:
             found = wide.narrow(each, _RADIUS, size) * (weights[0] / whole)
             for distance in range(1, _RADIUS + 1):
                 sides = wide.narrow(each, _RADIUS - distance, size) + wide.narrow(each, _RADIUS + distance, size)
-                found.add_(sides, alpha=weights[distance] / whole)
+                found.add_(sides.mul_(weights[distance] / whole))
         result[start : start + count] = found
     return result
 

@@ -113,7 +113,7 @@ def _planned(
         if should_stop():
             raise Interrupted("stopped. Nothing was found out.")
         try:
-            library.find(source.name)
+            (library.loras if source.is_lora else library).find(source.name)
         except RecipeError as error:
             found.lacking.append(_short(source.name))
             found.says += [_sentence(error)] * (len(found.lacking) <= _MOST_LACKING)
@@ -135,7 +135,7 @@ def _granted(plan: Plan, record: Record, library: RecordedLibrary) -> list[str]:
     found = [
         f"{quoted(taken.name)} of the recipe was not recorded: the file of that name was taken."
         for taken in plan.sources
-        if library.recorded(taken.name) is None
+        if (library.loras if taken.lora else library).recorded(taken.name) is None
     ]
     if not all(source.sha256 for source in record.sources):
         found.append("its sources were recorded without hashes: files of the right names and sizes were taken.")

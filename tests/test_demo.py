@@ -268,6 +268,15 @@ def test_demo_without_the_packages_of_previews_is_refused_before_anything_is_wri
     assert not (tmp_path / "demo").exists()
 
 
+def test_demo_with_a_pillow_that_cannot_draw_its_sheet_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("PIL.__version__", "9.5.0")
+    with pytest.raises(OutputError, match=r"Pillow 10\.1 or newer, and 9\.5\.0 is installed"):
+        run_demo(tmp_path / "demo", False, 1, lambda: False)
+    assert not (tmp_path / "demo").exists()
+
+
 def test_demo_in_a_folder_that_cannot_be_made_is_refused_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "file").write_bytes(b"")
     assert cli.main(["demo", "--no-page", "--dir", str(tmp_path / "file" / "demo")]) == 2

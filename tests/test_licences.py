@@ -311,7 +311,7 @@ def test_damaged_ledger_is_moved_aside_and_stops_no_plan(run: Run, models: Path,
     (tmp_path / "home" / "ledger.sqlite").write_bytes(b"no database" * 1000)
     for tail in ("-wal", "-shm"):
         (tmp_path / "home" / f"ledger.sqlite{tail}").unlink(missing_ok=True)
-    code, out, _ = run("plan", "1 * a", "--models", models, "--json")
+    code, out, _ = run("merge", "1 * a", "--models", models, "--json", "-o", tmp_path / "out.safetensors")
     assert code == 0 and "the ledger was damaged." in json.loads(out)["warnings"][0]
     assert len(list((tmp_path / "home").glob("ledger.sqlite.damaged-*"))) == 1
     assert Ledger(tmp_path / "home" / "ledger.sqlite").entries() == []

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from checkpoints import CONV_IN, LANES, UNET, draw, merge_in, model, plan_in, stored, write_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import read_file
 
-from lib_chilly import summing
+from lib_chilly import compared, summing
 from lib_chilly.errors import ArchitectureError, CheckpointError, RecipeError
 from lib_chilly.fileio import SourceFile
-from lib_chilly.likeness import SUMMED
-from lib_chilly.similarity import Question, Similarity, compare, compare_all
+from lib_chilly.similarity import MEASURES, Question, Similarity, compare, compare_all
 
-PERCENT = [name for name, measure in SUMMED.items() if measure.unit]
+WEIGHED = [name for name in MEASURES if name != "asim"]
+PERCENT = [name for name in WEIGHED if MEASURES[name].unit]
 WIDE = UNET + "input_blocks.1.0.in_layers.0.weight"
+NARROW = UNET + "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 
 
 def near(seed: int, base: Mapping[str, object], dtype: str = "fp16", share: float = 0.2) -> dict[str, object]:
@@ -83,7 +86,7 @@ def by_numpy(folder: Path, measure: str, lane: str) -> float:
     }[measure]()
 
 
-@pytest.mark.parametrize("measure", SUMMED)
+@pytest.mark.parametrize("measure", WEIGHED)
 def test_measure_is_that_of_numpy_in_every_lane_and_in_its_totals(folder, measure):
     found = figures(folder, "a", "b", measure)
     assert sorted(found.blocks) == sorted(LANES)
@@ -95,12 +98,12 @@ def test_measure_is_that_of_numpy_in_every_lane_and_in_its_totals(folder, measur
     assert found.totals["all"] == pytest.approx(np.mean(list(expected.values())), rel=1e-6)
 
 
-@pytest.mark.parametrize("measure", SUMMED)
+@pytest.mark.parametrize("measure", WEIGHED)
 def test_identical_models_are_exactly_100_percent_alike_and_have_no_difference(folder, measure):
     assert set(figures(folder, "c", "c", measure).blocks.values()) == {100.0 if measure in PERCENT else 0.0}
 
 
-@pytest.mark.parametrize("measure", SUMMED)
+@pytest.mark.parametrize("measure", WEIGHED)
 def test_measure_is_the_same_whichever_model_comes_first(folder, measure):
     one, other = figures(folder, "b", "c", measure).blocks, figures(folder, "c", "b", measure).blocks
     assert one == (pytest.approx(other, rel=1e-12) if measure == "cka" else other)
@@ -195,6 +198,57 @@ def test_sign_looks_at_deltas_where_there_is_an_ancestor(folder):
     assert plain["OUT05"] > 80 and of_deltas["OUT05"] < plain["OUT05"]
 
 
+def test_sign_of_deltas_counts_what_neither_changed_as_alike(folder):
+    found = figures(folder, "a", "b", "sign", ancestor=plan_in(folder, "o")).blocks
+    of_a, of_b, of_o = ({key: values(each) for key, each in read_file(folder / f"{name}.safetensors").items()} for name in "abo")
+    a, b, o = (np.concatenate([each[key].reshape(-1) for key in LANES["IN05"]]) for each in (of_a, of_b, of_o))
+    assert found["IN05"] == pytest.approx(100 * np.mean(np.sign(a - o) == np.sign(b - o)))
+    assert "0 is a sign of its own" in MEASURES["sign"].says and "bit" not in MEASURES["equal"].says
+
+
+def test_zeros_of_both_signs_are_equal_as_the_measure_says(tmp_path):
+    a = {key: stored(np.zeros(tensor.shape), "fp16") for key, tensor in model(1).items()}
+    write_models(tmp_path, a=a, b={key: stored(-values(tensor), "fp16") for key, tensor in a.items()})
+    assert set(figures(tmp_path, "a", "b", "equal").blocks.values()) == {100.0}
+
+
+def test_memory_does_not_grow_with_leaves_times_pairs(tmp_path, monkeypatch):
+    write_models(tmp_path, a=model(1, only=[WIDE], size=40))
+    plans = [plan_in(tmp_path, "a")] * 8
+    pairs = [(a, b) for b in range(8) for a in range(b)]
+    peaks = []
+    for elements in (1 << 16, 1 << 16, 4):
+        monkeypatch.setattr(summing, "LEAF_ELEMENTS", elements)
+        tracemalloc.start()
+        compare_all(Question(plans, pairs, "equal"))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] - peaks[1] < 40 * 40 / 4 * len(pairs) * 24 / 4
+
+
+@pytest.mark.parametrize("measure", ["cka", "stable_rank"])
+def test_matrices_are_read_piece_by_piece(tmp_path, monkeypatch, measure):
+    tall, wide = (stored(draw(1, name, shape), "fp32") for name, shape in (("tall", (96, 20)), ("wide", (20, 12, 3, 3))))
+    a = model(1, "fp32") | {WIDE: tall, NARROW: wide}
+    write_models(tmp_path, o=a, a=a, b=near(2, a, "fp32"), c=near(3, a, "fp32", 1.0))
+    assert figures(tmp_path, "a", "b", measure).blocks["IN01"] == pytest.approx(by_numpy(tmp_path, measure, "IN01"), rel=1e-6)
+    lengths: list[int] = []
+    real = compared.Values.fill
+
+    def noted(self: compared.Values, number: int, key: str, start: int, out: torch.Tensor) -> None:
+        lengths.append(out.numel())
+        real(self, number, key, start, out)
+
+    monkeypatch.setattr(compared.Values, "fill", noted)
+    monkeypatch.setattr("lib_chilly.grams.PIECE_ELEMENTS", 700)
+    for name in "bc":
+        expected = {lane: by_numpy(tmp_path, measure, lane) for lane in LANES} if name == "b" else None
+        found = figures(tmp_path, "a", name, measure)
+        assert expected is None or found.blocks == pytest.approx(expected, rel=1e-6)
+    assert max(lengths) <= 700
+    assert set(figures(tmp_path, "a", "a", measure).blocks.values()) == {100.0 if measure == "cka" else 0.0}
+
+
 def test_broken_model_has_no_figure_where_it_is_broken_and_the_others_have_theirs(folder, tmp_path):
     broken = model(1, "fp32")
     tensor = values(broken[CONV_IN]).copy()
@@ -210,6 +264,35 @@ def test_broken_model_has_no_figure_where_it_is_broken_and_the_others_have_their
         compare(plans[0], plans[1], "cosine")
 
 
+def test_ancestor_s_nan_is_said_of_the_ancestor_alone(tmp_path):
+    spoilt = model(0, "fp32")
+    tensor = values(spoilt[CONV_IN]).copy()
+    tensor.flat[3] = np.inf
+    own = model(2, "fp32")
+    write_models(
+        tmp_path, o=spoilt | {CONV_IN: stored(tensor, "fp32")}, a=model(1), b=own, x=own | {CONV_IN: stored(tensor, "fp32")}
+    )
+    ancestor, (a, b, x) = plan_in(tmp_path, "o"), (plan_in(tmp_path, name) for name in "abx")
+    of_b, of_x = compare_all(Question([a, b, x], [(0, 1), (0, 2)], "delta", ancestor=ancestor))
+    assert [note.split(" holds")[0] for note in of_b.notes] == ["the ancestor 'o'"]
+    assert [note.split(" holds")[0] for note in of_x.notes] == ["'x'", "the ancestor 'o'"]
+    assert "IN00" not in of_b.blocks and of_b.totals["output"] is not None
+    with pytest.raises(CheckpointError, match=r"o.safetensors' holds NaN or Inf in 1 value of"):
+        compare(a, b, "delta", ancestor=ancestor)
+
+
+@pytest.mark.parametrize("measure", ["cosine", "cka"])
+def test_recipe_s_replacement_of_nan_holds_where_one_source_stands_alone(folder, tmp_path, measure):
+    broken = dict(model(1))
+    tensor = values(broken[CONV_IN]).copy()
+    tensor.flat[3] = np.nan
+    write_models(tmp_path, x=broken | {CONV_IN: stored(tensor, "fp16")}, y=model(2), z=model(3))
+    mix = 'M = weighted_sum(x, y, alpha={IN01: 0.5, *: 0})\nsave(on_nan="take:y")'
+    merge_in(tmp_path, mix, tmp_path / "saved.safetensors", options={"dtype": "fp32"})
+    merged, saved = figures(tmp_path, "z", mix, measure), figures(tmp_path, "z", "saved", measure)
+    assert merged.blocks["IN00"] == pytest.approx(saved.blocks["IN00"], abs=1e-4) and merged.notes == ()
+
+
 def test_what_only_one_has_is_left_out_and_said(tmp_path):
     write_models(tmp_path, a=model(1), b=model(2, without=["VAE"]), i=model(3, channels=9))
     without = figures(tmp_path, "a", "b", "cosine")
@@ -220,7 +303,7 @@ def test_what_only_one_has_is_left_out_and_said(tmp_path):
 
 def test_what_cannot_be_measured_is_refused_in_a_sentence(folder, tmp_path):
     write_models(tmp_path, a=model(1), s=model(2, size=16))
-    with pytest.raises(ArchitectureError, match=r"has shape .* in A and .* in B"):
+    with pytest.raises(ArchitectureError, match=r"has shape .* in 'a' and .* in 's'"):
         figures(tmp_path, "a", "s", "cosine")
     with pytest.raises(RecipeError, match="since an ancestor; name it with --ancestor"):
         figures(folder, "a", "b", "delta", ancestor=None)

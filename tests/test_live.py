@@ -225,3 +225,12 @@ def test_digest_of_the_memory_is_that_of_the_file(folder: Path, tmp_path: Path, 
     weights.update(plan_in(folder, "weighted_sum(live-a, live-b, alpha=0.4)", dtype=dtype))
     assert is_in_file(weights, plan, tmp_path / "m.safetensors", report.sha256) is None
     weights.close()
+
+
+def test_header_that_is_longer_than_its_file_is_not_asked_for(tmp_path: Path):
+    write_models(tmp_path, one=model(1))
+    weights, plan, other = LiveWeights(1), plan_in(tmp_path, "one"), tmp_path / "other"
+    weights.update(plan)
+    other.write_bytes((1 << 60).to_bytes(8, "little") + b"{}")
+    assert is_in_file(weights, plan, other, "0" * 64) is None
+    weights.close()

@@ -13,12 +13,14 @@ from test_same_bytes import cut
 from updates import differing
 
 from lib_chilly.errors import ArchitectureError, CheckpointError, RecipeError
+from lib_chilly.inspection import describe, inspect_file
 from lib_chilly.live import LiveWeights
 from lib_chilly.models import ModelLibrary
 from lib_chilly.notations import read_recipe
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.report import plan_facts
+from lib_chilly.verification import verify
 
 IN01 = "input_blocks.1.1.transformer_blocks.0.attn1.to_q"
 OUT03 = "output_blocks.3.1.transformer_blocks.0.attn1.to_q"
@@ -186,6 +188,35 @@ def test_header_names_the_lora_and_its_hash(folder, grain, tmp_path):
     merge_in(folder, "Z = A + 0.5 * lora(grain)", tmp_path / "out.safetensors", source_hashes=True)
     record = metadata_of(tmp_path / "out.safetensors")["chillymerge"]
     assert '"name":"grain"' in record.replace(": ", ":") and "lora(grain)" in record
+
+
+def test_file_with_a_lora_is_verified_and_made_again_though_the_lora_was_renamed(folder, grain, tmp_path):
+    text = "Z = A + 0.5 * lora(grain) + 0.1 * lora(B)"
+    merge_in(folder, text, tmp_path / "out.safetensors", source_hashes=True)
+    models = write_models(tmp_path / "Stable-diffusion", A=model(1), other=model(5))
+    loras = write_models(tmp_path / "Lora", renamed=lora(11), B=lora(13), grain=lora(14))
+    found = verify(tmp_path / "out.safetensors", [models])
+    assert (found.verdict, found.says) == ("same", ["'grain' was found by its sha256 as 'renamed.safetensors'."])
+    (loras / "renamed.safetensors").unlink()
+    found = verify(tmp_path / "out.safetensors", [models])
+    assert found.verdict == "unknown" and found.lacking == ["grain"]
+    assert "is another 'grain' than the recorded one" in found.says[0]
+
+
+def test_inspect_says_that_a_file_is_a_lora(grain, folder, dora):
+    facts = inspect_file(grain)
+    assert facts["architecture"] is None and facts["lora"] == {
+        "architecture": "sd1",
+        "title": "SD 1.x",
+        "weights": 2,
+        "kinds": {"lora": 2},
+        "ranks": [4],
+        "needs_model": False,
+        "unmatched": {},
+    }
+    assert "LoRA for SD 1.x" in describe(facts)[0] and "  changes 2 weights: lora 2, rank 4" in describe(facts)
+    assert "  what it adds depends on the model: lora_on(NAME, MODEL)" in describe(inspect_file(dora))
+    assert inspect_file(folder / "A.safetensors")["lora"] is None
 
 
 def test_lora_with_nan_stops_by_name(folder, tmp_path):

@@ -188,7 +188,7 @@ def test_model_with_itself_is_that_model_bit_for_bit(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["train_difference", "smooth_add"])
 def test_lane_with_another_weight_changes_no_other_lane(method: str, tmp_path: Path) -> None:
-    folder = write_models(tmp_path / "models", a=model(1), b=model(2), c=model(3))
+    folder = write_models(tmp_path / "models", a=model(1, size=8), b=model(2, size=8), c=model(3, size=8))
     files = []
     for number, text in enumerate(("{*: 0.5}", "{*: 0.5, IN04: 0.25}", "0")):
         files.append(tmp_path / f"{number}.safetensors")
@@ -196,4 +196,4 @@ def test_lane_with_another_weight_changes_no_other_lane(method: str, tmp_path: P
     plain, other, nothing = (read_file(path) for path in files)
     changed = {LANE_OF[key] for key in LANE_OF if plain[key].data != other[key].data}
     assert changed == {"IN04"}
-    assert {key: each.data for key, each in nothing.items()} == {key: each.data for key, each in model(1).items()}
+    assert {key: each.data for key, each in nothing.items()} == {key: each.data for key, each in model(1, size=8).items()}

@@ -19,8 +19,8 @@ from pictures import SMALL, family_pair, picture, plan_on
 
 from lib_chilly.host.base import GenParams, Progress
 from lib_chilly.host.standalone import StandaloneHost
-from lib_chilly.similarity import compare
-from lib_chilly.ui.alike import Alike
+from lib_chilly.similarity import Question, compare
+from lib_chilly.ui.alike import Alike, figures
 from lib_chilly.ui.infotext import read_infotext
 from lib_chilly.ui.job import Job
 from lib_chilly.ui.picture_cache import Kept, PictureCache
@@ -281,17 +281,25 @@ def test_alike_reports_what_was_compared_and_knows_it_the_next_time(tab, host):
 def test_comparison_that_waits_for_a_picture_can_be_stopped(tab, host):
     with host.exclusive(Progress()):
         job = tab.ask("alike", text="M = weighted_sum(a, b, alpha=0.375)\nV = weighted_sum(a, M)")["reply"]["job"]
+        while tab.poll(job)["state"] != "working":  # else it is stopped before it has begun to wait
+            time.sleep(0.005)
         tab.ask("stop", job=job["job"])
         assert tab.wait(job)["state"] == "stopped"
 
 
 def test_comparison_gives_others_a_turn_after_every_layer(host):
     job, pieces = Job(1, "tab1", "alike", None, None), 0
-    for _ in Alike(host).find(("key",), (plan_on(host, "a"), plan_on(host, "b")), "asim", job):
+    asked = Question((plan_on(host, "a"), plan_on(host, "b")), ((0, 1),), "asim")
+    for _ in Alike(host).find(("key",), asked, lambda found: {"blocks": dict(found[0].blocks)}, job):
         pieces += 1
         with host.exclusive(Progress()):  # a picture could be made now
             assert pieces == 17 or job.progress.text.endswith(f"layer {pieces} of 16")
     assert pieces == 17 and job.report is not None and len(job.report["blocks"]) == 16
+
+
+def test_alike_says_100_only_of_what_is_that():
+    assert figures({"IN01": 99.99996, "M00": 100.0, "VAE": None}) == {"IN01": 99.9999, "M00": 100.0, "VAE": None}
+    assert figures({"all": 12.34567, "l2": 310.5}) == {"all": 12.3457, "l2": 310.5}
 
 
 def test_cache_lets_go_of_what_was_used_longest_ago():

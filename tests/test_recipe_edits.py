@@ -172,6 +172,37 @@ def test_operands_are_replaced_where_they_stand(edit):
         edit(TEXT, do="operand", step="FIX", index=0, name="V1")
 
 
+def test_operands_that_are_written_with_their_name_stand_last_and_keep_it(edit):
+    text = "X = ties(A, B, base=C, density=0.3)"
+    assert edit(text, do="operand", step="X", index=2, name="NED").text == "X = ties(A, B, base=NED, density=0.3)"
+    assert edit(text, do="operand", step="X", index=3, name="NED").text == "X = ties(A, B, NED, base=C, density=0.3)"
+    assert edit(text, do="operand", step="X", index=1, name=None).text == "X = ties(A, base=C, density=0.3)"
+    with pytest.raises(FieldError, match="'X' cannot do without this model"):
+        edit(text, do="operand", step="X", index=2, name=None)
+    assert edit(text, do="set", step="X", parameter="scale", value="0.5").text == (
+        "X = ties(A, B, base=C, density=0.3, scale=0.5)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "method", "found"),
+    [
+        ("X = 0.7 * A + 0.3 * B", "ties", "X = ties(A, B, base=A)"),
+        ("X = add_difference(A, B, C, alpha=0.5)", "ties", "X = ties(A, B, base=C)"),
+        ("X = ties(A, B, base=C, density=0.3)", "add_difference", "X = add_difference(A, B, C)"),
+        ("X = ties(A, B, base=C, density=0.3)", "dare", "X = dare(A, B, base=C, density=0.3)"),
+        ("X = ties(A, B, base=C)", "slerp", "X = slerp(A, B)"),
+    ],
+)
+def test_method_takes_the_third_model_as_its_base(edit, text, method, found):
+    assert edit(text, do="method", step="X", method=method).text == found
+
+
+def test_loras_are_no_method_for_models(edit):
+    with pytest.raises(FieldError, match="no merge method 'lora' for models"):
+        edit("X = 0.7 * A + 0.3 * B", do="method", step="X", method="lora")
+
+
 def test_methods_keep_models_and_parameters(edit):
     assert line(edit, do="method", step="FIX", method="add_difference") == "FIX = add_difference(MERGE1, A, MERGE1, alpha=0.05)"
     assert line(edit, do="method", step="M2", method="weighted_sum") == "M2 = weighted_sum(FIX, B, alpha=1)"

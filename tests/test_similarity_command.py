@@ -13,13 +13,15 @@ from checkpoints import LANES, model, plan_in, stored, tiny, write_file, write_m
 from test_likeness import near, values
 
 from lib_chilly.architecture import load
-from lib_chilly.canvas import colour, fitted, ink_on
+from lib_chilly.canvas import Canvas, Words, colour, fitted, ink_on
 from lib_chilly.dendrogram import joined, kinship, same_weights
 from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.shared_layers import MEASURES
 from lib_chilly.similarity import Similarity, compare
 from lib_chilly.similarity_arguments import MEASURE_NAMES
 from lib_chilly.similarity_edits import replaced_below, weighted_by
+from lib_chilly.similarity_plots import ranking_picture
+from lib_chilly.similarity_words import Ranking, describe_ranking
 
 Run = Callable[..., tuple[int, str, str]]
 HOSTILE = "<script>alert(1)</script>&\x1b[31m"
@@ -80,6 +82,29 @@ def test_path_name_and_recipe_mean_the_same_model(say, models, tmp_path):
     assert len({json.dumps(row["blocks"]) for row in rows}) == 1
 
 
+def test_ranking_by_directions_begins_with_the_fewest(say):
+    rows = say("a", "b", "c", "sub/copy", "--measure", "stable_rank")["rows"]
+    figures = [row["totals"]["all"] for row in rows]
+    assert rows[0]["model"] == "sub/copy" and figures == sorted(figures)
+
+
+def test_names_are_told_apart_only_where_they_are_the_same(say, tmp_path):
+    for folder, name in (("x", "model (1)"), ("x", "model (2)"), ("x", "model"), ("y", "model")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        write_file(tmp_path / folder / f"{name}.safetensors", model(2))
+    first, *others = (tmp_path / f"{each}.safetensors" for each in ("x/model (1)", "x/model (2)", "x/model", "y/model"))
+    facts = say(first, *others)
+    assert [facts["base"], *(row["model"] for row in facts["rows"])] == ["model (1)", "model (2)", "model", "model (3)"]
+
+
+def test_file_whose_name_ends_in_a_hash_in_brackets_is_compared(say, tmp_path):
+    path = write_file(tmp_path / "model [deadbeef].safetensors", model(2))
+    (row,) = say("a", path)["rows"]
+    assert row["model"] == "model [deadbeef]"
+    assert say("a", tmp_path)["rows"] == [row]
+    assert '"model [deadbeef].safetensors"' in say("a", path, "--as-weights")["recipe"]
+
+
 def test_merge_stands_between_its_models(say):
     blocks = {other: say("a", other)["rows"][0]["totals"]["all"] for other in ("b", "0.5 * a + 0.5 * b")}
     assert blocks["b"] < blocks["0.5 * a + 0.5 * b"] < 100
@@ -98,6 +123,32 @@ def test_matrix_groups_models_and_names_what_they_were_made_from(say):
     assert any(line.startswith("'a' and 'sub/copy' have the same weights in CLIP_L") for line in matrix["kinship"])
     guess = "'o' is the nearest of 3 of 3 others: it may be what they were made from, or close to that."
     assert say("o", "a", "b", "c", "--matrix")["matrix"]["kinship"][-1] == guess
+
+
+def test_broken_model_joins_none_and_is_nearest_to_none(say, run, models, tmp_path):
+    import numpy as np
+
+    tensors = model(1)
+    tensors["model.diffusion_model.out.2.bias"] = stored(np.full(24, np.nan), "fp16")
+    write_file(tmp_path / "x.safetensors", tensors)
+    matrix = say("o", "a", "b", tmp_path / "x.safetensors", "--matrix")["matrix"]
+    assert matrix["figures"][3] == [None] * 4
+    assert [sorted(join["left"] + join["right"]) for join in matrix["joins"]][-1] == [0, 1, 2]
+    assert all(join["likeness"] > 90 for join in matrix["joins"]) and len(matrix["joins"]) == 2
+    assert not any("'x'" in line for line in matrix["kinship"])
+    arguments = ("similarity", "o", tmp_path / "x.safetensors", "--models", models, "--measure", "cosine", "--matrix")
+    code, out, _ = run(*arguments, "--plot", tmp_path / "x.svg")
+    assert code == 0 and "joined with none: [1] o, [2] x" in out and {"1  o", "2  x"} <= set(words_of(tmp_path / "x.svg"))
+
+
+def test_refusal_names_the_models_that_do_not_fit(run, models, tmp_path, tmp_path_factory):
+    write_file(tmp_path / "small.safetensors", model(3, size=16))
+    small, xl = tmp_path / "small.safetensors", tiny(tmp_path_factory, "sdxl-a", "sdxl")
+    how = ("--models", models, "--measure", "delta")
+    error = run("similarity", "a", "b", *how, "--ancestor", small)[2]
+    assert "in 'a' and (16, 16) in the ancestor 'small'" in error
+    assert "'a' is SD 1.x, the ancestor 'sdxl-a' is SDXL" in run("similarity", "a", "b", *how, "--ancestor", xl)[2]
+    assert "'a' is SD 1.x, 'sdxl-a' is SDXL" in run("similarity", "a", xl, *how, "--ancestor", "o")[2]
 
 
 def test_matrix_of_asim_has_the_shares_of_equal_elements_too(run, tmp_path_factory):
@@ -171,12 +222,22 @@ def test_groups_are_joined_by_the_mean_of_all_their_pairs():
 
 def test_ancestry_is_guessed_only_with_evidence():
     names, blocks = ["x", "y"], {(0, 1): {"IN00": 50.0, "M00": 99.5, "VAE": 100.0}}
-    assert same_weights(names, {(0, 1): {"IN00": 3.0, "VAE": 100.0}}) == [
+    order = list(load("sd1").lanes)
+    assert same_weights(names, {(0, 1): {"IN00": 3.0, "VAE": 100.0}}, order) == [
         "'x' and 'y' have the same weights in VAE: at least 99 % of the elements are equal."
     ]
-    assert same_weights(names, {(0, 1): {}}) == []
-    assert kinship(names, {(0, 1): 80.0}, blocks, 99.0)[0] == "'x' is nearest to 'y': 80.0000 %; 99 or more in M00."
-    assert not any("may be" in line for line in kinship(names, {(0, 1): 80.0}, blocks, 99.0))
+    assert same_weights(names, {(0, 1): {}}, order) == []
+    assert kinship(names, {(0, 1): 80.0}, blocks, 99.0, order)[0] == "'x' is nearest to 'y': 80.0000 %; 99 or more in M00."
+    assert not any("may be" in line for line in kinship(names, {(0, 1): 80.0}, blocks, 99.0, order))
+
+
+def test_runs_of_blocks_do_not_reach_over_one_without_a_figure():
+    names, blocks = ["x", "y"], {(0, 1): {"IN01": 99.5, "IN02": 99.5, "IN04": 99.5, "T5": 99.9}}
+    order = [*load("sd1").lanes, "T5"]
+    (said,) = kinship(names, {(0, 1): 80.0}, blocks, 99.0, order)[:1]
+    assert said.endswith("99 or more in IN01 to IN02 and IN04.")
+    (said,) = same_weights(names, {(0, 1): {"IN01": 100.0, "IN02": 100.0, "IN04": 100.0}}, order)
+    assert "same weights in IN01 to IN02 and IN04:" in said
 
 
 # ---- pictures ----
@@ -207,9 +268,6 @@ def test_svg_of_a_matrix_shows_all_pairs_and_the_joins(run, models, tmp_path):
 
 
 def test_names_out_of_files_do_no_harm_in_a_picture(tmp_path):
-    from lib_chilly.similarity_plots import ranking_picture
-    from lib_chilly.similarity_words import Ranking
-
     blocks = {"D00": 50.0, "S00": 60.0}
     rows = [(HOSTILE, Similarity("asim", blocks, {"input": None, "output": None, "all": 55.0}))]
     target = tmp_path / "x.svg"
@@ -225,6 +283,40 @@ def test_png_has_the_svg_s_size_twice(run, models, tmp_path):
     width = float(ElementTree.fromstring((tmp_path / "picture.svg").read_text("utf-8")).get("width", "0"))
     with image.open(tmp_path / "picture.png") as picture:
         assert picture.width == round(2 * width) and len(picture.getcolors(1 << 20)) > 20
+
+
+def test_picture_of_models_that_are_all_the_same_is_drawn(run, models, tmp_path):
+    for more in ([], ["--matrix"]):
+        target = tmp_path / "same.svg"
+        code, _, error = run("similarity", "a", "sub/copy", "--measure", "cosine", "--models", models, "--plot", target, *more)
+        assert (code, error) == (0, "") and "100.00" in words_of(target)
+
+
+@pytest.mark.parametrize("values", [[100.0], [99.99999, 100.0], [7.3, 7.3], [0.0], [-3.0, 100.0]])
+@pytest.mark.parametrize("unit", ["%", ""])
+def test_scale_has_two_ends_and_holds_every_figure(values, unit):
+    from lib_chilly.similarity_plots import _limits, _ticks
+
+    low, high = _limits(values, unit)
+    assert low < high and all(low - 1e-9 <= value <= high + 1e-9 for value in values) and _ticks(low, high)
+
+
+def test_no_figure_below_100_is_shown_as_100():
+    found = Similarity("cosine", {"IN00": 99.99996, "M00": 100.0}, {"input": 99.99998, "output": None, "all": 99.99998})
+    out = "\n".join(describe_ranking(Ranking("a", "cosine", [("b", found)])))
+    assert out.count("100.0000") == 1 and out.count("99.9999") == 2
+    shown = words_of_canvas(ranking_picture(Ranking("a", "cosine", [("b", found)])))
+    assert "99.9999" in shown and "100.00" in shown and "100.0000" not in shown
+
+
+def words_of_canvas(canvas: Canvas) -> list[str]:
+    return [shape.text for shape in canvas.shapes if isinstance(shape, Words)]
+
+
+def test_png_is_refused_before_anything_is_read_where_pillow_is_too_old(run, models, tmp_path, monkeypatch):
+    monkeypatch.setattr(pytest.importorskip("PIL", reason="Pillow draws PNG; compares with no peers"), "__version__", "9.5.0")
+    code, out, error = run("similarity", "a", "nothing", "--models", models, "--plot", tmp_path / "x.png")
+    assert (code, out) == (2, "") and "Pillow 10.1 or newer, and 9.5.0 is installed" in error
 
 
 def test_scale_of_colours_grows_lighter_all_the_way():
@@ -249,6 +341,10 @@ def test_scale_of_colours_grows_lighter_all_the_way():
         (["a", "b", "--measure", "cosine", "--replace-below", "101", "--with", "c"], "'101' is not a percentage"),
         (["a", "b", "c", "--as-weights"], "name one OTHER"),
         (["a", "b", "--measure", "stable_rank", "--as-weights"], "no likeness in percent"),
+        (["a", "b", "--measure", "stable_rank", "--matrix"], "groups nothing"),
+        (["o", "a", "--measure", "delta", "--ancestor", "o"], "the ancestor is BASE itself"),
+        (["a", "o", "--measure", "delta", "--ancestor", "o"], "'o' is left out: it is the ancestor itself"),
+        (["a", "b", "--threads", "0256999"], "'0256999' is not a whole number"),
         (["a", "b", "--by", "key"], "asim has figures of lanes alone"),
         (["a", "b", "--measure", "cosine", "--plot", "x.gif"], "end it in .svg or .png"),
         (["a", "b", "--measure", "cosine", "--plot", "nowhere/x.svg"], "does not exist"),

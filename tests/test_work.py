@@ -402,3 +402,19 @@ def test_closing_stops_what_works_and_what_waits_and_begins_nothing_new():
     with pytest.raises(MergeError, match="is ending"):
         work.start("p", "preview", gate)
     assert work.close()
+
+
+def test_jobs_that_have_their_report_and_wait_for_more_leave_room_for_others(work):
+    gate = Gate()
+
+    def do(job: Job) -> Iterator[None]:
+        job.report, job.thread = {"found": 1}, COMPARISONS
+        yield
+        gate(job)
+
+    jobs = []
+    for _ in range(5):
+        jobs.append(work.start("p", "save", do, thread=SAVES))
+        until(work, jobs[-1], lambda reply: reply["report"] is not None)
+    gate.opened.set()
+    assert [ended(work, job)["state"] for job in jobs] == ["done"] * 5

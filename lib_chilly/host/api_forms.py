@@ -197,7 +197,9 @@ class Saved(BaseModel):
     checked: bool
     history: int | None = None
     warnings: Texts
-    as_shown: bool | None = Field(None, description="holds the very numbers of the last picture; left out: not compared with one")
+    as_shown: bool | None = Field(
+        None, description="holds the very numbers of its picture; left out: not compared with one, or not yet"
+    )
     notes: Texts
     can_load: bool
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,10 @@ def is_in_file(weights: LiveWeights, plan: Plan, path: Path, sha256: str) -> boo
     try:
         with path.open("rb") as file:
             start = file.read(_LENGTH.size)
-            header = start + file.read(*_LENGTH.unpack(start))
+            (length,) = _LENGTH.unpack(start)
+            if length > os.fstat(file.fileno()).st_size:  # another file, which is none of ours
+                return None
+            header = start + file.read(length)
     except (OSError, struct.error):  # somebody has taken it away meanwhile
         return None
     found = weights.file_sha256(plan, header)

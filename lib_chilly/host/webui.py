@@ -91,7 +91,7 @@ class WebuiHost(Host):
         return self.weights.were_of(plan)
 
     def is_as_shown(self, plan: Plan, path: Path, sha256: str, progress: Progress) -> bool | None:
-        with suppress(MergeError), turn(progress):  # stopped, or a source is gone
+        with suppress(MergeError), queued(progress, "ChillyMerge comparison"):  # stopped, or a source is gone
             progress.at(progress.share, COMPARING)
             return self.weights.is_in_file(plan, path, sha256, progress)
         return None

@@ -139,7 +139,7 @@ def list_models() -> None:
     is_idle = call_queue.queue_lock.acquire(False)
     try:
         if is_idle or not _is_as_on_the_disk():
-            list_anew()
+            _make_list(_originals["list_models"])
     finally:
         if is_idle:
             call_queue.queue_lock.release()
@@ -147,9 +147,15 @@ def list_models() -> None:
 
 
 def list_anew() -> None:
-    """Make the webui's list anew, whether something is at work or not; our titles stay in it."""
+    """Make the webui's list anew, whether something is at work or not, as those have it who replaced the function after us; our
+    titles stay in it."""
+    newest = sd_models.list_models
+    _make_list(_originals["list_models"] if newest is list_models else newest)
+
+
+def _make_list(list_files: Callable[[], object]) -> None:
     chosen = shared.opts.data.get(CHOSEN)
-    _originals.get("list_models", sd_models.list_models)()
+    list_files()
     if any(chosen == info.title for info in _held):
         shared.opts.data[CHOSEN] = chosen
     for info in _held:

@@ -126,8 +126,8 @@ def ram_plus(
         moved = [part.abs() > epsilon for part in parts]
         count = added([mask.to(torch.int16) for mask in moved])
         for number, mask in enumerate(moved):
-            own[number] += (mask & (count == 1)).sum()
-            shared[number] += (mask & (count > 1)).sum()
+            own[number] = own[number] + (mask & (count == 1)).sum()
+            shared[number] = shared[number] + (mask & (count > 1)).sum()
     ratios = [of.to(torch.float64) / alone.clamp(min=1) for of, alone in zip(shared, own, strict=True)]
     factors = [(1 + gain * found.clamp(max=limit)).to(base.dtype) for found in ratios]
 

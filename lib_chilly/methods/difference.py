@@ -151,6 +151,6 @@ def clamp_to_envelope(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> A
     Takes the burnt colours off a merge that added differences: what went beyond both parents is brought back to the nearer one.
     Use it last, with the merge as A and the models that it was made of as B and C. What lies between them keeps its bits.
     """
-    low, high = b.where(b < c, c), c.where(b < c, b)
-    held = low.where(a < low, high.where(a > high, a))
-    return held if alpha == 1 else a.where(a == held, (held - a).mul_(alpha).add_(a))
+    held = a.minimum(b.maximum(c)).maximum(b.minimum(c))
+    inside = a == held
+    return a.where(inside, (held.sub_(a).mul_(alpha).add_(a) if alpha != 1 else held).add_(0.0))  # no sign of a 0 is left open

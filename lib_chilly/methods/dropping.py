@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from ..bit_masks import below, only_where
 from ..deltas import Deltas, added, agreed, merged, slabs
-from ..dot_products import ratio, total
+from ..dot_products import magnitude, ratio
 from ..draws import uniforms
 from ..registry import merge_method
 from ..row_ranks import CELLS, row_ranks
@@ -63,7 +63,7 @@ def dare_l1(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 
     for model, dropped in zip(models, _dropped(models, base, density, seed, place), strict=True):
         whole, left = torch.zeros(2, dtype=torch.float64, device=base.device)
         for found, delta, part in zip(slabs(chosen), Deltas(model, base), dropped, strict=True):
-            whole, left = whole + total(delta.abs_()), left + total(part.abs())
+            whole, left = whole + magnitude(delta), left + magnitude(part)
             found.copy_(part)
         factor = ratio(whole, left)
         for found, part in zip(slabs(result), slabs(chosen), strict=True):

@@ -1,4 +1,4 @@
-"""LoRA files as deltas of a recipe."""
+"""Methods that add what LoRA files hold, as deltas."""
 
 from __future__ import annotations
 

@@ -40,6 +40,7 @@ def smooth_add(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> Any:
     source="s1dlx/meh, merge_methods.py",
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
+    cost=Cost.DIVISION,
     scratch=4,
     ends={("alpha", 0): "a", ("alpha", 1): "b"},
 )
@@ -64,6 +65,7 @@ def euclidean_add_difference(a: Model, b: Model, c: Model, *, alpha: Weight = 0.
     source="ljleb/sd-mecha",
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
+    cost=Cost.DIVISION,
     scratch=3,
     ends={("alpha", 0): "a"},
 )
@@ -84,6 +86,7 @@ def add_perpendicular(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> A
     source="SuperMerger, extract with beta 0",
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
+    cost=Cost.DIVISION,
     scratch=4,
 )
 def extract_similar(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, gamma: Steepness = 1.0) -> Any:
@@ -102,6 +105,7 @@ def extract_similar(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, gamma:
     source="SuperMerger, extract with beta 1",
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
+    cost=Cost.DIVISION,
     scratch=4,
 )
 def extract_dissimilar(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, gamma: Steepness = 1.0) -> Any:

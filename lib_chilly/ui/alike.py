@@ -5,22 +5,27 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..dendrogram import below_100
 from ..host.base import Host
 from ..notations import read_recipe
 from ..plan import Plan, make_plan
+from ..recipe import Recipe
 from ..report import default_threads
-from ..similarity import layer_by_layer, shared_layers
+from ..shared_layers import MEASURES, shared_layers, takes_deltas
+from ..similarity import Question, Similarity, answers
 from .job import Job
-from .open_step import OpenStep
+from .open_step import OpenStep, model_by_itself
 from .picture_cache import weights_key
+from .problem import FieldError
 from .questions import Page, question
 from .work import Work
 
 _MOST_REPORTS = 200
 _DECIMALS = 4
+Report = dict[str, Any]
 
 
 class Alike:
@@ -32,17 +37,20 @@ class Alike:
 
     def __init__(self, host: Host):
         self._host = host
-        self._found: OrderedDict[tuple[str, ...], dict[str, Any]] = OrderedDict()
+        self._found: OrderedDict[tuple[object, ...], Report] = OrderedDict()
         self._lock = threading.Lock()
 
-    def known(self, key: tuple[str, ...]) -> dict[str, Any] | None:
+    def known(self, key: tuple[object, ...]) -> Report | None:
         """What was found before."""
         with self._lock:
             return self._found.get(key)
 
-    def find(self, key: tuple[str, ...], plans: tuple[Plan, Plan], measure: str, job: Job) -> Iterator[None]:
+    def find(
+        self, key: tuple[object, ...], asked: Question, report: Callable[[Sequence[Similarity]], Report], job: Job
+    ) -> Iterator[None]:
         """Compare now, with a turn for others between layers; the job tells how far it is, and reports what was found."""
-        steps = layer_by_layer(*plans, measure, threads=default_threads(), should_stop=job.progress.is_cancelled)
+        is_pair = len(asked.pairs) == 1
+        steps = answers(asked, threads=default_threads(), should_stop=job.progress.is_cancelled, refuse_broken=is_pair)
         found = None
         with contextlib.closing(steps):
             while found is None:
@@ -53,33 +61,97 @@ class Alike:
                         found = ended.value
                 job.progress.at(done / count, f"comparing {block}, layer {done + 1} of {count}")
                 yield
-        job.report = {
-            "measure": measure,
-            "blocks": {block: round(value, _DECIMALS) for block, value in found.blocks.items()},
-            "totals": {name: None if value is None else round(value, _DECIMALS) for name, value in found.totals.items()},
-            "notes": list(found.notes),
-        }
+        job.report = report(found)
         with self._lock:
             self._found[key] = job.report
             while len(self._found) > _MOST_REPORTS:
                 self._found.popitem(last=False)
 
+    def start(
+        self,
+        page: Page,
+        lane: str,
+        asked: Question,
+        report: Callable[[Sequence[Similarity]], Report],
+        names: Report,
+        drawn: Sequence[str] = (),
+    ) -> Report:
+        """A job of this page.
+
+        Args:
+            lane: a newer job in it stops it.
+            report: what there is to say of what was found.
+            names: of the models; they are added to a report from before too, as the same may be called otherwise now.
+            drawn: names that stand in the report itself.
+        """
+        plans = [*asked.plans, *([asked.ancestor] if asked.ancestor else [])]
+        known = self.known(key := (lane, asked.measure, *drawn, *map(weights_key, plans)))
+
+        def do(job: Job) -> Iterator[None]:
+            yield from self.find(key, asked, report, job)
+            job.report = {**names, **(job.report or {})}
+
+        done = None if known is None else {**names, **known}
+        started = page.one(Work, Work).start(page.name, "alike", None if done else do, lane=lane, report=done)
+        return {"job": started}
+
 
 @question
-def alike(page: Page, text: str, step: str | None = None, measure: str = "asim") -> dict[str, Any]:
+def alike(page: Page, text: str, step: str | None = None, measure: str = "asim", ancestor: str | None = None) -> dict[str, Any]:
     """A job that compares A and B. What cannot be compared is refused at once."""
-    opened = OpenStep(read_recipe(text), step)
+    recipe = read_recipe(text)
+    opened = OpenStep(recipe, step)
     library = page.host.library()
     plans = make_plan(opened.operand(0), library), make_plan(opened.operand(1), library)
-    shared_layers(*plans, measure)
+    below = make_plan(named(recipe, ancestor), library) if ancestor and has_ancestor(measure) else None
     names = {"a": opened.operand_name(0), "b": opened.operand_name(1)}
-    maker, key = page.one(Alike), (measure, *map(weights_key, plans))
-    known = maker.known(key)
+    refuse_ancestor(below, plans, list(names.values()))
+    shared_layers(*plans, measure, below)
+    return page.one(Alike).start(page, "alike", Question(plans, ((0, 1),), measure, below), _of_pair, names)
 
-    def do(job: Job) -> Iterator[None]:
-        yield from maker.find(key, plans, measure, job)
-        job.report = {**names, **(job.report or {})}
 
-    report = None if known is None else {**names, **known}
-    work = page.one(Work, Work)
-    return {"job": work.start(page.name, "alike", None if report else do, lane="alike", report=report)}
+def has_ancestor(measure: str) -> bool:
+    """Whether a measure looks at one.
+
+    Raises:
+        FieldError: there is no such measure.
+    """
+    if measure not in MEASURES:
+        raise FieldError(f"there is no measure '{measure[:40]}'. There are: {', '.join(MEASURES)}.", "measure")
+    return takes_deltas(measure)
+
+
+def refuse_ancestor(below: Plan | None, plans: Sequence[Plan], names: Sequence[str]) -> None:
+    """FieldError where one of those that are compared is the ancestor, since which it has learned nothing."""
+    own = below and weights_key(below)
+    for name, plan in zip(names, plans, strict=True):
+        if own and weights_key(plan) == own:
+            raise FieldError(f"'{name}' is the ancestor itself, which has learned nothing since. Choose another one.", "ancestor")
+
+
+def named(recipe: Recipe | None, name: str) -> Recipe:
+    """A recipe of what a name means on the page: a step of the recipe, else a model as it is stored."""
+    return recipe.with_options(step=name) if recipe and name in recipe.steps else model_by_itself(name)
+
+
+def measures() -> list[dict[str, Any]]:
+    """The measures for START: their names, what they say, from which figure on a block is as good as the other's."""
+    return [
+        {"name": each.name, "says": each.says, "near": each.near, "unit": each.unit, "ancestor": getattr(each, "of_deltas", "")}
+        for each in MEASURES.values()
+    ]
+
+
+def figures(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Numbers as they are shown; what is less than 100 is never shown as 100."""
+    return {name: None if value is None else float(below_100(value, _DECIMALS)) for name, value in values.items()}
+
+
+def _of_pair(found: Sequence[Similarity]) -> Report:
+    (pair,) = found
+    return {
+        "measure": pair.measure,
+        "blocks": figures(pair.blocks),
+        "totals": figures(pair.totals),
+        "notes": list(pair.notes),
+    }

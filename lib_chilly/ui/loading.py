@@ -7,11 +7,10 @@ from typing import Any
 from ..errors import MergeError
 from ..notations import read_recipe
 from ..plan import make_plan
-from ..recipe_queue import SUFFIX
 from .job import Job
 from .open_step import OpenStep
 from .questions import Page, question
-from .save_names import fault_of
+from .save_place import saved_file
 from .work import PICTURES, Work
 
 
@@ -19,13 +18,9 @@ from .work import PICTURES, Work
 def load(page: Page, name: str) -> dict[str, Any]:
     """A job that loads a file of the output folder; its report has the title that the program gives it."""
     host = page.host
-    path = host.output_folder() / f"{name}{SUFFIX}"
     if not host.can_load:
         raise MergeError("no model can be loaded here.")
-    if fault := fault_of(name):
-        raise MergeError(fault)
-    if not path.is_file():
-        raise MergeError(f"there is no {name}{SUFFIX} in the folder any more.")
+    path = saved_file(host.output_folder(), name)
 
     def do(job: Job) -> None:
         job.progress.at(0.0, "loading")

@@ -73,7 +73,7 @@ class OpenStep:
             raise MergeError(f"'{self.name}' is made of one model; there is no {'AB'[index]}.")
         node = self._operands[index]
         if isinstance(node, ModelRef):
-            return parse_recipe(Recipe((Line("result", node),), (("dtype", "source"),)).canonical())
+            return model_by_itself(node.name)
         if isinstance(node, StepRef):
             return self.recipe.with_options(step=node.name)
         return self._with_line(Line(self._free_name("AB"[index]), node))
@@ -144,6 +144,11 @@ class OpenStep:
         while any(line.name == name for line in self.recipe.lines):
             name += "_"
         return name
+
+
+def model_by_itself(name: str) -> Recipe:
+    """The recipe of a model as it is stored."""
+    return parse_recipe(Recipe((Line("result", ModelRef(name)),), (("dtype", "source"),)).canonical())
 
 
 def scaled(node: Node, factor: Fraction, architecture: Architecture, checker: Checker) -> Node:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..architecture import load
 from ..models import ModelLibrary
-from . import line_edits, step_edits, weight_edits
+from . import likeness_edits, line_edits, step_edits, weight_edits
 from .comes_to import Knowledge
 from .draft import Draft, Written, read_draft
 from .mixer_view import Mixed, mixed
@@ -102,6 +102,10 @@ _WEIGHT_EDITS: Mapping[str, Callable[[Mixed, Edit, Draft], Any]] = {
     "random": _random,
     "scale": lambda shown, edit, draft: weight_edits.scale_value(shown, weight_edits.exact(edit.get("factor"), "factor"), draft),
     "blocks": lambda shown, edit, draft: weight_edits.blocks_value(shown, _given(edit, "on", bool)),
+    "below": lambda shown, edit, draft: likeness_edits.value_below(
+        shown, edit.get("blocks"), weight_edits.exact(edit.get("limit"), "limit")
+    ),
+    "likeness": lambda shown, edit, draft: likeness_edits.value_by_likeness(shown, edit.get("blocks")),
 }
 
 

@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..diffusers_folder import is_diffusers_folder
-from ..errors import OutputError
-from .save_names import folded, names_in
+from ..errors import MergeError, OutputError
+from ..recipe_queue import SUFFIX
+from .save_names import fault_of, folded, names_in
 
 
 def fault_of_folders(output: Path, names: str) -> str | None:
@@ -54,3 +55,18 @@ def folders_for(path: Path, output: Path) -> Iterator[None]:
             with suppress(OSError):  # somebody has put something into it meanwhile
                 folder.rmdir()
         raise
+
+
+def saved_file(output: Path, name: str) -> Path:
+    """The file, or the diffusers folder, that was saved under a name.
+
+    Raises:
+        MergeError: no file can have this name, or there is none.
+    """
+    if fault := fault_of(name) or fault_of_folders(output, name):
+        raise MergeError(fault)
+    if is_diffusers_folder(output / name):
+        return output / name
+    if not (path := output / f"{name}{SUFFIX}").is_file():
+        raise MergeError(f"there is no {name}{SUFFIX} in the folder any more.")
+    return path

@@ -20,6 +20,7 @@ from ..history import LONGEST_NOTE
 from ..host.base import CheckpointRef, GenParams, Host
 from ..output_dtypes import OUTPUT_DTYPES
 from ..registry import MergeMethod, all_methods
+from .alike import measures
 from .questions import Page, question
 from .warm_up import WarmUp
 from .work import Work
@@ -94,6 +95,7 @@ def start(page: Page) -> dict[str, Any]:
         "no_pictures": host.no_pictures,
         **listed,
         "methods": [described(method) for method in all_methods().values() if not method.takes_files],
+        "measures": measures(),
         "samplers": list(host.samplers()),
         "schedulers": list(host.schedulers()),
         "styles": list(host.styles()),

@@ -1,5 +1,5 @@
-"""Long work of all pages, in three threads: pictures and measurements in one, saves in another, and what compares files with
-pictures in the third.
+"""Long work of all pages, in four threads: pictures and measurements in one, saves in another, what compares files with
+pictures in the third, and what only reads files, for their health and their cards, in the fourth.
 
 Newest wins: a new job in the lane of a page stops the older one there. Pages take turns, and so do the jobs of one page, a piece
 at a time; what is new comes first.
@@ -16,7 +16,7 @@ from ..errors import Interrupted, MergeError
 from .job import DONE, FAILED, STOPPED, WORKING, Do, Job, forgotten
 from .problem import FieldError, problem_of
 
-PICTURES, SAVES, COMPARISONS = "pictures", "saves", "comparisons"
+PICTURES, SAVES, COMPARISONS, LOOKS = "pictures", "saves", "comparisons", "looks"
 _OVERTAKEN = "stopped, since something newer was asked for."
 _STOPPED = "stopped."
 _MOST_AT_ONCE = 100
@@ -28,7 +28,7 @@ class Work:
 
     Args:
         kept, kept_bytes: how many jobs that are over are kept for pages that ask again, and how large they may be together.
-        most_waiting: jobs of one page that are not over.
+        most_waiting: jobs of one page that are not over and have found nothing yet.
         most_pages: pages that have such jobs.
     """
 
@@ -151,7 +151,7 @@ class Work:
     def _check_room(self, page: str) -> None:
         if self._is_closed:
             raise MergeError("the program is ending; nothing new is begun.")
-        pages = [job.page for job in self._jobs.values() if not job.is_over]
+        pages = [job.page for job in self._jobs.values() if not job.is_over and job.report is None]
         if pages.count(page) >= self._most_waiting or (page not in pages and len(set(pages)) >= self._most_pages):
             raise MergeError("too much is waiting to be done already. Wait until some of it is done, or stop it.")
 

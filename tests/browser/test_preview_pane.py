@@ -48,6 +48,29 @@ def pane(new_context: Callable[..., Any], site: Site) -> Any:
     return page
 
 
+@pytest.mark.parametrize(("seconds", "follows"), [(7.9, True), (8.1, False)])
+def test_preview_follows_by_itself_where_a_picture_takes_less_than_8_s(new_context, site: Site, seconds: float, follows: bool):
+    page = new_context(site).new_page()
+    page.goto(site.url)
+    page.wait_for_selector(READY)
+    page.evaluate(
+        """seconds => {
+            const { ask } = chilly;
+            window.asked = [];
+            chilly.ask = (name, given, lane) => {
+                window.asked.push(name);
+                if (name === "estimate") return Promise.resolve({ seconds, says: "so long" });
+                return name === "preview" ? new Promise(() => {}) : ask(name, given, lane);
+            };
+        }""",
+        seconds,
+    )
+    page.evaluate("text => chilly.look(text)", MIX)
+    page.wait_for_function("() => chilly.preview.follow !== null")
+    assert page.get_by_label("Follow the mixer").is_checked() is follows
+    assert page.evaluate("asked").count("preview") == follows
+
+
 def test_preview_is_not_called_old_while_the_browser_reads_its_pictures(pane):
     pane.evaluate(
         """() => {

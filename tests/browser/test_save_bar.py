@@ -134,3 +134,37 @@ def test_what_does_not_fit_and_what_has_mistakes_cannot_be_saved(page):
     page.evaluate("chilly.look('MIX = weighted_sum(NED, nobody, alpha=0.5)')")
     bar(page).get_by_text("The recipe has a mistake").wait_for()
     assert save.is_disabled()
+
+
+FILE_THAT_WAITS = """() => {
+    const ask = chilly.ask;
+    const health = { verdict: "fine", words: "healthy", says: [] };
+    const sha256 = "0".repeat(64);
+    const report = { name: "there", file: "there.safetensors", bytes: 1000, seconds: 1, sha256, checked: true, health };
+    Object.assign(window, { state: "working", stopped: [], listed: [] });
+    chilly.on("saved", (report) => window.listed.push(report.file));
+    chilly.ask = (name, given, lane) => {
+        const now = { job: 77, kind: "save", state: window.state, text: "waiting for the webui, which is at work", share: 1 };
+        const told = { ...now, report: { ...report, as_shown: window.state === "done" ? true : null } };
+        if (name === "stop") window.stopped.push(given.job);
+        if (name === "save") return given() && Promise.resolve({ job: { ...now, report: null } });
+        if (name === "stop" || name === "poll") return Promise.resolve({ jobs: [told], job: told });
+        return ask(name, given, lane);
+    };
+}"""
+
+
+def test_file_that_waits_to_be_compared_is_shown_as_saved_with_what_it_waits_for(page):
+    write(page)
+    page.evaluate(FILE_THAT_WAITS)
+    page.wait_for_function("() => !document.querySelector('#chilly_save_button').disabled")
+    page.locator("#chilly_save_button").click()
+    bar(page).get_by_text("waits to be compared with its picture").wait_for()
+    assert bar(page).locator(".chilly-chip-ok").inner_text() == "Saved"
+    assert page.evaluate("listed") == ["there.safetensors"]
+    bar(page).get_by_role("button", name="Do not compare").click()
+    assert page.evaluate("stopped") == [77]
+    page.evaluate("window.state = 'done'")
+    bar(page).get_by_text("the very numbers of the picture").wait_for()
+    assert bar(page).get_by_role("button", name="Dismiss").count() == 1
+    assert page.evaluate("listed") == ["there.safetensors"], "told once"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from browsing import Site
 
 pytest.importorskip("gradio")
 pytest.importorskip("playwright.sync_api")
@@ -13,6 +15,8 @@ AS_IN_A_WEBUI = """() => {
     const host = chilly.host();
     window.asked = [];
     window.clicked = [];
+    window.onUiTabChange = () => {};
+    chilly.emit("found", host.querySelector("#chilly_page"));
     window.updateInput = (area) => window.clicked.push(`${area.id} ${area.value}`);
     for (const id of ["chilly_sent_text", "chilly_sent_image"]) {
         const box = chilly.el("div", { id });
@@ -31,7 +35,7 @@ AS_IN_A_WEBUI = """() => {
     chilly.job = async () => ({ state: "done", report: { title: "M [recipe-1]" } });
     const of = { text: "M = weighted_sum(NED, r34_e4, alpha=0.3)", step: "M", parameter: null, params: chilly.params };
     chilly.preview.pictures.merged = { id: "merged", image: "data:,picture", infotext: "a dog", of };
-    chilly.emit("ready", { ...chilly.start, host: "webui" });
+    chilly.emit("ready", Object.assign(chilly.start, { host: "webui" }));
 }"""
 
 
@@ -75,6 +79,16 @@ def test_shortcuts_find_their_buttons_where_there_are_no_pictures_and_ask_for_no
     page.evaluate("['generate', 'interrupt', 'skip'].forEach((name) => document.querySelector(`button[id$=_${name}]`).click())")
     assert page.evaluate("document.querySelector('button[id$=_interrupt]').style.display") == "none"
     assert page.evaluate("asked.map(([name]) => name).filter((name) => ['preview', 'stop'].includes(name))") == []
+
+
+def test_shortcuts_find_their_buttons_before_the_page_has_begun_and_do_nothing(new_context: Callable[..., Any], site: Site):
+    tab = new_context(site).new_page()
+    unseen = "window.IntersectionObserver = class { observe() {} unobserve() {} disconnect() {} };"
+    tab.add_init_script(f"window.onUiTabChange = () => {{}}; {unseen}")
+    tab.goto(site.url)
+    tab.wait_for_selector("#chilly_page[data-state=unseen]", state="attached")
+    for name in ("generate", "interrupt", "skip"):
+        tab.evaluate("name => document.querySelector(`button[id$=_${name}]`).click()", name)
 
 
 def test_picture_is_sent_when_both_its_fields_are_known_to_have_arrived_and_not_before(parts: Any):

@@ -17,6 +17,8 @@ from typing import Any
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 FACTS = HERE / "signatures.json"
+PLAIN = ("fields", "categories")
+"""Facts that are lists of names, each by the function that asks for it."""
 PRODUCT, SUITE = sorted((ROOT / "lib_chilly" / "host").glob("webui*.py")), sorted((HERE / "inside").glob("*.py"))
 SOURCES = (*PRODUCT, *SUITE)
 """What runs inside the webui; what the suite does there too, as the double must be right where it is asked."""
@@ -24,17 +26,17 @@ BEHIND = {
     "errors": "display",
     "infotext_utils": "ParamBinding PasteField create_buttons parse_generation_parameters registered_param_bindings",
     "processing": "Processed StableDiffusionProcessing.init StableDiffusionProcessing.close StableDiffusionProcessing.comment",
-    "script_callbacks": "on_model_loaded image_grid_callback",
+    "script_callbacks": "image_grid_callback",
     "scripts": "PostprocessImageArgs Script.title Script.show Script.ui Script.run Script.before_process Script.postprocess"
     " Script.elem_id Script.postprocess_batch Script.postprocess_image"
     " ScriptRunner.initialize_scripts ScriptRunner.setup_ui ScriptRunner.run ScriptRunner.before_process"
     " ScriptRunner.postprocess",
     "sd_models": "CheckpointInfo.register CheckpointInfo.calculate_shorthash get_closet_checkpoint_match select_checkpoint"
     " get_checkpoint_state_dict get_state_dict_from_checkpoint load_model load_model_weights reuse_model_from_already_loaded"
-    " unload_model_weights send_model_to_device model_data.set_sd_model model_data.get_sd_model",
+    " send_model_to_device model_data.set_sd_model model_data.get_sd_model",
     "sd_samplers": "get_sampler_and_scheduler",
     "sd_hijack": "model_hijack.hijack model_hijack.undo_hijack",
-    "shared": "state.nextjob state.stop_generating state.set_current_image state.assign_current_image",
+    "shared": "state.nextjob state.set_current_image state.assign_current_image",
     "xyz_grid": "AxisOption AxisOptionImg2Img",
 }
 """What is used of objects whose kind a source does not say, and what the double does inside as the webui does."""
@@ -73,8 +75,8 @@ def _used(tree: ast.Module) -> Iterator[str]:
 
 
 def facts() -> dict[str, Any]:
-    """`fields`: of the webui's request for a picture; `signatures`: of each name, null where it is nothing to call, false
-    where it is not there: other hosts have it."""
+    """`fields`: of the webui's request for a picture; `categories`: of its callbacks; `signatures`: of each name, null where it
+    is nothing to call, false where it is not there: other hosts have it."""
     found: dict[str, Any] = json.loads(FACTS.read_text("utf-8"))
     return found
 
@@ -86,11 +88,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         house = Webui(Path(os.environ["CHILLY_WEBUI"]), webui_python(), Path(folder))
         try:
-            found = {"fields": house.call("fields"), "signatures": house.call("signatures", *names())}
+            found = {what: house.call(what) for what in PLAIN} | {"signatures": house.call("signatures", *names())}
         finally:
             house.close()
     rows = [f'    "{name}": {json.dumps(signature)}' for name, signature in found["signatures"].items()]
-    lines = ["{", f'  "fields": {json.dumps(found["fields"])},', '  "signatures": {', ",\n".join(rows), "  }", "}"]
+    plain = [f'  "{what}": {json.dumps(found[what])},' for what in PLAIN]
+    lines = ["{", *plain, '  "signatures": {', ",\n".join(rows), "  }", "}"]
     FACTS.write_text("\n".join(lines) + "\n", "utf-8")
 
 

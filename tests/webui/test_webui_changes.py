@@ -56,6 +56,10 @@ def test_folders_are_read_once_by_the_webui_and_once_by_us_when_a_model_has_come
     assert webui.call("changes.folders_read", "come") == {"found": True, "webui": 1, "ours": 1}
 
 
+def test_list_that_we_make_anew_is_made_by_those_too_who_replaced_the_function_after_us(webui: House):
+    assert webui.call("changes.list_anew_around_us", "come") == {"calls": 1, "listed": True, "queue": True}
+
+
 def test_model_that_the_webui_lists_after_its_own_refresh_is_found(webui: House):
     assert "there is no model 'quiet'" in webui.call("preview_error", "X = quiet")
     webui.call("changes.copy_quietly", "A", "quiet")
@@ -91,6 +95,11 @@ def test_ctrl_c_while_something_waits_for_the_webui_leaves_the_queue_free(webui:
     assert done["heard"] and done["queue"]
 
 
+def test_stop_in_the_moment_in_which_the_turn_comes_leaves_the_queue_free(webui: House):
+    done = webui.call("changes.stop_as_the_turn_comes")
+    assert done["stopped"] and done["queue"]
+
+
 def test_file_that_is_saved_while_the_webui_is_at_work_is_compared_with_its_picture_afterwards(webui: House):
     webui.call("preview", MIX)
     saved = webui.call("changes.save_while_the_webui_is_at_work", "while busy", MIX)
@@ -101,9 +110,9 @@ def test_file_that_is_saved_while_the_webui_is_at_work_is_compared_with_its_pict
 def test_file_that_waits_to_be_compared_keeps_no_other_from_being_saved(webui: House):
     webui.call("preview", MIX)
     other = "N = weighted_sum(A, B, alpha=0.7)"
-    saved = webui.call("changes.save_two_while_the_webui_is_at_work", MIX, other, "unshown")
+    saved = webui.call("changes.save_two_while_the_webui_is_at_work", MIX, other, "unshown", until="done")
     assert saved == {"seen": [["working", True], ["done", True]], "as_shown": [True, None]}
-    saved = webui.call("changes.save_two_while_the_webui_is_at_work", MIX, MIX, "shown")
+    saved = webui.call("changes.save_two_while_the_webui_is_at_work", MIX, MIX, "shown", until="working")
     assert saved == {"seen": [["working", True], ["working", True]], "as_shown": [True, True]}
 
 
@@ -112,6 +121,12 @@ def test_file_is_compared_with_its_picture_also_where_others_were_made_since(web
         webui.call("preview", recipe)
     saved = webui.call("changes.save_while_the_webui_is_at_work", "compared", MIX)
     assert saved["report"]["as_shown"] is True
+
+
+def test_file_is_compared_with_its_picture_also_where_something_was_interrupted_before(webui: House):
+    for recipe in (MIX, "M = A", "M = B"):
+        webui.call("preview", recipe)
+    assert webui.call("changes.save_after_an_interrupt", "after a stop", MIX)["as_shown"] is True
 
 
 def test_stop_while_a_saved_file_waits_to_be_compared_leaves_the_file_saved_and_not_compared(webui: House):

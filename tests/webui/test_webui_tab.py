@@ -68,6 +68,18 @@ def test_page_offers_the_webui_s_schedules_and_styles_and_pictures_follow_them(w
         assert webui.call("ask", "preview", **wanted)["field"] == name
 
 
+def test_models_are_compared_looked_at_and_described_in_the_tab(webui: House):
+    measured = webui.call("follow", webui.call("ask", "alike", text=MIX, measure="cosine")["job"])
+    assert measured["state"] == "done" and 0 < measured["report"]["totals"]["all"] < 100
+    looked = webui.call("follow", webui.call("ask", "health", text=MIX)["job"])
+    assert [file["name"] for file in looked["report"]["files"]] == ["A", "B"]
+    webui.call("page_save", "described")
+    card = webui.call("follow", webui.call("ask", "card", name="described")["job"])
+    assert ["file", "described.safetensors"] in card["report"]["sections"][0]["rows"]
+    webui.call("choose", "A")
+    webui.call("remove", "described")
+
+
 def test_settings_have_one_switch_and_it_saves_pictures_of_merges(webui: House):
     assert webui.call("settings") == {"chillymerge_save_pictures": False}
     assert not webui.call("saves_pictures")

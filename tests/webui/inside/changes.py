@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import shutil
+import threading
 import time
 from pathlib import Path
 from unittest import mock
@@ -16,6 +17,7 @@ from inside.models import remove
 from inside.page import ask, follow
 from inside.state import host, state, title_file
 from lib_chilly import models
+from lib_chilly.errors import Interrupted
 from lib_chilly.host import webui_models, webui_queue
 from lib_chilly.host.base import Progress
 
@@ -138,12 +140,13 @@ def _look_until(job, is_so):
     return job
 
 
-def save_two_while_the_webui_is_at_work(first, second, name):
-    """Two saves, of which the first waits for the queue to be compared: how far both are then, and their reports in the end."""
+def save_two_while_the_webui_is_at_work(first, second, name, until):
+    """Two saves, of which the first waits for the queue to be compared: how far both are when the second has its report and is
+    in the state `until`, and their reports in the end."""
     with call_queue.queue_lock:
         jobs = [ask("save", text=text, name=f"{name} {number}")["job"] for number, text in enumerate((first, second))]
         jobs[0] = _look_until(jobs[0], lambda now: "waiting for" in now["text"])
-        jobs[1] = _look_until(jobs[1], lambda now: now["report"] is not None)
+        jobs[1] = _look_until(jobs[1], lambda now: now["report"] is not None and now["state"] == until)
         seen = [[job["state"], job["report"] is not None] for job in jobs]
     reports = [follow(job)["report"] for job in jobs]
     remove(f"{name} [01]")
@@ -169,3 +172,49 @@ def save_while_the_webui_is_at_work(name, text, stop=False):
     done = follow(job)
     remove(name)
     return {"seen": [seen["state"], seen["text"]], "report": done["report"], "problem": done["problem"]}
+
+
+def list_anew_around_us(other):
+    """One who has put a function around ours since: how often it is called when a model has come and the page looks for it."""
+    ours, calls = sd_models.list_models, []
+
+    def theirs():
+        calls.append(other)
+        ours()
+
+    copy_quietly("A", other)
+    with mock.patch.object(sd_models, "list_models", theirs):
+        host().refresh_checkpoints()
+    is_listed = other in _names(sd_models.checkpoints_list.values())
+    remove(other)
+    return {"calls": len(calls), "listed": is_listed, "queue": state()["queue"]}
+
+
+def save_after_an_interrupt(name, text):
+    """The report of a save while the webui's state says still that something before was interrupted."""
+    shared.state.interrupted = True
+    done = follow(ask("save", text=text, name=name)["job"])
+    remove(name)
+    return done["report"]
+
+
+class _TooLate(Progress):
+    """Of one who is stopped in the moment in which the turn comes."""
+
+    def is_cancelled(self):
+        call_queue.queue_lock.release()
+        for thread in threading.enumerate():
+            if thread.name == "chilly-queue":
+                thread.join(_PATIENCE_SECONDS)
+        return True
+
+
+def stop_as_the_turn_comes():
+    """Whether that is heard, and whether the queue is free later."""
+    call_queue.queue_lock.acquire()
+    try:
+        with webui_queue.turn(_TooLate()):
+            stopped = False
+    except Interrupted:
+        stopped = True
+    return {"stopped": stopped, **_state_soon()}

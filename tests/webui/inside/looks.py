@@ -48,6 +48,11 @@ def fields():
     return sorted(field.name for field in dataclasses.fields(processing.StableDiffusionProcessingTxt2Img))
 
 
+def categories():
+    """Of callbacks, as the webui keeps them."""
+    return sorted(script_callbacks.callback_map)
+
+
 def own_memory():
     """MiB of this process that are no files."""
     status = Path("/proc/self/status").read_text()

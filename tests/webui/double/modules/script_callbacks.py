@@ -24,11 +24,7 @@ def _registrar(category):
     return register
 
 
-on_app_started, on_before_ui, on_ui_settings = _registrar("app_started"), _registrar("before_ui"), _registrar("ui_settings")
-on_ui_tabs, on_script_unloaded = _registrar("ui_tabs"), _registrar("script_unloaded")
-on_infotext_pasted, on_after_component = _registrar("infotext_pasted"), _registrar("after_component")
-on_cfg_denoiser, on_model_loaded = _registrar("cfg_denoiser"), _registrar("model_loaded")
-on_image_grid, on_before_image_saved = _registrar("image_grid"), _registrar("before_image_saved")
+on_cfg_denoiser, on_before_image_saved = _registrar("cfg_denoiser"), _registrar("before_image_saved")
 
 
 class CFGDenoiserParams:

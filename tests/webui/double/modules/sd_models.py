@@ -215,10 +215,6 @@ def reload_model_weights(sd_model=None, info=None, forced_reload=False):
     return model
 
 
-def unload_model_weights(sd_model=None, info=None):
-    return sd_model
-
-
 shared.opts.data_labels["sd_model_checkpoint"].onchange = lambda: _queued_reload()
 
 

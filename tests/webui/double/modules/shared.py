@@ -139,9 +139,6 @@ class State:
     def skip(self):
         self.skipped = True
 
-    def stop_generating(self):
-        self.stopping_generation = True
-
 
 state = State()
 
