@@ -56,6 +56,7 @@ def comparative_interpolation(
     The largest difference is that of the tensor; where there is none s is 0. gamma mixes in a draw: w becomes (1 - gamma) * w,
     and gamma more where a draw is below w, so that gamma 1 takes each element whole from A or B. With beta 0 B's light touch
     comes over and A's composition stays; with beta 1 B's strongest traits. Parameters beyond 0 and 1 count as these.
+    Another kind of processor may differ in the last bit of a power.
     """
     import torch
 
@@ -86,9 +87,9 @@ def arcee_fusion(a: Model, b: Model) -> Any:
 
     A row is what one output is made of, a vector is one; KL is the divergence of both rows' softmax, in float64. The quartiles
     and the median are elements of the tensor, those at the whole part of 1/4, 1/2 and 3/4 of the last place. What has
-    importance 0 stays A's. Little of B comes over: A's style stays, and B's strongest concepts arrive.
+    importance 0 stays A's. Little of B comes over: A's style stays, and B's strongest concepts arrive. Another kind of
+    processor may differ in the last bit of an importance, and so in an element that is at the bar itself.
     """
-
     if a.numel() == 0:
         return a.clone()
     importance = (b - a).abs_().mul_(_divergence(a, b))
