@@ -72,13 +72,12 @@ def agreed(deltas: Sequence[torch.Tensor], by_count: bool = False) -> torch.Tens
     """
     import torch
 
-    first, *others = deltas
-    up, down = first.clamp(min=0), first.clamp(max=0)
-    ups, downs = (first > 0).to(torch.int16), (first < 0).to(torch.int16)
-    for delta in others:
-        up += delta.clamp(min=0)
-        down += delta.clamp(max=0)
-        ups += delta > 0
-        downs += delta < 0
-    is_up, is_down = (ups > downs, downs > ups) if by_count else (up > -down, up < -down)
-    return torch.where(is_up, up, torch.where(is_down, down, 0)).div_(torch.where(is_up, ups, downs).clamp_(min=1))
+    up = down = ups = downs = torch.zeros_like(deltas[0])
+    for delta in deltas:
+        sign = delta.sign()
+        up, down = delta.clamp(min=0).add_(up), delta.clamp(max=0).add_(down)
+        ups, downs = sign.clamp(min=0).add_(ups), sign.clamp_(max=0).neg_().add_(downs)
+    elected = (ups - downs if by_count else up + down).sign_()
+    is_up, is_down = elected.clamp(min=0), elected.clamp_(max=0).neg_()
+    count = ups.mul_(is_up).add_(downs.mul_(is_down)).clamp_(min=1)
+    return up.mul_(is_up).add_(down.mul_(is_down)).div_(count)

@@ -39,5 +39,8 @@ def _ranks(rows: torch.Tensor) -> torch.Tensor:
     bucket = (leading - leading.amax(1, keepdim=True)).add_(_BUCKETS - 1).clamp_(min=0)
     bucket += torch.arange(0, count * _BUCKETS, _BUCKETS, dtype=torch.int32, device=rows.device)[:, None]
     found = torch.bincount(bucket.view(-1), minlength=count * _BUCKETS).view(count, _BUCKETS)
-    twice = (2 * found.cumsum(1)).sub_(found)
-    return (twice.to(torch.float64) / (2 * width)).view(-1).index_select(0, bucket.view(-1)).view(count, width)
+    twice = found.cumsum(1).mul_(2).sub_(found)
+    # Both are exact in float32 up to that width, so that their quotient is the nearest number in either type.
+    kind = rows.dtype if width < 1 << 23 else torch.float64
+    count_twice = torch.tensor(2 * width, dtype=kind, device=rows.device)  # by a plain number, CUDA multiplies by 1 / number
+    return twice.to(kind).div_(count_twice).view(-1).index_select(0, bucket.view(-1)).view(count, width)

@@ -11,9 +11,11 @@ values whose first digit is that of the rank.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from .bit_masks import bits_of, negative
 
 if TYPE_CHECKING:
     import torch
@@ -23,34 +25,37 @@ _DIGIT = 0xFFFF
 
 @dataclass(frozen=True)
 class Selection:
-    """Which elements are selected: those beyond a magnitude, and the first few that have it.
+    """Which elements are selected: those beyond a magnitude, and the first that have it.
 
     Attributes:
         bits: of that magnitude.
         is_largest: whether beyond is above.
-        count: how many have the magnitude and are selected.
-        of: how many have it.
+        equal: how many have the magnitude in each slab.
+        count: how many of these are selected, from the first on.
     """
 
     bits: int
     is_largest: bool
+    equal: Sequence[int]
     count: int
-    of: int
 
     def masks(self, values: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """Where selected elements stand, slab by slab, of the values that were selected from."""
+        """Bit masks of the selected elements, slab by slab, of the values that were selected from."""
         lacking = self.count
-        for part in values:
-            bits = _bits(part)
-            if self.count == self.of:
-                yield bits >= self.bits if self.is_largest else bits <= self.bits
-                continue
-            mask = bits > self.bits if self.is_largest else bits < self.bits
-            if lacking:
-                first = (bits == self.bits).nonzero()[:lacking, 0]
-                mask[first] = True
-                lacking -= first.numel()
-            yield mask
+        for part, equal in zip(values, self.equal, strict=True):
+            magnitudes = _magnitudes(part)
+            taken, lacking = min(lacking, equal), max(lacking - equal, 0)
+            if 0 < taken < equal:
+                first = (magnitudes == self.bits).nonzero()[:taken, 0]
+                yield self._beyond(magnitudes, False).index_fill_(0, first, -1)
+            else:
+                yield self._beyond(magnitudes, taken == equal)
+
+    def _beyond(self, magnitudes: torch.Tensor, is_itself: bool) -> torch.Tensor:
+        """What lies beyond the magnitude, or has it; none is as large as the largest integer, which is NaN's."""
+        if self.is_largest:
+            return negative((self.bits - is_itself) - magnitudes)
+        return negative(magnitudes - (self.bits + is_itself))
 
 
 def kept(density: float, elements: int) -> int:
@@ -60,19 +65,15 @@ def kept(density: float, elements: int) -> int:
 
 
 def largest(values: Iterable[torch.Tensor], count: int, elements: int) -> Selection:
-    """The `count` of largest magnitude."""
-    if not 0 < count < elements:
-        return _all_or_none(count > 0)
+    """The `count` of largest magnitude, from 1 to all."""
     bits, smaller, equal = _at(values, elements - count)
-    return Selection(bits, True, count - (elements - smaller - equal), equal)
+    return Selection(bits, True, equal, count - (elements - smaller - sum(equal)))
 
 
-def smallest(values: Iterable[torch.Tensor], count: int, elements: int) -> Selection:
-    """The `count` of smallest magnitude."""
-    if not 0 < count < elements:
-        return _all_or_none(count > 0)
+def smallest(values: Iterable[torch.Tensor], count: int) -> Selection:
+    """The `count` of smallest magnitude, from 1 to all."""
     bits, smaller, equal = _at(values, count - 1)
-    return Selection(bits, False, count - smaller, equal)
+    return Selection(bits, False, equal, count - smaller)
 
 
 def magnitude_at(values: Iterable[torch.Tensor], place: int) -> torch.Tensor:
@@ -80,37 +81,31 @@ def magnitude_at(values: Iterable[torch.Tensor], place: int) -> torch.Tensor:
     import torch
 
     some = next(iter(values))
-    return torch.tensor(_at(values, place)[0], dtype=_bits(some[:0]).dtype, device=some.device).view(some.dtype)
+    return torch.tensor(_at(values, place)[0], dtype=bits_of(some).dtype, device=some.device).view(some.dtype)
 
 
-def _all_or_none(is_all: bool) -> Selection:
-    """By a magnitude below or above any."""
-    return Selection(-1, is_all, 0, 0)
-
-
-def _at(values: Iterable[torch.Tensor], place: int) -> tuple[int, int, int]:
-    """The bits of the magnitude at a place, how many are smaller, and how many are as large."""
+def _at(values: Iterable[torch.Tensor], place: int) -> tuple[int, int, Sequence[int]]:
+    """The bits of the magnitude at a place, how many are smaller, and how many in each slab are as large."""
     import torch
 
-    bits = smaller = equal = 0
+    bits = smaller = 0
     shifts = (48, 32, 16, 0) if next(iter(values)).element_size() == 8 else (16, 0)
     for shift in shifts:
-        digits = ((_bits(part) >> shift) & _DIGIT for part in values)
-        counts = functools.reduce(torch.add, (torch.bincount(part, minlength=_DIGIT + 1) for part in digits))
+        # One count of all that is left costs less than one for each slab's few.
+        counted = values if shift == shifts[0] else [torch.cat(list(values))]
+        counts = functools.reduce(torch.add, (torch.bincount(_digits(part, shift), minlength=_DIGIT + 1) for part in counted))
         up_to = counts.cumsum(0)
         digit = int(torch.searchsorted(up_to, place - smaller, right=True))
-        equal = int(counts[digit])
-        smaller += int(up_to[digit]) - equal
+        smaller += int(up_to[digit] - counts[digit])
         bits = bits << 16 | digit
-        if shift:
-            values = [torch.cat([part[((_bits(part) >> shift) & _DIGIT) == digit] for part in values])]
-    return bits, smaller, equal
+        values = [part[_digits(part, shift) == digit] for part in values]
+    return bits, smaller, [part.numel() for part in values]
 
 
-def _bits(part: torch.Tensor) -> torch.Tensor:
+def _digits(part: torch.Tensor, shift: int) -> torch.Tensor:
+    return _magnitudes(part).bitwise_right_shift_(shift).bitwise_and_(_DIGIT)
+
+
+def _magnitudes(part: torch.Tensor) -> torch.Tensor:
     """The bits without the sign, as integers."""
-    import torch
-
-    if part.element_size() == 8:
-        return part.view(torch.int64) & 0x7FFFFFFFFFFFFFFF
-    return part.view(torch.int32) & 0x7FFFFFFF
+    return bits_of(part) & (0x7FFFFFFFFFFFFFFF if part.element_size() == 8 else 0x7FFFFFFF)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
+from ..bit_masks import choose, only_where
 from ..deltas import Deltas, added, merged
 from ..dot_products import dot, ratio
 from ..registry import merge_method
@@ -35,22 +36,22 @@ def sce(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0)
     in a tensor is the sum of squares of its selected changes, and the sign is that of the changes' sum, where that is 0 the
     base's value stays. A model that changed a layer much leads there, so each keeps the layers that it was trained in.
     """
-    import torch
 
     spread = _Spread([Deltas(model, base) for model in models])
-    selected = largest(spread, kept(density, base.numel()), base.numel())
+    count = kept(density, base.numel())
+    if not count:
+        return base.clone()
+    selected = largest(spread, count, base.numel())
     energies: list[Any] = [0] * len(models)
     for mask, *deltas in zip(selected.masks(spread), *spread.deltas, strict=True):
-        chosen = [torch.where(mask, delta, 0) for delta in deltas]
+        chosen = [only_where(mask, delta) for delta in deltas]
         energies = [energy + dot(delta, delta) for energy, delta in zip(energies, chosen, strict=True)]
     weights = [ratio(energy, sum(energies)).to(base.dtype) for energy in energies]
 
     def combine(parts: Sequence[Any]) -> Any:
         mask, *deltas = parts
-        sign = added([deltas[0].clone(), *deltas[1:]]).sign_()
-        shares = [
-            torch.where(mask & (delta.sign() == sign) & (sign != 0), own, 0) for own, delta in zip(weights, deltas, strict=True)
-        ]
+        sign = only_where(mask, added([deltas[0].clone(), *deltas[1:]]).sign_())
+        shares = [(delta * sign).sign_().clamp_(min=0).mul_(own) for own, delta in zip(weights, deltas, strict=True)]
         total = added([delta.mul_(share) for delta, share in zip(deltas, shares, strict=True)])
         return ratio(total, added(shares))
 
@@ -92,7 +93,7 @@ def ram(*models: Model, base: Model, epsilon: Threshold = 1e-5, scale: Scale = 1
     for model in models:
         delta = model - base
         has_moved = delta.abs() > max(epsilon, 0)
-        total += torch.where(has_moved, delta, 0)
+        total += only_where(has_moved, delta)
         count += has_moved
     return base + scale * total.div_(count.clamp_(min=1))
 
@@ -118,7 +119,8 @@ def ram_plus(
     import torch
 
     epsilon = max(epsilon, 0)
-    own, shared = ([base.new_zeros((), dtype=torch.int64)] * len(models) for _ in range(2))
+    own: list[Any] = [0] * len(models)
+    shared: list[Any] = [0] * len(models)
     deltas = [Deltas(model, base) for model in models]
     for parts in zip(*deltas, strict=True):
         moved = [part.abs() > epsilon for part in parts]
@@ -130,10 +132,10 @@ def ram_plus(
     factors = [(1 + gain * found.clamp(max=limit)).to(base.dtype) for found in ratios]
 
     def combine(parts: Sequence[Any]) -> Any:
-        chosen = [torch.where(part.abs() > epsilon, part, 0) for part in parts]
+        chosen = [only_where(part.abs() > epsilon, part) for part in parts]
         count = added([(part != 0).to(torch.int16) for part in chosen])
         alone = count == 1
-        enlarged = [torch.where(alone, part * factor, part) for part, factor in zip(chosen, factors, strict=True)]
+        enlarged = [choose(alone, part * factor, part) for part, factor in zip(chosen, factors, strict=True)]
         return added(enlarged).div_(count.clamp_(min=1))
 
     return merged(base, scale, deltas, combine)

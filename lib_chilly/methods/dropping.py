@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
+from ..bit_masks import below, only_where
 from ..deltas import Deltas, added, agreed, merged, slabs
-from ..dot_products import dot, ratio
+from ..dot_products import magnitude, ratio
 from ..draws import uniforms
 from ..registry import merge_method
 from ..row_ranks import CELLS, row_ranks
@@ -58,16 +59,16 @@ def dare_l1(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 
     """
     import torch
 
-    chosen, total = (torch.zeros(base.shape, dtype=base.dtype, device=base.device) for _ in range(2))
+    chosen, result = (torch.zeros(base.shape, dtype=base.dtype, device=base.device) for _ in range(2))
     for model, dropped in zip(models, _dropped(models, base, density, seed, place), strict=True):
-        whole = left = torch.zeros((), dtype=torch.float64, device=base.device)
+        whole, left = torch.zeros(2, dtype=torch.float64, device=base.device)
         for found, delta, part in zip(slabs(chosen), Deltas(model, base), dropped, strict=True):
-            whole, left = whole + dot(delta, delta.sign()), left + dot(part, part.sign())
+            whole, left = whole + magnitude(delta), left + magnitude(part)
             found.copy_(part)
         factor = ratio(whole, left)
-        for found, part in zip(slabs(total), slabs(chosen), strict=True):
+        for found, part in zip(slabs(result), slabs(chosen), strict=True):
             found += (part.to(torch.float64) * factor).to(part.dtype)  # a factor may be beyond float32
-    return total.mul_(scale).add_(base)
+    return result.mul_(scale).add_(base)
 
 
 @merge_method(
@@ -154,12 +155,11 @@ def _draws(delta: Any, stream: int, seed: float, place: Place, start: int) -> An
 
 def _dropped(models: tuple[Any, ...], base: Any, density: float, seed: float, place: Place) -> list[Iterator[Any]]:
     """Slabs of deltas with 0 where a draw is not below `density`."""
-    import torch
 
     def slabs_of(stream: int, model: Any) -> Iterator[Any]:
         start = 0
         for delta in Deltas(model, base):
-            yield torch.where(_draws(delta, stream, seed, place, start) < density, delta, 0)
+            yield only_where(below(_draws(delta, stream, seed, place, start), density), delta)
             start += delta.numel()
 
     return [slabs_of(stream, model) for stream, model in enumerate(models)]
@@ -176,8 +176,6 @@ def _with_pruned(
     combine: Callable[[Sequence[Any]], Any],
 ) -> Any:
     """Slabs of whole rows, so that each has its ranks."""
-    import torch
-
     width = base.numel() // base.shape[0] if base.dim() > 1 and base.shape[0] else base.numel()
     size = max(1, CELLS // max(1, width)) * max(1, width)
     epsilon = max(min(epsilon, 2 * density, 2 * (1 - density)), 0)
@@ -186,7 +184,7 @@ def _with_pruned(
         start = 0
         for delta in Deltas(model, base, size):
             chance = row_ranks(delta.view(-1, max(1, width))).view(-1).mul_(epsilon).add_(density - epsilon / 2).clamp_(0, 1)
-            yield torch.where(_draws(delta, stream, seed, place, start) < chance, delta / chance, 0)
+            yield only_where(below(_draws(delta, stream, seed, place, start), chance), delta / chance)
             start += delta.numel()
 
     return merged(base, scale, [slabs_of(stream, model) for stream, model in enumerate(models)], combine, size)

@@ -128,8 +128,12 @@ def top_k_tensor_sum(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Weight = 
 
 def _smallest(values: Any, count: int) -> Any:
     """Where the `count` elements of smallest magnitude stand."""
-    (mask,) = smallest([values], count, values.numel()).masks([values])
-    return mask
+    import torch
+
+    if not count:
+        return torch.zeros_like(values, dtype=torch.bool)
+    (mask,) = smallest([values], count).masks([values])
+    return mask.bool()
 
 
 @merge_method(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
+from ..bit_masks import choose, only_where
 from ..deltas import Deltas, added, agreed, merged, slabs
 from ..registry import merge_method
 from ..selection import kept, largest
@@ -63,11 +65,14 @@ def _trimmed(models: tuple[Any, ...], base: Any, density: float) -> list[Iterato
 
 def _ranked(deltas: Deltas, start: int, stop: int, elements: int) -> Iterator[Any]:
     """Slabs of a delta with 0 where an element's rank is not from `start` to `stop`; the largest has rank 0."""
-    import torch
-
-    inner, outer = largest(deltas, start, elements), largest(deltas, stop, elements)
-    for delta, is_beyond, is_within in zip(deltas, inner.masks(deltas), outer.masks(deltas), strict=True):
-        yield torch.where(is_within & ~is_beyond, delta, 0)
+    if stop <= start:
+        yield from (delta.zero_() for delta in deltas)
+        return
+    beyond = largest(deltas, start, elements).masks(deltas) if start else itertools.repeat(None)
+    within = largest(deltas, stop, elements).masks(deltas) if stop < elements else itertools.repeat(None)
+    for delta, is_beyond, is_within in zip(deltas, beyond, within, strict=False):
+        chosen = delta if is_within is None else only_where(is_within, delta)
+        yield chosen if is_beyond is None else only_where(is_beyond.bitwise_not_(), chosen)
 
 
 @merge_method(
@@ -113,9 +118,10 @@ def magnitude_mask(a: Model, b: Model, *, density: Density = 0.5, alpha: Weight 
     """
     import torch
 
-    result = torch.empty(a.shape, dtype=a.dtype, device=a.device)
+    count = kept(density, a.numel())
+    if not 0 < count < a.numel():
+        return (1 - alpha) * a + alpha * b if count else a.clone()
     deltas = Deltas(b, a)
-    masks = largest(deltas, kept(density, a.numel()), a.numel()).masks(deltas)
-    for found, mask, one, two in zip(slabs(result), masks, slabs(a), slabs(b), strict=True):
-        found.copy_(torch.where(mask, (1 - alpha) * one + alpha * two, one))
-    return result
+    masks = largest(deltas, count, a.numel()).masks(deltas)
+    parts = zip(masks, slabs(a), slabs(b), strict=True)
+    return torch.cat([choose(mask, (1 - alpha) * one + alpha * two, one) for mask, one, two in parts]).view(a.shape)
