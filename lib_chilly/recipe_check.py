@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from fractions import Fraction
 
 from .blocks import BlockWeights, Preset
-from .decimals import is_decimal, spell_number
 from .errors import Instead, RecipeError, meant, nearest
 from .expression import (
     Binary,
@@ -32,10 +31,10 @@ from .expression import is_number as is_number_text
 from .recipe import Line, Recipe
 from .registry import MergeMethod, get_method
 from .signature import Kind, Param
+from .sum_words import described, shown
 
 _LARGEST, _FINEST = 10**100, 10**400
 """Of the numbers that a recipe comes to: their size, and their denominators."""
-_LONGEST_SUM = 24
 
 
 def is_number(node: Node) -> bool:
@@ -71,7 +70,7 @@ class Checker:
         total = self.sums[line.name] = self.total(line.expression)
         if total not in (0, 1):
             message = (
-                f"the coefficients of '{line.name}' add to {_shown(total)}: a model needs 1, a delta 0. "
+                f"the coefficients of '{line.name}' add to {shown(total)}: a model needs 1, a delta 0. "
                 f"Change the numbers, or write free_sum({_short(line.expression)}) if you mean it.{_minus_hint(line.expression)}"
             )
             raise RecipeError(message, self.text, line.expression.position, fault="sum")
@@ -196,7 +195,7 @@ class Checker:
             kind = method.kind_of(index, len(operands))
             wanted = {Kind.MODEL: (1,), Kind.ALIKE: (0, 1)}.get(kind)
             if (wanted and total not in wanted) or (kind is Kind.ALIKE and total != sums[0]):
-                raise self._error(f"{node.method} takes {kind.value}; '{_short(operand)}' is {_described(total)}.", operand)
+                raise self._error(f"{node.method} takes {kind.value}; '{_short(operand)}' is {described(total)}.", operand)
         for name, value in node.parameters:
             if name in method.parameters:
                 self._check_value(node.method, name, value, method.parameters[name][0])
@@ -223,19 +222,12 @@ class Checker:
         weights = self.weights(value)
         if not param.per_block and (weights.rules or not isinstance(weights.default, Fraction)):
             raise self._error(f"'{name}' of {method} is one number for all blocks.", value)
+        if param.is_whole and not _is_whole(weights.default, param):
+            raise self._error(f"'{name}' of {method} is a whole number from {param.low:g} to {param.high:.0f}.", value)
 
 
-def _described(total: Fraction) -> str:
-    return {Fraction(1): "a model", Fraction(0): "a delta"}.get(total, f"neither: its coefficients add to {_shown(total)}")
-
-
-def _shown(total: Fraction) -> str:
-    """An exact number as short as it can be said; what is nearly 1 or 0 is not said to be that."""
-    exact = spell_number(total) if is_decimal(total) else f"{total.numerator}/{total.denominator}"
-    if len(exact) <= _LONGEST_SUM:
-        return exact
-    about = f"{float(total):.10g}"
-    return f"almost {about}, but not quite" if about in ("0", "1") else f"about {about}"
+def _is_whole(value: object, param: Param) -> bool:
+    return isinstance(value, Fraction) and value.denominator == 1 and param.low <= value <= param.high
 
 
 def _short(node: Node) -> str:

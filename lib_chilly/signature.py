@@ -32,12 +32,14 @@ class Param:
         low, high: values outside are allowed and warned of.
         per_block: whether block weights are accepted, or one number only.
         neutral: the value of keys that no block weight speaks of.
+        is_whole: whether only whole numbers within the range are taken.
     """
 
     low: float
     high: float
     per_block: bool = True
     neutral: float = 0.0
+    is_whole: bool = False
 
 
 class Reach(enum.Enum):
@@ -80,4 +82,4 @@ Density = Annotated[float, Param(0, 1, neutral=1)]
 """The share of a delta's elements that is kept."""
 Scale = Annotated[float, Param(0, 1, neutral=1)]
 """A factor on deltas."""
-Seed = Annotated[int, Param(0, 2**32 - 1, per_block=False)]
+Seed = Annotated[int, Param(0, 2**32 - 1, per_block=False, is_whole=True)]

@@ -21,7 +21,7 @@ LAYERS = {
     " folder_writer hashes header latents models own_files prediction rounding safetensors_header tensor_views text_files"
     " torch_names torch_pickle torch_zip writer zip_records",
     2: "barycentres bit_masks block_rules blocks decimals deltas dot_products draws lora_file lora_keys lora_module"
-    " lora_roles lora_shapes methods/* number_lists registry row_ranks selection signature smoothing",
+    " lora_roles lora_shapes methods/* number_lists registry row_ranks selection signature smoothing sum_words",
     3: "addresses expression lora_prompt methods_page notations/* random_weights recipe recipe_check recipe_lines"
     " recipe_save recipe_text recipe_tree",
     4: "absence claims dendrogram diffusers_parts fold gains health_keys history jobs key_job ledger licences linear_form"
