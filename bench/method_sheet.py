@@ -35,7 +35,9 @@ def calls(method: MergeMethod) -> list[tuple[str, str]]:
         operands = [f'"{name}"' for name in models] + [f'{name}="{BASE}"' for name in method.named]
         text = f"{method.name}({', '.join(operands)}"
     name = next((name for name in STEPS if name in method.parameters), None)
-    return [(f"{name} {value}", f"{text}, {name}={value})") for value in STEPS[name]] if name else [("", f"{text})")]
+    if name is None:
+        return [("", f"{text})")]
+    return [(value if number else f"{name} {value}", f"{text}, {name}={value})") for number, value in enumerate(STEPS[name])]
 
 
 def main() -> None:
@@ -54,7 +56,7 @@ def _section(title: str, rows: list[tuple[str, list[tuple[str, str]]]], library:
     for name, recipes in rows:
         said = ", ".join(label for label, _ in recipes if label)
         cells = [Cell(make_plan(parse_recipe(text), library), PROMPT) for _, text in recipes]
-        found.append((f"{name} {said}", cells))
+        found.append((f"{name}: {said}" if said else name, cells))
     return Section(title, [""] * max(len(cells) for _, cells in found), found)
 
 
