@@ -14,7 +14,7 @@ from fractions import Fraction
 from .architecture import architectures
 from .block_rules import lanes_of
 from .errors import RecipeError, nearest
-from .expression import Call, Node, Rules, children, number_node, shortened, walk, with_children
+from .expression import EXTRACT, Call, Node, Rules, children, number_node, shortened, walk, with_children
 from .recipe import Line, Recipe
 from .recipe_text import parse_recipe
 from .registry import get_method
@@ -118,13 +118,17 @@ def _in_step(step: Line, rest: str) -> _Place | None:
 
 
 def _parameters(step: Line) -> list[str]:
-    named = [name for node in walk(step.expression) if isinstance(node, Call) for name in get_method(node.method).parameters]
+    named = [name for call in _calls(step) for name in get_method(call.method).parameters]
     return [name for name in dict.fromkeys(named) if _call_with(step, name) is not None]
+
+
+def _calls(step: Line) -> list[Call]:
+    return [node for node in walk(step.expression) if isinstance(node, Call) and node.method != EXTRACT]
 
 
 def _call_with(step: Line, parameter: str) -> Call | None:
     """The call whose parameter is meant: the whole right side, else the only one in it that has the parameter."""
-    calls = [node for node in walk(step.expression) if isinstance(node, Call) and parameter in get_method(node.method).parameters]
+    calls = [call for call in _calls(step) if parameter in get_method(call.method).parameters]
     return calls[0] if calls and (len(calls) == 1 or calls[0] is step.expression) else None
 
 

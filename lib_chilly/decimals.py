@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+_LONGEST_SHOWN = 24
+
 
 def is_decimal(value: Fraction) -> bool:
     """Whether a number has a finite decimal text."""
@@ -22,3 +24,12 @@ def spell_number(value: Fraction) -> str:
     digits = f"{abs(int(value * 10**places)):0{places + 1}}"
     text = f"{digits[:-places]}.{digits[-places:]}" if places else digits
     return f"-{text}" if value < 0 else text
+
+
+def shown_number(total: Fraction) -> str:
+    """An exact number as short as it can be said; what is nearly 1 or 0 is not said to be that."""
+    exact = spell_number(total) if is_decimal(total) else f"{total.numerator}/{total.denominator}"
+    if len(exact) <= _LONGEST_SHOWN:
+        return exact
+    about = f"{float(total):.10g}"
+    return f"almost {about}, but not quite" if about in ("0", "1") else f"about {about}"

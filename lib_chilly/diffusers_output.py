@@ -10,10 +10,10 @@ from .diffusers_parts import conv_in_channels
 from .folder_writer import FolderWriter
 from .hashes import hash_folder
 from .plan import Plan
-from .stream import StreamResult
+from .stream import StreamResult, Target
 from .writer import CheckpointWriter
 
-Run = Callable[[Plan, bytes, CheckpointWriter], StreamResult]
+Run = Callable[[Plan, bytes, Target], StreamResult]
 """Streams a plan behind a header into a writer."""
 
 

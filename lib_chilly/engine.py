@@ -14,6 +14,7 @@ from .diffusers_folder import is_replaceable
 from .errors import Interrupted, OutputError, RecipeError
 from .fileio import SourceFile
 from .hashes import hash_checkpoints, known_hashes
+from .lora_plan import LoraPlan
 from .models import SUFFIXES
 from .permissions import is_there_a_ledger
 from .plan import Plan
@@ -58,8 +59,7 @@ def merge(
     Raises:
         MergeError: nothing was written, and what stood there is as it was.
     """
-    from .diffusers_output import write_folder  # imports torch
-    from .stream import stream
+    from .stream import stream  # imports torch
 
     started = time.perf_counter()
     forget_peak_rss()
@@ -77,9 +77,8 @@ def merge(
         on_measured=lambda count: on_progress("measure", count),
         should_stop=should_stop,
     )
-    write = write_folder if plan.is_folder else _write_file
     with _companion(plan.sidecar, sidecar, overwrite) as commit_companion:
-        streamed, size, notes = write(plan, dict(enumerate(hashes)) if source_hashes else {}, target, overwrite, run)
+        streamed, size, notes = _writer_of(plan)(plan, dict(enumerate(hashes)) if source_hashes else {}, target, overwrite, run)
         commit_companion()
     removed = [f"'{sidecar.name}', which lay beside the output, is removed."] if sidecar and not plan.sidecar else []
     plan = dataclasses.replace(plan, notes=(*plan.notes, *notes, *removed))
@@ -115,6 +114,14 @@ def check_output(plan: Plan, output: Path, overwrite: bool) -> tuple[Path, Path 
             f"the output is a safetensors file; name it '{output.with_suffix('.safetensors')}', not '{output.name}'."
         )
     return check_target(output, overwrite), sidecar_target(plan.sidecar, output, overwrite)
+
+
+def _writer_of(plan: Plan) -> Callable[[Plan, Mapping[int, str], Path, bool, Run], tuple[StreamResult, int, list[str]]]:
+    """What carries out a plan into its output."""
+    from .diffusers_output import write_folder
+    from .lora_output import write_lora
+
+    return write_lora if isinstance(plan, LoraPlan) else write_folder if plan.is_folder else _write_file
 
 
 def _write_file(

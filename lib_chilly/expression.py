@@ -16,6 +16,9 @@ from .decimals import is_decimal, spell_number
 NAME_CHARACTERS = r"[^\s!-,/:-@\[-^`{-~]"
 """What a bare name may be made of: everything but white space and ASCII punctuation other than `_ . -`."""
 
+EXTRACT = "extract"
+"""The call that makes a LoRA of a delta; no merge method."""
+
 _NUMBER = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 LONGEST_NUMBER = 120
 """Characters of a number, as typed and as `spell_number` writes it."""

@@ -49,7 +49,7 @@ class JobMaker:
 
     def make(self) -> list[KeyJob]:
         """All jobs in the order of the output: larger elements first, then by name."""
-        keys = {key for source in self.models for key in source.tensors}
+        keys = {key for source in self.models or self.merged for key in source.tensors}
         unwanted = {key for key in keys if self.recipe.option("vae") == DROP and self._is_vae(key)}
         if self.vae is not None:  # of a VAE that fits; it may have keys which the others lack
             keys |= {key for key in self.sources[self.vae].tensors if self._is_vae(key)}

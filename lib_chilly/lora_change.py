@@ -28,14 +28,14 @@ def change_of(module: Module, tensors: Tensors, shape: Sequence[int], strength: 
         blocks: all rows of the module, for magnitudes of columns; not looked at otherwise.
     """
     if not module.needs_base:
-        plain, factor = ROWS[module.kind](tensors), _scale(module, tensors) * strength
+        plain, factor = ROWS[module.kind](tensors), scale_of(module, tensors) * strength
         return lambda first, end, base: plain(first, end) * factor
     full = _ia3(module, tensors, shape) if module.kind == "ia3" else _dora(module, tensors, shape, blocks)
     return lambda first, end, base: full(first, end, base) * strength
 
 
-def _scale(module: Module, tensors: Tensors) -> float:
-    """alpha over rank, as at generation: 1 where one of them is missing, and a scale that the file has stands for it."""
+def scale_of(module: Module, tensors: Tensors) -> float:
+    """What its product is multiplied by: alpha over rank, as at generation; 1 where one is missing, `scale` where it has that."""
     if "scale" in tensors:
         return float(tensors["scale"])
     return float(tensors["alpha"]) / module.rank if "alpha" in tensors and module.rank else 1.0
@@ -45,7 +45,7 @@ def _ia3(module: Module, tensors: Tensors, shape: Sequence[int]) -> Change:
     """The weight times factors less one, of its rows or of its input channels; PEFT stores them with that one."""
     role = "factors" if "factors" in tensors else "factors_less_one"
     stored = tensors[role]
-    factors = (stored.double().reshape(-1) - (1 if role == "factors" else 0)) * _scale(module, tensors)
+    factors = (stored.double().reshape(-1) - (1 if role == "factors" else 0)) * scale_of(module, tensors)
     rows, columns = module.place.size_in(shape)
     channels = module.place.as_layer(shape)[1] if len(shape) > 1 else 1
     lies = stored.dim() > 1 and len(stored) == 1 and len(factors) == channels
@@ -63,7 +63,7 @@ def _ia3(module: Module, tensors: Tensors, shape: Sequence[int]) -> Change:
 
 def _dora(module: Module, tensors: Tensors, shape: Sequence[int], blocks: Iterable[Block]) -> Change:
     """The weight with what is added, brought to magnitudes, less the weight."""
-    plain, scale = ROWS[module.kind](tensors), _scale(module, tensors)
+    plain, scale = ROWS[module.kind](tensors), scale_of(module, tensors)
     magnitudes = tensors[next(iter(MAGNITUDES & module.keys.keys()))].double().reshape(-1)
 
     def scaled(first: int, end: int) -> torch.Tensor:

@@ -92,6 +92,16 @@ _PREFIXES = {
 }
 """Component to what its layers' names start with: kohya's, LyCORIS', diffusers', ComfyUI's, the webui's. `key`: whole keys."""
 
+_KOHYA = {
+    "sd1": {"unet": "lora_unet_", "text_encoder": "lora_te_"},
+    "sd2": {"unet": "lora_unet_", "text_encoder": "lora_te_"},
+    "sdxl": {"unet": "lora_unet_", "text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"},
+    "flux": {"unet": "lora_unet_", "text_encoder": "lora_te1_", "text_encoder_2": "lora_te3_"},
+}
+"""What kohya's scripts, which most programs read, put before layers' names."""
+_WITH_ORIGINAL_BLOCKS = ("sdxl", "flux")
+"""Of these they name the U-Net's layers as the original does."""
+
 _PEFT = "base_model_model_"
 _OLD_HEADS = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "out_proj": "to_out"}
 
@@ -114,6 +124,23 @@ def _tables(architecture: str) -> Mapping[str, Mapping[str, Place]]:
     for component, name, place in _named(architecture):
         for spelling in _spellings(name.replace(".", "_"), component):
             found[component].setdefault(spelling, place)
+    return found
+
+
+@functools.cache
+def kohya_layers(architecture: str) -> Mapping[str, tuple[tuple[str, Place], ...]]:
+    """Key of a matrix or kernel to the layers that it is, by the names that kohya's scripts write."""
+    row, found = load(architecture), {}
+    for key, (_, shape) in known_keys(architecture).items():
+        layer, component = _layer(key), row.component_of(key)
+        if layer is None or component not in _KOHYA[architecture] or len(shape) < 2:
+            continue
+        is_original = component == "unet" and architecture in _WITH_ORIGINAL_BLOCKS
+        named = [] if is_original else list(_diffusers_names(architecture, key))
+        if not named and layer == key:  # what diffusers does not have outside of layers
+            continue
+        named = named or [(component, _without(layer, architecture, component), Place(key))]
+        found[key] = tuple((_KOHYA[architecture][part] + name.replace(".", "_"), place) for part, name, place in named)
     return found
 
 

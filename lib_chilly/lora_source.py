@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .architecture import Architecture, known_keys
 from .dtypes import BY_NAME
 from .errors import CheckpointError, RecipeError
 from .expression import FileName
@@ -56,7 +57,7 @@ def open_files(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], dic
             real = path.resolve()
             if real not in by_file:
                 by_file[real] = len(found)
-                found.append(lora_source(without_suffix(lora.name), path, models))
+                found.append(lora_source(without_suffix(lora.name), path, models, found[0].architecture if found else None))
             if lora in by_themselves:
                 _refuse_bases(found[by_file[real]])
         except RecipeError as error:
@@ -65,31 +66,48 @@ def open_files(recipe: Recipe, library: ModelLibrary) -> tuple[list[Source], dic
     return found, numbers
 
 
-def lora_source(name: str, path: Path, models: Sequence[Source]) -> Source:
+def lora_source(name: str, path: Path, models: Sequence[Source], like: Architecture | None = None) -> Source:
     """A LoRA file beside the models of a recipe.
 
     Args:
         name: as written.
-        models: the recipe's, all of one architecture.
+        models: the recipe's, all of one architecture; without any every weight of the LoRA counts.
+        like: the architecture that it must be for; without it, its own.
 
     Raises:
         CheckpointError, ArchitectureError: the file is bad, no LoRA, or for another architecture or other sizes.
         RecipeError: none of the models has a weight that it changes.
     """
-    architecture = models[0].architecture
-    file = open_lora(path, architecture.name)
-    tensors = {key: found for key, modules in file.modules.items() if (found := _tensor(key, modules, models)) is not None}
+    file = open_lora(path, like.name if like else None)
+    tensors = {
+        key: found
+        for key, modules in file.modules.items()
+        if (found := _tensor(key, modules, _shapes(key, modules, models, file.architecture))) is not None
+    }
     if not tensors:
         raise RecipeError(
             f"{quoted(path.name)} changes nothing here: none of the recipe's models has a weight that it is for, such as "
             f"'{next(iter(file.modules))}'."
         )
-    return Source(name, file.checkpoint, architecture, tensors, (), lora=file)
+    return Source(name, file.checkpoint, file.architecture, tensors, (), lora=file)
 
 
-def _tensor(key: str, modules: tuple[Module, ...], models: Sequence[Source]) -> LoraTensor | None:
+def _shapes(key: str, modules: tuple[Module, ...], models: Sequence[Source], own: Architecture) -> list[tuple[int, ...]]:
+    """The shapes that models have a weight in; where there are no models, that which the first module of it is made for."""
+    if models:
+        return list(dict.fromkeys(source.tensors[key].shape for source in models if key in source.tensors))
+    known = known_keys(own.name)[key][1]
+    size, place = modules[0].size, modules[0].place
+    if size is None or place.size_in(known) == size[:2]:
+        return [known]
+    first, end, of = place.share
+    window = known[2:]
+    shape = (size.rows * of // (end - first), size.columns // math.prod(window), *window)[: len(known)]
+    return [shape[::-1] if place.is_turned else shape]
+
+
+def _tensor(key: str, modules: tuple[Module, ...], shapes: Sequence[tuple[int, ...]]) -> LoraTensor | None:
     """What is added to a key; None where no model has it. Models whose first convolutions differ share some channels of it."""
-    shapes = list(dict.fromkeys(source.tensors[key].shape for source in models if key in source.tensors))
     for shape in shapes:
         try:
             for module in modules:

@@ -80,7 +80,7 @@ def peak_memory_bytes(plan: Plan, threads: int, use_mmap: bool = False) -> int:
     mapped = plan.reads_bytes if use_mmap else 0
     busy = min(threads, len(blocks_of(plan.jobs)))
     bent = sorted((_node_bytes(job, widest) for job in plan.jobs if job.nodes), reverse=True)[:busy]
-    return _PROCESS_BYTES + busy * (BLOCK_BYTES + scratch + _THREAD_BYTES) + sum(bent) + mapped
+    return _PROCESS_BYTES + busy * (BLOCK_BYTES + scratch + _THREAD_BYTES) + sum(bent) + mapped + plan.held_bytes(busy)
 
 
 def _node_bytes(job: KeyJob, widest: int) -> int:

@@ -16,10 +16,11 @@ from .console import LateWarnings, Progress, describe_plan, describe_report, sho
 from .engine import check_known_titles, check_output, merge
 from .errors import CheckpointError, OutputError, RecipeError
 from .header import quoted
+from .lora_plan import plan_output
 from .models import SUFFIXES, ModelLibrary, default_folders
 from .notations import read_recipe, recipe_from_metadata
 from .notations.preset_files import read_preset_files, with_presets
-from .plan import MATHS, Plan, make_plan
+from .plan import MATHS, Plan
 from .provenance import read_record
 from .random_weights import Draw
 from .recipe import SAVE_OPTIONS, Recipe
@@ -178,7 +179,7 @@ def plan_for(recipe: Recipe, library: ModelLibrary, options: argparse.Namespace)
     if options.device != "cpu":
         raise RecipeError(f"--device {options.device} is not available yet; use cpu.")
     recipe = with_presets(recipe, read_preset_files(options.presets or ()))
-    return make_plan(recipe, library, **{name: getattr(options, name) for name in SAVE_OPTIONS})
+    return plan_output(recipe, library, **{name: getattr(options, name) for name in SAVE_OPTIONS})
 
 
 def library_of(options: argparse.Namespace) -> ModelLibrary:

@@ -67,10 +67,10 @@ def output_dtype(wanted: str, key: str, first: TensorInfo) -> OutputDType:
         is_scaled = key.endswith(".weight") and len(first.shape) == 2
         return OutputDType(BY_NAME[PLAIN_FP8 if is_scaled else "fp16"], is_scaled)
     if wanted == PLAIN_FP8:
-        return OutputDType(BY_NAME[PLAIN_FP8 if _is_matrix(key, first.shape) else "fp16"])
+        return OutputDType(BY_NAME[PLAIN_FP8 if is_matrix(key, first.shape) else "fp16"])
     return OutputDType(BY_NAME[wanted])
 
 
-def _is_matrix(key: str, shape: tuple[int, ...]) -> bool:
+def is_matrix(key: str, shape: tuple[int, ...]) -> bool:
     """Weights of linear layers and convolutions: most of the bytes, and least hurt by 3 bits of mantissa."""
     return key.endswith("weight") and len(shape) > 1 and not _EMBEDDING.fullmatch(key)

@@ -13,7 +13,7 @@ from .key_job import KeyJob, Row
 from .lora_source import open_files
 from .models import ModelLibrary
 from .permissions import Combined, hashes_for_ledger, permissions_of
-from .plan_options import FOLDER, check_replacements, effective, replacing_source, typed
+from .plan_options import FOLDER, check_replacements, effective, refuse_lora, replacing_source, typed
 from .plan_words import notes_of, warnings_of
 from .prediction import UNKNOWN
 from .provenance import provenance
@@ -78,6 +78,10 @@ class Plan:
     def measured_bytes(self) -> int:
         """Bytes of the output's tensors whose scales are measured before anything is written."""
         return sum(job.size_bytes for job in self.jobs if job.is_scaled)
+
+    def held_bytes(self, threads: int) -> int:
+        """What is held beside the pass's own buffers, at most."""
+        return 0
 
     @property
     def is_folder(self) -> bool:
@@ -173,6 +177,7 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
         MergeError: anything that cannot be done, in one sentence.
     """
     recipe = effective(recipe.with_options(**typed(options)))
+    refuse_lora(recipe)
     sources, number_of = open_files(recipe, library)
     claims = {number: claim for number, (claim, _) in title_hashes(recipe, number_of).items()}
     on_nan = replacing_source(recipe, sources, number_of)

@@ -73,6 +73,16 @@ def effective(recipe: Recipe) -> Recipe:
     return recipe.with_options(**{**given, **dict.fromkeys(silent), "dtype": dtype, "step": None if is_last else step})
 
 
+def refuse_lora(recipe: Recipe) -> None:
+    """RecipeError where the result is a LoRA."""
+    if call := recipe.extraction:
+        raise RecipeError(
+            f"the result '{recipe.result}' is a LoRA, and a model is needed here. './chilly merge' writes LoRAs.",
+            recipe.text,
+            call.position,
+        )
+
+
 def _default_compute(dtype: str) -> str:
     return "float64" if dtype == "fp32" else "float32"
 

@@ -53,7 +53,7 @@ def warnings_of(recipe: Recipe, library: ModelLibrary, maker: JobMaker) -> list[
 def _differences(sources: Sequence[Source]) -> list[str]:
     """Sources that are sampled in another way than the others."""
     found = []
-    for key, words in sources[0].architecture.markers.items():
+    for key, words in sources[0].architecture.markers.items() if sources else ():
         marked = [source.name for source in sources if key in source.tensors]
         if 0 < len(marked) < len(sources):
             found.append(f"{', '.join(marked)} says '{words}' ('{key}'), the other sources do not: a mix of both seldom works.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .errors import RecipeError
-from .expression import Call, Constant, LoraRef, ModelRef, Node, StepRef, spell, spell_name, walk
+from .expression import EXTRACT, Call, Constant, LoraRef, ModelRef, Node, StepRef, spell, spell_name, walk
 
 SAVE_OPTIONS = (
     *("format", "dtype", "unet_dtype", "text_encoder_dtype", "vae_dtype", "compute"),
@@ -25,6 +25,12 @@ class Line:
     expression: Node
     is_constant: bool = False
     position: int = field(default=0, compare=False)
+
+
+def extraction_in(line: Line) -> Call | None:
+    """The `extract(...)` that a whole line is; None where it is anything else."""
+    node = line.expression
+    return node if isinstance(node, Call) and node.method == EXTRACT else None
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,11 @@ class Recipe:
             raise RecipeError(f"there is no step '{name}'. Steps: {', '.join(self.steps)}.")
         return name
 
+    @property
+    def extraction(self) -> Call | None:
+        """The `extract(...)` that the result is, where it is a LoRA."""
+        return extraction_in(self.steps[self.result])
+
     def option(self, name: str) -> str | None:
         """The text that `save(...)` gives to an option."""
         return self._options.get(name)
@@ -92,8 +103,9 @@ class Recipe:
         return tuple(node for line in self.used_lines() for node in walk(line.expression) if isinstance(node, LoraRef))
 
     def calls(self) -> tuple[Call, ...]:
-        """Every method call in the steps that the result needs."""
-        return tuple(node for line in self.used_lines() for node in walk(line.expression) if isinstance(node, Call))
+        """Every call of a merge method in the steps that the result needs."""
+        nodes = (node for line in self.used_lines() for node in walk(line.expression))
+        return tuple(node for node in nodes if isinstance(node, Call) and node.method != EXTRACT)
 
     def canonical(self) -> str:
         """The one text of this recipe: a line for each step, then save(...); it reads back as an equal recipe."""

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from fractions import Fraction
 
 from .blocks import BlockWeights, Preset
+from .decimals import shown_number
 from .errors import Instead, RecipeError, meant, nearest
 from .expression import (
+    EXTRACT,
     Binary,
     Call,
     Constant,
@@ -28,10 +30,10 @@ from .expression import (
     walk,
 )
 from .expression import is_number as is_number_text
-from .recipe import Line, Recipe
+from .extraction import check_extraction
+from .recipe import Line, Recipe, extraction_in
 from .registry import MergeMethod, get_method
 from .signature import Kind, Param
-from .sum_words import described, shown
 
 _LARGEST, _FINEST = 10**100, 10**400
 """Of the numbers that a recipe comes to: their size, and their denominators."""
@@ -48,7 +50,7 @@ class Checker:
     def __init__(self, text: str):
         self.text = text
         self.constants: dict[str, Fraction] = {}
-        self.sums: dict[str, Fraction] = {}
+        self.sums, self.loras = dict[str, Fraction](), set[str]()
 
     @classmethod
     def of(cls, recipe: Recipe) -> Checker:
@@ -67,10 +69,14 @@ class Checker:
         if line.is_constant:
             self.constants[line.name] = self.number(line.expression)
             return
+        if call := extraction_in(line):
+            self.sums[line.name] = check_extraction(call, self)
+            self.loras.add(line.name)
+            return
         total = self.sums[line.name] = self.total(line.expression)
         if total not in (0, 1):
             message = (
-                f"the coefficients of '{line.name}' add to {shown(total)}: a model needs 1, a delta 0. "
+                f"the coefficients of '{line.name}' add to {shown_number(total)}: a model needs 1, a delta 0. "
                 f"Change the numbers, or write free_sum({_short(line.expression)}) if you mean it.{_minus_hint(line.expression)}"
             )
             raise RecipeError(message, self.text, line.expression.position, fault="sum")
@@ -96,6 +102,8 @@ class Checker:
         if isinstance(node, (ModelRef, LoraRef)):
             return Fraction(isinstance(node, ModelRef))
         if isinstance(node, StepRef):
+            if node.name in self.loras:
+                raise self._error(f"'{node.name}' is a LoRA, which ends a recipe: no step can use it.", node)
             return self.sums[node.name]
         if isinstance(node, Negative):
             return -self.total(node.operand)
@@ -185,6 +193,8 @@ class Checker:
         return self._bounded(total, node)
 
     def _call_total(self, node: Call) -> Fraction:
+        if node.method == EXTRACT:
+            raise self._error("extract(...) makes a file: it is a whole line, 'NAME = extract(...)'.", node)
         with self._placed(node):
             method = get_method(node.method)
         self._check_names(node, method)
@@ -195,7 +205,9 @@ class Checker:
             kind = method.kind_of(index, len(operands))
             wanted = {Kind.MODEL: (1,), Kind.ALIKE: (0, 1)}.get(kind)
             if (wanted and total not in wanted) or (kind is Kind.ALIKE and total != sums[0]):
-                raise self._error(f"{node.method} takes {kind.value}; '{_short(operand)}' is {described(total)}.", operand)
+                is_what = {Fraction(1): "a model", Fraction(0): "a delta"}.get(total)
+                is_what = is_what or f"neither: its coefficients add to {shown_number(total)}"
+                raise self._error(f"{node.method} takes {kind.value}; '{_short(operand)}' is {is_what}.", operand)
         for name, value in node.parameters:
             if name in method.parameters:
                 self._check_value(node.method, name, value, method.parameters[name][0])
@@ -222,12 +234,8 @@ class Checker:
         weights = self.weights(value)
         if not param.per_block and (weights.rules or not isinstance(weights.default, Fraction)):
             raise self._error(f"'{name}' of {method} is one number for all blocks.", value)
-        if param.is_whole and not _is_whole(weights.default, param):
+        if param.is_whole and not param.takes(weights.default):
             raise self._error(f"'{name}' of {method} is a whole number from {param.low:g} to {param.high:.0f}.", value)
-
-
-def _is_whole(value: object, param: Param) -> bool:
-    return isinstance(value, Fraction) and value.denominator == 1 and param.low <= value <= param.high
 
 
 def _short(node: Node) -> str:

@@ -180,7 +180,7 @@ def _check_order(recipe: Recipe) -> None:
 
 def _check_result(recipe: Recipe, checker: Checker) -> None:
     line = recipe.steps[recipe.result]
-    if checker.sums[line.name] == 0:
+    if checker.sums[line.name] == 0 and line.name not in checker.loras:
         raise RecipeError(
             f"the result '{line.name}' is a delta (its coefficients add to 0), not a model. Add it to one: MODEL + {line.name}.",
             recipe.text,

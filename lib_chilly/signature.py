@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated, Any
 
 
@@ -40,6 +41,10 @@ class Param:
     per_block: bool = True
     neutral: float = 0.0
     is_whole: bool = False
+
+    def takes(self, value: object) -> bool:
+        """Whether a value is a whole number within the range."""
+        return isinstance(value, Fraction) and value.denominator == 1 and self.low <= value <= self.high
 
 
 class Reach(enum.Enum):

@@ -170,6 +170,8 @@ def source_of(name: str, checkpoint: Checkpoint, architecture: Architecture, kee
 
 
 def _refuse_mixtures(sources: list[Source]) -> None:
+    if not sources:  # LoRAs alone
+        return
     first = sources[0]
     for other in sources[1:]:
         if other.architecture is not first.architecture:

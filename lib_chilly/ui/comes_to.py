@@ -20,7 +20,7 @@ from ..key_job import Row
 from ..lora_source import open_files
 from ..models import ModelLibrary
 from ..plan import make_plan
-from ..plan_options import effective
+from ..plan_options import effective, refuse_lora
 from ..plan_words import warnings_of
 from ..recipe import Recipe
 from ..sources import Source
@@ -98,6 +98,7 @@ class Knowledge:
         found = self._kept(key)
         if found is None:
             try:
+                refuse_lora(recipe)
                 frame = self._frame(recipe, names, files, library)
                 found = self._keep(key, _comes_to(draft, effective(recipe), step, frame, library))
             except MergeError as error:
