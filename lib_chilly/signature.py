@@ -23,6 +23,7 @@ class Absence(enum.Enum):
     SHARE = "those that hold the key share the weight"
     BASE_AND_DELTAS = "positive weights share, a delta with a missing side is 0"
     ZERO = "a missing operand counts 0"
+    FIRST = "of a row those that hold the key; where another one is missing, the first operand that holds it"
 
 
 @dataclass(frozen=True)
