@@ -39,10 +39,14 @@ def main() -> None:
     plan = make_plan(parse_recipe(options.recipe), ModelLibrary([options.models]))
     report = merge(plan, options.output, overwrite=True, threads=options.threads, source_hashes=options.hashes)
     taken = since(started)
-    above = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before.ru_maxrss
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if not options.keep:
         options.output.unlink()
-    print(json.dumps({**taken, "rss_above_torch": above * 1024, "sha256": report.sha256}))
+    print(
+        json.dumps(
+            {**taken, "rss_above_torch": (peak - before.ru_maxrss) * 1024, "peak_bytes": peak * 1024, "sha256": report.sha256}
+        )
+    )
 
 
 if __name__ == "__main__":

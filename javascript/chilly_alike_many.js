@@ -5,7 +5,7 @@
 
   const MOST = 12; // models at once
   let job = null;
-  let report = null;
+  let last = null; // the job whose pictures are shown
   let problem = "";
   let chosen = null; // names; null until somebody chooses
   let ui = null;
@@ -60,6 +60,7 @@
     problem = "";
     try {
       const of = picked();
+      if (last) chilly.ask("dismiss", { job: last }).catch(() => {}); // or a reload would bring the pictures of all
       follow((await chilly.ask("alike_many", { text: chilly.good.text, of, measure: name, ancestor: below })).job);
     } catch (error) {
       problem = error.message;
@@ -69,11 +70,12 @@
 
   function follow(started) {
     job = started;
+    last = started.job;
     draw();
     chilly.job(started, (now) => {
       job = ["done", "stopped", "failed"].includes(now.state) ? null : now;
       if (now.state === "failed") problem = now.problem?.message || now.text;
-      if (now.state === "done") show((report = now.report));
+      if (now.state === "done") show(now.report);
       draw();
     });
   }
@@ -87,15 +89,20 @@
   }
 
   function draw() {
-    const { lacks, name } = chilly.measure();
+    const { lacks, name, unit } = chilly.measure();
     const count = picked().length;
-    const fits = count >= 2 && count <= MOST && !lacks;
+    const fits = count >= 2 && count <= MOST && !lacks && unit;
     ui.go.textContent = job ? "Stop comparing" : `Compare ${count} by ${name}`;
     ui.go.disabled = !job && !fits;
     const progress = job && `${job.text || "Waiting"}, ${Math.round((job.share || 0) * 100)} %`;
-    const why = lacks ? "Choose above what they descend from." : count < 2 || count > MOST ? `Choose 2 to ${MOST}.` : `Curves are against ${picked()[0]}.`;
-    ui.line.textContent = problem || progress || why;
+    ui.line.textContent = problem || progress || hint(count, chilly.measure());
     ui.line.classList.toggle("chilly-msg-bad", Boolean(problem));
+  }
+
+  function hint(count, { name, lacks, unit }) {
+    if (!unit) return `${name} is no likeness that models could be grouped by.`;
+    if (lacks) return "Choose above what they descend from.";
+    return count < 2 || count > MOST ? `Choose 2 to ${MOST}.` : `Curves are against ${picked()[0]}.`;
   }
 
   /** Pictures come as SVG and are shown as images: nothing that stands in them can be markup or script of the page. */
@@ -103,7 +110,7 @@
     const el = chilly.el;
     const image = el("img", { class: "chilly-many-picture", alt, src: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}` });
     const keep = el("button", { class: "chilly-btn chilly-btn-s", type: "button", onclick: () => chilly.download(svg, file, "image/svg+xml") }, "Download SVG");
-    const view = el("div", { class: "chilly-many-view", tabindex: "0", role: "region", "aria-label": "Picture" }, image); // wider than a phone
+    const view = el("div", { class: "chilly-many-view", tabindex: "0", role: "region", "aria-label": alt }, image); // wider than a phone
     return el("figure", {}, view, el("figcaption", { class: "chilly-row" }, el("span", { class: "chilly-note" }, alt), keep));
   }
 

@@ -29,6 +29,7 @@
     try {
       job = (await chilly.ask("card", { name })).job;
       const done = await chilly.job(job, (now) => now.text && body.isConnected && (body.textContent = now.text));
+      chilly.ask("dismiss", { job: job.job }).catch(() => {});
       job = null;
       if (done.state !== "done") throw new Error(done.problem?.message || done.text);
       const { sections, markdown, html } = done.report;

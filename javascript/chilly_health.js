@@ -77,8 +77,9 @@
     if (!now) return;
     if (seen === now && files) {
       const fine = files.filter(({ verdict }) => verdict === "fine");
-      const all = fine.length === files.length ? "All" : "";
-      const good = `${all || fine.length} ${all ? `${fine.length} files` : `other file${fine.length === 1 ? "" : "s"}`} healthy`;
+      const count = fine.length;
+      const all = { 1: "The file is", 2: "Both files are" }[count] || `All ${count} files are`;
+      const good = `${count === files.length ? all : `${count} other file${count === 1 ? "" : "s"}`} healthy`;
       const chip = el("span", { class: "chilly-chip chilly-chip-ok", title: fine.map(({ name }) => name).join("\n") }, chilly.icon(CHECK), good);
       const bad = files.filter(({ verdict }) => verdict !== "fine").flatMap((file) => [chilly.verdict(file), showStep(file.name)]);
       root.replaceChildren(...bad.filter(Boolean), ...(fine.length ? [chip] : []));

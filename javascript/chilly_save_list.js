@@ -78,26 +78,10 @@
     acts.push(waits ? button("Do not compare", () => stopJob(job)) : dismiss(line, job));
     line.replaceChildren(chip, el("strong", {}, report.file || report.name), el("span", { class: "chilly-note" }, note), el("span", { class: "chilly-row" }, ...acts));
     (report.warnings || []).forEach((warning) => line.append(el("span", { class: "chilly-chip chilly-chip-warn" }, warning)));
-    line.append(health(report));
+    const { verdict } = report.health; // what is broken stands among the warnings
+    if (verdict !== "broken") line.append(chilly.verdict({ name: "The file", ...report.health }));
     chilly.say(`Saved ${report.file || report.name}, ${note}`);
     if (!isKnown) chilly.emit("saved", report);
-  }
-
-  /** Whether the file is whole, beside it: at once where it is small. */
-  function health({ name, bytes }) {
-    const place = chilly.el("span", { class: "chilly-row" });
-    const look = async () => {
-      try {
-        const done = await chilly.job((await chilly.ask("health", { name })).job, (now) => now.text && (place.textContent = now.text));
-        if (done.state !== "done") throw new Error(done.problem?.message || done.text);
-        place.replaceChildren(...done.report.files.map((file) => chilly.verdict({ ...file, name: "The file" })));
-      } catch (error) {
-        place.textContent = error.message;
-      }
-    };
-    if (chilly.isSmall(bytes)) look();
-    else place.append(button("Is it whole?", look));
-    return place;
   }
 
   function failed(line, job, name) {

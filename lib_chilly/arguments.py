@@ -199,6 +199,13 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
         const="similarity",
         help="rank five models, against a mere read (11 GB)",
     )
+    what.add_argument(
+        "--methods",
+        dest="what",
+        action="store_const",
+        const="methods",
+        help="merge methods against the weighted sum instead; --only takes their names (0.5 GB)",
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="with --live (default: the GPU where there is one)")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(command="bench", what="floor")

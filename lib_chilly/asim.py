@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
 
 from .architecture import Architecture
-from .compared import Broken, Compared, Pair, Progress, Values, stop_if
-from .workers import torch_threads
+from .compared import STOPPED, Broken, Compared, Pair, Progress, Values, stop_if
+from .workers import Failures, torch_threads, work_together
 
 Shapes = Mapping[str, tuple[int, ...]]
 _SPLIT = re.compile(r".*\.transformer_blocks\.\d+\.attn1\.to_q\.weight")
@@ -75,36 +75,80 @@ def asim_steps(
     threads: int,
     should_stop: Callable[[], bool],
 ) -> Generator[Progress, None, tuple[list[dict[str, float]], Broken]]:
-    """Compare layer by layer, each read once.
+    """Compare layer by layer, each read once; a thread takes a model, so that no bit depends on how many there are.
 
     Args:
         shared: the layers of each pair.
-        threads: of torch's; with another number of them last digits may differ.
 
     Returns:
         Of each pair block to percent, the mean of its layers, NaN where one of both holds NaN or Inf; and who does.
     """
     layers = in_order(models[0].plan.architecture, {layer for each in shared for layer in each})
-    draw, values, broken = inputs(stream), Values(models), Broken()
+    places = {layer: [place for place, each in enumerate(shared) if layer in each] for layer in layers}
+    run = _Answering(models, stream, threads, should_stop)
     found: list[dict[str, list[float]]] = [{} for _ in pairs]
     for done, layer in enumerate(layers):
         yield done, len(layers), layer.block
         stop_if(should_stop)
-        wanted = [place for place, each in enumerate(shared) if layer in each]
-        with torch_threads(threads), torch.inference_mode():
-            held: dict[int, torch.Tensor] = {}
-            given: torch.Tensor | None = None
-            for number in sorted({number for place in wanted for number in pairs[place]}):
-                tensors = [values.whole(number, key) for key in layer.keys]
-                broken.look(number, zip(layer.keys, tensors, strict=True))
-                given = draw(tensors[0].shape[-1]) if given is None else given
-                held[number] = answer(given, tensors)
-                for place in wanted:
-                    if pairs[place][1] == number:
-                        found[place].setdefault(layer.block, []).append(score(held[pairs[place][0]], held[number]))
-                if all(pairs[place][0] != number for place in wanted):
-                    del held[number]
-    return [{block: sum(scores) / len(scores) for block, scores in each.items()} for each in found], broken
+        later = layers[done + 1] if done + 1 < len(layers) else None
+        held: dict[int, torch.Tensor] = {}
+        numbers = sorted({number for place in places[layer] for number in pairs[place]})
+        for start in range(0, len(numbers), threads):
+            some = numbers[start : start + threads]
+            run.answer(layer, some, later, held)
+            with torch_threads(1), torch.inference_mode():
+                for place in places[layer]:
+                    if pairs[place][1] in some:
+                        found[place].setdefault(layer.block, []).append(score(*(held[number] for number in pairs[place])))
+            for number in set(some) - {pairs[place][0] for place in places[layer]}:
+                del held[number]
+    return [{block: sum(scores) / len(scores) for block, scores in each.items()} for each in found], run.broken
+
+
+class _Answering:
+    """Threads that answer, and one that draws the next layer's input meanwhile.
+
+    Attributes:
+        broken: who holds NaN or Inf.
+    """
+
+    def __init__(self, models: Sequence[Compared], stream: str, threads: int, should_stop: Callable[[], bool]):
+        self.models, self.threads, self.should_stop = models, threads, should_stop
+        self.broken = Broken()
+        self._draw = inputs(stream)
+        self._given: dict[Layer, torch.Tensor] = {}
+        self._idle: list[Values] = []
+
+    def answer(self, layer: Layer, numbers: Sequence[int], later: Layer | None, held: dict[int, torch.Tensor]) -> None:
+        """Put some models' answers in their places.
+
+        Args:
+            later: the next layer.
+        """
+        given = self._given.get(layer)
+        given = self._input_of(layer) if given is None else given
+        self._given = {each: of for each, of in self._given.items() if each == later} | {layer: given}
+        draws = later is not None and later not in self._given
+
+        def work(taken: Iterator[int | None]) -> None:
+            values = self._idle.pop() if self._idle else Values(self.models)
+            with torch.inference_mode():
+                for number in taken:
+                    if number is None:
+                        assert later is not None
+                        self._given[later] = self._input_of(later)
+                        continue
+                    tensors = [values.whole(number, key) for key in layer.keys]
+                    self.broken.look(number, zip(layer.keys, tensors, strict=True))
+                    held[number] = answer(given, tensors)
+            self._idle.append(values)
+
+        tasks = [*([None] if draws else []), *numbers]
+        work_together(self.threads + (self.threads > 1), tasks, work, Failures(), self.should_stop, STOPPED)
+
+    def _input_of(self, layer: Layer) -> torch.Tensor:
+        shape = next(model.jobs[layer.keys[0]].shape for model in self.models if layer.keys[0] in model.jobs)
+        return self._draw(shape[-1])
 
 
 def in_order(architecture: Architecture, layers: Iterable[Layer]) -> list[Layer]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-_ROUNDS = 200
-"""The most steps that are taken; a few are enough but for points that lie far apart."""
+_ROUNDS = 1000
+"""The most steps that are taken. A few are enough, but hundreds where a median lies beside one of its points."""
 
 _NEAR = 1e-12
 """What counts as no distance, beside the largest one."""

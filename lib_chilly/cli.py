@@ -158,6 +158,10 @@ def _bench(options: argparse.Namespace) -> None:
         from bench.similarity import run_similarity_bench
 
         run_similarity_bench(options.dir, options.rounds, options.json)
+    elif options.what == "methods":
+        from bench.methods import run_methods
+
+        run_methods(options.dir, options.rounds, options.only, options.json)
     elif options.what == "webui":
         from bench.webui import run_webui
 

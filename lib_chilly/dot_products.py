@@ -26,6 +26,11 @@ def norm(values: Tensor) -> Tensor:
     return _whole(lambda each: summed_rows(each * each), values).view(()).sqrt()
 
 
+def magnitude(values: Tensor) -> Tensor:
+    """The L1 norm, the sum of magnitudes: 0-d, float64."""
+    return _whole(lambda each: summed_rows(each.abs()), values).view(())
+
+
 def row_dots(left: Tensor, right: Tensor) -> Tensor:
     """The dot product of each row of [N, K] tensors: [N, 1], float64."""
     return _rows(lambda one, other: summed_rows(one * other), left, right)

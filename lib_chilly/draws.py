@@ -21,8 +21,8 @@ _STEPS = 0x9E3779B9, 0xBB67AE85
 """What the key's words grow by after each round."""
 
 _WORD = 0xFFFFFFFF
-_BLOCKS = 1 << 16
-"""Blocks that are made at once: 3 MiB of scratch."""
+_BLOCKS = 1 << 14
+"""Blocks that are made at once, in 768 KiB of scratch."""
 
 
 def uniforms(place: Place, count: int, seed: float, stream: int, device: torch.device | str = "cpu") -> torch.Tensor:
@@ -38,10 +38,12 @@ def uniforms(place: Place, count: int, seed: float, stream: int, device: torch.d
     end = -(-(place.start + count) // 4)
     drawn = torch.empty(end - first, 4, device=device)
     key = _key(seed, place.key)
-    for start in range(first, end, _BLOCKS):
-        block = torch.arange(start, min(start + _BLOCKS, end), device=device)
-        part = drawn[start - first : start - first + block.numel()]
-        for number, word in enumerate(_words(block, stream, key)):
+    numbers = torch.arange(min(_BLOCKS, end - first), device=device)
+    scratch = torch.empty(6, numbers.numel(), dtype=torch.int64, device=device)
+    for start, part in zip(range(first, end, _BLOCKS), drawn.split(_BLOCKS), strict=False):
+        words = scratch[:, : part.shape[0]].unbind()
+        torch.add(numbers[: part.shape[0]], start, out=words[0])
+        for number, word in enumerate(_encrypted(words, stream, key)):
             part[:, number] = word.bitwise_right_shift_(8).bitwise_and_(0xFFFFFF)
     return drawn.mul_(2.0**-24).view(-1)[skipped : skipped + count]
 
@@ -51,16 +53,19 @@ def _key(seed: float, tensor: str) -> tuple[int, int]:
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
 
 
-def _words(block: torch.Tensor, stream: int, key: tuple[int, int]) -> tuple[torch.Tensor, ...]:
-    """The four words of each block, in the lower halves of int64: a product of two words needs both halves.
+def _encrypted(words: tuple[torch.Tensor, ...], stream: int, key: tuple[int, int]) -> tuple[torch.Tensor, ...]:
+    """The four words of the blocks whose numbers stand in the first of six tensors, which are written over.
 
-    Only what is multiplied is kept clean of the upper halves.
+    They stand in the lower halves of int64, since a product of two words needs both; only what is multiplied is kept clean of
+    what is in the upper halves.
     """
     import torch
 
-    c0, c1 = block & _WORD, block >> 32
-    c2, c3 = torch.full_like(block, stream), torch.zeros_like(block)
-    low, high = torch.empty_like(block), torch.empty_like(block)
+    c0, c1, c2, c3, low, high = words
+    torch.bitwise_right_shift(c0, 32, out=c1)
+    c0.bitwise_and_(_WORD)
+    c2.fill_(stream)
+    c3.zero_()
     for turn in range(_ROUNDS):
         k0, k1 = ((word + turn * step) & _WORD for word, step in zip(key, _STEPS, strict=True))
         torch.mul(c0, _MULTIPLIERS[0], out=low)

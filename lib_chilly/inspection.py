@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .architecture import Architecture, detect
 from .checkpoint import open_checkpoint
-from .errors import ArchitectureError, CheckpointError
+from .errors import ArchitectureError, CheckpointError, MergeError
 from .fileio import SourceFile
 from .hashes import hash_file, hash_folder
-from .header import Checkpoint, counted
+from .header import Checkpoint, counted, quoted
+from .lora_file import open_lora
 from .prediction import prediction_of
 from .provenance import TYPE, read_record
 from .verdicts import WORDS
@@ -52,6 +54,7 @@ def inspect_file(
         "architecture": architecture.name if architecture else None,
         "title": architecture.title if architecture else None,
         "prediction": prediction_of(checkpoint, architecture) if architecture else None,
+        "lora": None if architecture else _lora(path),
         "components": _components(checkpoint, architecture),
         "missing": _missing(checkpoint, architecture),
         "dtypes": _dtypes(checkpoint),
@@ -68,11 +71,11 @@ def inspect_file(
 
 def describe(facts: Mapping[str, object]) -> list[str]:
     """The facts in lines."""
-    lines = [
-        f"{facts['file']}: {facts['title'] or 'no known architecture'}, {facts['format']}, {facts['bytes']:,} bytes, "
-        f"{counted(facts['keys'], 'key')}"
-    ]
+    lora: Mapping[str, Any] | None = facts["lora"]  # type: ignore[assignment]
+    title = f"LoRA for {lora['title']}" if lora else facts["title"] or "no known architecture"
+    lines = [f"{facts['file']}: {title}, {facts['format']}, {facts['bytes']:,} bytes, {counted(facts['keys'], 'key')}"]
     lines += [f"  prediction: {facts['prediction']}"] if facts["prediction"] else []
+    lines += _lora_lines(lora) if lora else []
     for name in ("components", "dtypes"):
         counts: Mapping[str, int] = facts[name]  # type: ignore[assignment]
         lines.append(f"  {name}: " + ", ".join(f"{key} {count}" for key, count in counts.items()))
@@ -91,6 +94,34 @@ def describe(facts: Mapping[str, object]) -> list[str]:
     lines += [f"  made from: {json.dumps(source, ensure_ascii=False)}" for source in facts["sources"]]  # type: ignore[attr-defined]
     claims: list[object] = facts["claims"]  # type: ignore[assignment]
     lines += [f"  claimed by a source, not checked: {_short(json.dumps(claim, ensure_ascii=False))}" for claim in claims]
+    return lines
+
+
+def _lora(path: Path) -> dict[str, object] | None:
+    """What a file adds to a checkpoint; None where it is no LoRA that is read."""
+    try:
+        found = open_lora(path)
+    except MergeError:
+        return None
+    modules = [module for there in found.modules.values() for module in there]
+    return {
+        "architecture": found.architecture.name,
+        "title": found.architecture.title,
+        "weights": len(found.modules),
+        "kinds": dict(Counter(module.kind for module in modules)),
+        "ranks": sorted({module.rank for module in modules if module.rank}),
+        "needs_model": any(module.needs_base for module in modules),
+        "unmatched": dict(found.unmatched),
+    }
+
+
+def _lora_lines(lora: Mapping[str, Any]) -> list[str]:
+    kinds = ", ".join(f"{kind} {count}" for kind, count in lora["kinds"].items())
+    ranks = f", rank {', '.join(map(str, lora['ranks']))}" if lora["ranks"] else ""
+    lines = [f"  changes {counted(lora['weights'], 'weight')}: {kinds}{ranks}"]
+    lines += ["  what it adds depends on the model: lora_on(NAME, MODEL)"] if lora["needs_model"] else []
+    for key, reason in list(lora["unmatched"].items())[:1]:
+        lines.append(f"  of no use: {counted(len(lora['unmatched']), 'tensor')}, such as {quoted(key)}: {reason}")
     return lines
 
 

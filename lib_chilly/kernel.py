@@ -193,23 +193,24 @@ class Kernel:
         """The first convolution of ordinary and extended models: a sum for the channels that all have, one for the rest."""
         outer, channels, *window = job.shape
         whole = out.view(outer, channels, *window)
-        loaded = {}
-        for source in sorted(job.reads() | ({self.on_nan} if self.on_nan is not None else set())):
-            has = channels if source in extra.holders else extra.shared
-            values, scale = self.values.read(source, job.key, 0, outer * has * math.prod(window))
-            loaded[source] = values.clone().view(outer, has, *window), scale
+        loaded: dict[int, tuple[torch.Tensor, torch.Tensor | None]] = {}
         regions = (slice(0, extra.shared), job.terms, job.nodes), (slice(extra.shared, channels), extra.terms, extra.nodes)
         for region, terms, nodes in regions:
             part = torch.empty_like(whole[:, region]).reshape(-1)
 
             def fetch(source: int, region: slice = region) -> tuple[torch.Tensor, torch.Tensor | None]:
+                if source not in loaded:
+                    has = channels if source in extra.holders else extra.shared
+                    values, scale = self.values.read(source, job.key, 0, outer * has * math.prod(window))
+                    loaded[source] = values.clone().view(outer, has, *window), scale
                 values, scale = loaded[source]
                 if values.shape[1] < region.stop:  # the model that should replace NaN lacks these channels
                     raise NotFinite(source, job.key)
                 return values[:, region].reshape(-1), scale
 
             if nodes:
-                self._bend(job, terms, nodes, fetch, part, whole[:, region].shape)
+                # Draws go on from one part to the other.
+                self._bend(job, terms, nodes, fetch, part, whole[:, region].shape, region.start * part.numel())
             else:
                 self._sum(job, terms, fetch, part)
             whole[:, region] = part.view(whole[:, region].shape)

@@ -16,7 +16,7 @@ import torch
 
 from .compared import is_finite
 
-LEAF_ELEMENTS = 1 << 16
+LEAF_ELEMENTS = 1 << 17
 """Elements that are summed at once; another number gives other last digits."""
 
 

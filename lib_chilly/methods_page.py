@@ -18,6 +18,9 @@ sees whole tensors holds one tensor of each model. Sources are read once, whatev
 [block weights](block-weights.md) where nothing else is said; its neutral value is that of keys that no block weight speaks of.
 A method of one's own: [add-a-method.md](add-a-method.md).
 
+[images/methods.webp](images/methods.webp) shows all of them on three models of the [tiny family](tiny-models.md), at one seed,
+from little to all of their first parameter.
+
 This page is what `./chilly methods --page` prints."""
 
 

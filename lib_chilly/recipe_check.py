@@ -205,7 +205,9 @@ class Checker:
             kind = method.kind_of(index, len(operands))
             wanted = {Kind.MODEL: (1,), Kind.ALIKE: (0, 1)}.get(kind)
             if (wanted and total not in wanted) or (kind is Kind.ALIKE and total != sums[0]):
-                raise self._error(f"{node.method} takes {kind.value}; '{_short(operand)}' is {_described(total)}.", operand)
+                is_what = {Fraction(1): "a model", Fraction(0): "a delta"}.get(total)
+                is_what = is_what or f"neither: its coefficients add to {shown_number(total)}"
+                raise self._error(f"{node.method} takes {kind.value}; '{_short(operand)}' is {is_what}.", operand)
         for name, value in node.parameters:
             if name in method.parameters:
                 self._check_value(node.method, name, value, method.parameters[name][0])
@@ -232,10 +234,8 @@ class Checker:
         weights = self.weights(value)
         if not param.per_block and (weights.rules or not isinstance(weights.default, Fraction)):
             raise self._error(f"'{name}' of {method} is one number for all blocks.", value)
-
-
-def _described(total: Fraction) -> str:
-    return {Fraction(1): "a model", Fraction(0): "a delta"}.get(total, f"neither: its coefficients add to {shown_number(total)}")
+        if param.is_whole and not param.takes(weights.default):
+            raise self._error(f"'{name}' of {method} is a whole number from {param.low:g} to {param.high:.0f}.", value)
 
 
 def _short(node: Node) -> str:

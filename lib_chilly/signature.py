@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated, Any
 
 
@@ -22,6 +23,7 @@ class Absence(enum.Enum):
     SHARE = "those that hold the key share the weight"
     BASE_AND_DELTAS = "positive weights share, a delta with a missing side is 0"
     ZERO = "a missing operand counts 0"
+    FIRST = "of a row those that hold the key; where another one is missing, the first operand that holds it"
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,18 @@ class Param:
         low, high: values outside are allowed and warned of.
         per_block: whether block weights are accepted, or one number only.
         neutral: the value of keys that no block weight speaks of.
+        is_whole: whether only whole numbers within the range are taken.
     """
 
     low: float
     high: float
     per_block: bool = True
     neutral: float = 0.0
+    is_whole: bool = False
+
+    def takes(self, value: object) -> bool:
+        """Whether a value is a whole number within the range."""
+        return isinstance(value, Fraction) and value.denominator == 1 and self.low <= value <= self.high
 
 
 class Reach(enum.Enum):
@@ -54,7 +62,8 @@ class Cost(enum.Enum):
     ARITHMETIC = "plain arithmetic"
     DIVISION = "division, powers or draws"
     SELECTION = "selection by size"
-    SPECTRAL = "matrix decompositions"
+    SORTING = "sorting"
+    SPECTRAL = "matrix decompositions, Fourier transforms"
 
 
 @dataclass(frozen=True)
@@ -79,4 +88,4 @@ Density = Annotated[float, Param(0, 1, neutral=1)]
 """The share of a delta's elements that is kept."""
 Scale = Annotated[float, Param(0, 1, neutral=1)]
 """A factor on deltas."""
-Seed = Annotated[int, Param(0, 2**32 - 1, per_block=False)]
+Seed = Annotated[int, Param(0, 2**32 - 1, per_block=False, is_whole=True)]

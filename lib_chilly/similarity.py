@@ -89,7 +89,7 @@ def compare(
     Args:
         ancestor: what measures of deltas subtract from both.
         stream: of asim's random inputs: "supermerger" or "original".
-        threads: with another number of them asim's last digits may differ; no other measure's do.
+        threads: the numbers do not depend on it.
         on_layer: told how many layers are done, of how many, and the block of the next one.
         should_stop: asked between layers, and while they are summed.
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _RADIUS = 4
 """Of a Gaussian of width 1: what is further away than four widths is left out."""
 
+_MOST = 4
+"""Dimensions that have windows of their own: these hold 3, 9, 27, 81 elements."""
+
 _FEW = 8
 """Dimensions of fewer elements, a convolution's kernel, are put inside the rows, so that lines stay long."""
 
@@ -29,10 +32,15 @@ inputs', which come first."""
 
 
 def smoothed(values: Tensor) -> Tensor:
-    """The median of three in every dimension, then a Gaussian of width 1 in every dimension; edges are mirrored."""
+    """The median of three in every dimension, then a Gaussian of width 1 in every dimension; edges are mirrored.
+
+    Dimensions of one element count for nothing; of more than four, which no model has, the last are taken as one.
+    """
     used = [each for each in range(values.dim()) if values.shape[each] > 1]
     if not used or values.numel() == 0:
         return values
+    if len(used) > _MOST:
+        return smoothed(values.squeeze().flatten(_MOST - 1)).view(values.shape)
     long = [each for each in used if values.shape[each] >= _FEW]
     order = [*long[:1], *(each for each in used if each not in long), *long[1:]]
     dense = values.squeeze().permute([used.index(each) for each in order]).contiguous()
@@ -92,7 +100,7 @@ def _gaussian(values: Tensor) -> Tensor:
             found = wide.narrow(each, _RADIUS, size) * (weights[0] / whole)
             for distance in range(1, _RADIUS + 1):
                 sides = wide.narrow(each, _RADIUS - distance, size) + wide.narrow(each, _RADIUS + distance, size)
-                found.add_(sides, alpha=weights[distance] / whole)
+                found.add_(sides.mul_(weights[distance] / whole))
         result[start : start + count] = found
     return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from .compared import STOPPED, Broken, Compared, Pair, Values, is_finite
 from .likeness import LEAF_ELEMENTS, Summed, Weighed
 from .workers import Failures, work_together
 
-TASK_LEAVES = 16
+TASK_LEAVES = 8
 """Leaves that a thread takes at once, and that are announced to the system."""
 _MOST_WAITING = 4 << 20
 """Bytes of sums that may wait for those before them."""
@@ -41,6 +41,9 @@ class Sums:
         np.add(self.both, other.both, out=self.both)
 
 
+_Compared = tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
+
+
 @dataclass(frozen=True)
 class _Task:
     """Some of one tensor's leaves.
@@ -48,16 +51,14 @@ class _Task:
     Attributes:
         start, count: its elements.
         step: elements of a leaf.
-        holders: numbers of the models that are read.
-        pairs: places, in the list of pairs, of those that are compared in this tensor.
+        models: number of each that is read, and those before it that it is compared with: place of the pair, number.
     """
 
     key: str
     start: int
     count: int
     step: int
-    holders: tuple[int, ...]
-    pairs: tuple[int, ...]
+    models: _Compared
 
 
 class Summing:
@@ -87,6 +88,7 @@ class Summing:
         self.ancestor: int | None = len(models) if ancestor else None
         self.kept = {first for first, _ in pairs} | ({len(models)} if ancestor else set())
         self.broken = Broken()
+        self._known: dict[tuple[int, ...], _Compared] = {}
 
     def add(self, keys: Sequence[str], threads: int, should_stop: Callable[[], bool]) -> dict[str, Sums]:
         """Sums of some keys.
@@ -116,13 +118,22 @@ class Summing:
 
     def _cut(self, key: str) -> Iterator[_Task]:
         """A tensor's tasks."""
-        pairs = tuple(place for place, keys in enumerate(self.shared) if key in keys)
-        holders = tuple(sorted({number for place in pairs for number in self.pairs[place]}))
-        jobs = [self.models[number].jobs[key] for number in holders]
+        models = self._comparing(tuple(place for place, keys in enumerate(self.shared) if key in keys))
+        jobs = [self.models[number].jobs[key] for number, _ in models]
         size = jobs[0].elements
         step = max(1, size) if any(job.is_whole for job in jobs) else LEAF_ELEMENTS
         for start in range(0, size, step * TASK_LEAVES):
-            yield _Task(key, start, min(step * TASK_LEAVES, size - start), step, holders, pairs)
+            yield _Task(key, start, min(step * TASK_LEAVES, size - start), step, models)
+
+    def _comparing(self, places: tuple[int, ...]) -> _Compared:
+        """What a task of some pairs does with each model."""
+        if places not in self._known:
+            found: dict[int, list[tuple[int, int]]] = {number: [] for place in places for number in self.pairs[place]}
+            for place in places:
+                first, second = self.pairs[place]
+                found[second].append((place, first))
+            self._known[places] = tuple((number, tuple(found[number])) for number in sorted(found))
+        return self._known[places]
 
 
 class _InOrder:
@@ -158,51 +169,49 @@ class _Worker:
 
     def announce(self, task: _Task) -> None:
         """Let the system fetch what a later task reads."""
-        for number in task.holders:
+        for number, _ in task.models:
             self._values.will_need(number, task.key, task.start, task.count)
 
     def sums(self, task: _Task) -> list[Sums]:
         """The sums of a task's leaves."""
         end = task.start + task.count
-        starts = range(task.start, end, task.step)
-        return [self._leaf(replace(task, start=start, count=min(task.step, end - start))) for start in starts]
+        return [self._leaf(task, start, min(task.step, end - start)) for start in range(task.start, end, task.step)]
 
-    def _leaf(self, task: _Task) -> Sums:
+    def _leaf(self, task: _Task, start: int, count: int) -> Sums:
         run, found = self._run, self._run.zeros()
-        below = None if run.ancestor is None else self._filled(run.ancestor, task)
+        below = None if run.ancestor is None else self._filled(run.ancestor, task.key, start, count)
         held: dict[int, torch.Tensor] = {}
-        for number in task.holders:
-            held[number] = values = self._filled(number, task)
+        for number, others in task.models:
+            held[number] = values = self._filled(number, task.key, start, count)
             if below is not None:
                 values.sub_(below)
             own = [measure.own(values) for measure in run.measures]
             found.own[:, number] = own
             if not all(map(math.isfinite, own)):
-                self._blame(number, task, below)
-            for place in task.pairs:
-                first, second = run.pairs[place]
-                if second == number:
-                    found.both[:, place] = [measure.pair(held[first], values) for measure in run.measures]
+                self._blame(number, task.key, start, below)
+            for place, first in others:
+                found.both[:, place] = [measure.pair(held[first], values) for measure in run.measures]
         return found
 
-    def _blame(self, number: int, task: _Task, below: torch.Tensor | None) -> None:
+    def _blame(self, number: int, key: str, start: int, below: torch.Tensor | None) -> None:
         """A model's differences are not finite: the ancestor's fault, its own, or that of both."""
         run = self._run
         if below is None or is_finite(below):
-            run.broken.add(number, task.key)
+            run.broken.add(number, key)
             return
-        run.broken.add(len(run.models) - 1, task.key)
-        if not is_finite(self._filled(number, task)):
-            run.broken.add(number, task.key)
+        run.broken.add(len(run.models) - 1, key)
+        if not is_finite(self._filled(number, key, start, below.numel())):
+            run.broken.add(number, key)
 
-    def _filled(self, number: int, task: _Task) -> torch.Tensor:
+    def _filled(self, number: int, key: str, start: int, count: int) -> torch.Tensor:
         """A model's values; those of models that are compared with none that comes later share a buffer."""
         place = number if number in self._run.kept else -1
-        buffer = self._buffers.get(place)
-        if buffer is None or buffer.numel() < task.count:
-            buffer = self._buffers[place] = torch.empty(max(task.count, LEAF_ELEMENTS), dtype=torch.float64)
-        values = buffer[: task.count]
-        self._values.fill(number, task.key, task.start, values)
+        values = self._buffers.get(place)
+        if values is None or values.numel() < count:
+            values = self._buffers[place] = torch.empty(max(count, LEAF_ELEMENTS), dtype=torch.float64)
+        if values.numel() > count:
+            values = values[:count]
+        self._values.fill(number, key, start, values)
         return values
 
 

@@ -55,7 +55,10 @@ def windowed(info: TensorInfo) -> TensorInfo:
 def runs(info: TensorInfo, start: int, count: int) -> list[tuple[int, int, int]]:
     """(number of the file, first byte, bytes) of each run that holds `count` elements from `start`; of no turned tensor."""
     size = info.dtype.size_bytes
-    return list(_runs(info.pieces or (info,), start * size, count * size))
+    if not info.pieces:
+        here = min(count * size, info.size_bytes - start * size)
+        return [(info.file, info.offset + start * size, here)] if here > 0 else []
+    return list(_runs(info.pieces, start * size, count * size))
 
 
 def _runs(pieces: Sequence[TensorInfo], start: int, size: int) -> Iterator[tuple[int, int, int]]:

@@ -45,8 +45,8 @@ def tensors(arrays: Sequence[np.ndarray]) -> list[torch.Tensor]:
 
 
 def unlike(found: torch.Tensor, expected: np.ndarray) -> float:
-    """The largest error, as a share of the largest value."""
+    """The largest error, as a share of the largest value, or of 0.02 where operands of some 0.05 cancel out."""
     assert tuple(found.shape) == expected.shape
     if expected.size == 0:
         return 0.0
-    return float(np.abs(found.double().numpy() - expected).max() / max(np.abs(expected).max(), 1e-30))
+    return float(np.abs(found.double().numpy() - expected).max() / max(np.abs(expected).max(), 0.02))

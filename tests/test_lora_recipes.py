@@ -13,6 +13,7 @@ from test_same_bytes import cut
 from updates import differing
 
 from lib_chilly.errors import ArchitectureError, CheckpointError, RecipeError
+from lib_chilly.inspection import describe, inspect_file
 from lib_chilly.live import LiveWeights
 from lib_chilly.models import ModelLibrary
 from lib_chilly.notations import read_recipe
@@ -200,6 +201,22 @@ def test_file_with_a_lora_is_verified_and_made_again_though_the_lora_was_renamed
     found = verify(tmp_path / "out.safetensors", [models])
     assert found.verdict == "unknown" and found.lacking == ["grain"]
     assert "is another 'grain' than the recorded one" in found.says[0]
+
+
+def test_inspect_says_that_a_file_is_a_lora(grain, folder, dora):
+    facts = inspect_file(grain)
+    assert facts["architecture"] is None and facts["lora"] == {
+        "architecture": "sd1",
+        "title": "SD 1.x",
+        "weights": 2,
+        "kinds": {"lora": 2},
+        "ranks": [4],
+        "needs_model": False,
+        "unmatched": {},
+    }
+    assert "LoRA for SD 1.x" in describe(facts)[0] and "  changes 2 weights: lora 2, rank 4" in describe(facts)
+    assert "  what it adds depends on the model: lora_on(NAME, MODEL)" in describe(inspect_file(dora))
+    assert inspect_file(folder / "A.safetensors")["lora"] is None
 
 
 def test_lora_with_nan_stops_by_name(folder, tmp_path):

@@ -111,6 +111,11 @@ def test_smoothing_is_a_median_and_a_gaussian_in_every_dimension(shape: tuple[in
     assert unlike(smoothed(torch.from_numpy(wide)), smoothed_slowly(wide)) < 1e-14
 
 
+def test_smoothing_of_many_dimensions_takes_the_last_as_one() -> None:
+    [values] = operands(1, (2,) * 12)
+    assert unlike(smoothed(torch.from_numpy(values)).view(2, 2, 2, -1), smoothed_slowly(values.reshape(2, 2, 2, -1))) < 1e-6
+
+
 def smooth_add(a: Array, b: Array, c: Array, alpha: float) -> Array:
     return a + alpha * (smoothed_slowly(b - c) if a.ndim and a.size else b - c)
 
@@ -188,7 +193,7 @@ def test_model_with_itself_is_that_model_bit_for_bit(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["train_difference", "smooth_add"])
 def test_lane_with_another_weight_changes_no_other_lane(method: str, tmp_path: Path) -> None:
-    folder = write_models(tmp_path / "models", a=model(1), b=model(2), c=model(3))
+    folder = write_models(tmp_path / "models", a=model(1, size=8), b=model(2, size=8), c=model(3, size=8))
     files = []
     for number, text in enumerate(("{*: 0.5}", "{*: 0.5, IN04: 0.25}", "0")):
         files.append(tmp_path / f"{number}.safetensors")
@@ -196,4 +201,4 @@ def test_lane_with_another_weight_changes_no_other_lane(method: str, tmp_path: P
     plain, other, nothing = (read_file(path) for path in files)
     changed = {LANE_OF[key] for key in LANE_OF if plain[key].data != other[key].data}
     assert changed == {"IN04"}
-    assert {key: each.data for key, each in nothing.items()} == {key: each.data for key, each in model(1).items()}
+    assert {key: each.data for key, each in nothing.items()} == {key: each.data for key, each in model(1, size=8).items()}

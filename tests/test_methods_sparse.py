@@ -238,3 +238,24 @@ def test_merge_by_block_changes_no_other_lane(tmp_path: Path, text: str):
     if text.startswith("ties"):
         expected = merged(given[0], 0.5, sparse.agreed(sparse.trimmed(deltas(given), 0.5)))
         np.testing.assert_array_equal(one[key].numpy(), expected.astype(np.float32))
+
+
+def test_tensor_of_several_slabs_is_merged_as_one():
+    """The reference knows no slabs; what it sorts and draws is the whole tensor's."""
+    given = [values(seed, (900, 300), np.float32) for seed in (1, 2)]
+    change, place = deltas(given), Place(KEY)
+    chosen = sparse.dropped(change, 0.3, KEY, 0, 5)
+    expected = {
+        trimming.breadcrumbs: sparse.without_outliers(change, 0.6, 0.01)[0],
+        dropping.della_linear: sparse.pruned(change, 0.3, 0.2, KEY, 5)[0],
+        agreement.ram_plus: sparse.ram(change, 0.02, 0.3, 0.5),
+    }
+    options = {
+        trimming.breadcrumbs: {"density": 0.6, "gamma": 0.01},
+        dropping.della_linear: {"density": 0.3, "epsilon": 0.2, "seed": 5, "place": place},
+        agreement.ram_plus: {"epsilon": 0.02, "gain": 0.3, "limit": 0.5},
+    }
+    for method, delta in expected.items():
+        same_bits(call(method, given, scale=0.7, **options[method]), merged(given[0], 0.7, delta))
+    found = call(dropping.dare_l1, given, density=0.3, scale=0.7, seed=5, place=place)
+    near(found, given[0] + 0.7 * sparse.restored(change[0], chosen[0]))

@@ -19,7 +19,7 @@ from lib_chilly.models import ModelLibrary
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.similarity import Question, compare, compare_all
-from lib_chilly.ui.alike import shown_figure
+from lib_chilly.ui.alike import figures
 from lib_chilly.ui.questions import Room
 from lib_chilly.ui.service import Service
 
@@ -74,7 +74,7 @@ def test_a_and_b_are_compared_by_the_chosen_measure(page, folder, measure, ances
     below = plan(folder, "x = broken") if ancestor else None
     expected = compare(plan(folder, "x = a"), plan(folder, "x = b"), measure, ancestor=below)
     assert (found["measure"], found["a"], found["b"]) == (measure, "a", "b")
-    assert found["blocks"] == {lane: shown_figure(value) for lane, value in expected.blocks.items()}
+    assert found["blocks"] == figures(expected.blocks)
 
 
 def test_measures_are_told_with_what_they_need(page):
@@ -83,10 +83,6 @@ def test_measures_are_told_with_what_they_need(page):
     assert measures["stable_rank"]["unit"] == "" and "saturated" in measures["asim"]["says"]
     assert "name it with --ancestor" in page("alike", text=MIX, step="M", measure="delta")["message"]
     assert page("alike", text=MIX, measure="magic")["message"].startswith("there is no measure 'magic'")
-
-
-def test_less_than_100_is_never_shown_as_100():
-    assert [shown_figure(value) for value in (100.0, 99.99996, 99.99994, 12.34567)] == [100.0, 99.9999, 99.9999, 12.3457]
 
 
 def test_several_models_and_steps_are_compared_each_with_each(page, folder):
@@ -118,6 +114,18 @@ def test_name_stays_text_in_the_pictures(page, picture):
 )
 def test_models_that_cannot_be_compared_are_refused_at_once(page, of, said):
     assert said in page("alike_many", text=MIX, of=of)["message"]
+
+
+def test_models_are_not_grouped_by_what_is_no_likeness(page):
+    said = page("alike_many", text=MIX, of=["a", "b"], measure="stable_rank")
+    assert said["field"] == "measure" and "no likeness" in said["message"]
+
+
+def test_model_is_not_compared_by_what_it_has_learned_since_itself(page):
+    one = page("alike", text=MIX, step="M", measure="delta", ancestor="a")
+    many = page("alike_many", text=MIX, of=["broken", "a", "b"], measure="sign", ancestor="b")
+    assert one["field"] == many["field"] == "ancestor"
+    assert "'a' is the ancestor itself" in one["message"] and "'b' is the ancestor itself" in many["message"]
 
 
 def edit(page: Any, text: str, **change: Any) -> Any:
@@ -179,9 +187,8 @@ def test_health_is_looked_at_again_when_the_file_is_another(page, folder):
 
 
 def test_saved_file_has_a_verdict_and_a_card_in_which_names_stay_text(page):
-    assert page("save", text=f"V = weighted_sum(a, {json.dumps(HOSTILE)}, alpha=0.5)", name="mixes/new")["checked"]
-    (file,) = page("health", name="mixes/new")["files"]
-    assert (file["name"], file["verdict"]) == ("mixes/new", "fine")
+    saved = page("save", text=f"V = weighted_sum(a, {json.dumps(HOSTILE)}, alpha=0.5)", name="mixes/new")
+    assert saved["health"] == {"verdict": "fine", "words": "healthy", "says": []}
     card = page("card", name="mixes/new", base="a")
     titles = [section["title"] for section in card["sections"]]
     assert titles[:3] == ["File", "Recipe", "Sources"] and any(title.startswith("Similarity to a") for title in titles)
@@ -189,13 +196,14 @@ def test_saved_file_has_a_verdict_and_a_card_in_which_names_stay_text(page):
     assert HOSTILE in {row[0] for row in card["sections"][2]["rows"]}
 
 
-@pytest.mark.parametrize("question", ["health", "card"])
 @pytest.mark.parametrize(
     ("name", "said"), [("../looks/a", "leads down"), ("nothing", "there is no nothing.safetensors"), ("", "no name")]
 )
-def test_only_files_of_the_output_folder_are_looked_at_by_name(page, question, name, said):
-    assert said in page(question, name=name)["message"]
+def test_cards_are_made_of_files_of_the_output_folder_alone(page, name, said):
+    assert said in page("card", name=name)["message"]
 
 
-def test_health_is_asked_of_a_recipe_or_of_a_file(page):
-    assert "give one of" in page("health")["message"] and "give one of" in page("health", text="V = a", name="x")["message"]
+def test_save_says_what_is_broken_in_its_result(page):
+    saved = page("save", text="V = weighted_sum(a, broken, alpha=0.9)", name="ill")
+    assert saved["health"]["verdict"] == "broken" and any(said.startswith("M00") for said in saved["health"]["says"])
+    assert any("the result: M00" in warning for warning in saved["warnings"])

@@ -602,6 +602,8 @@ MISTAKES: dict[str, str | tuple[str, ...]] = {
     "M = weighted_sum(A, B, alpha=‸preset(A + B))": 'a preset is written preset("NAME")',
     "M = weighted_sum(A, B, alpha=preset(‸0.5))": "'0.5' is no name",
     "M = ‸weighted_smu(A, B)": "there is no merge method 'weighted_smu'. Did you mean 'weighted_sum'?",
+    "M = dare(A, base=B, seed=‸0.5)": "'seed' of dare is a whole number from 0 to 4294967295.",
+    "M = dare(A, base=B, seed=‸4294967296)": "'seed' of dare is a whole number from 0 to 4294967295.",
     "M = ‸qqq(A, B)": "there is no merge method 'qqq'. Known: weighted_sum, ",
     "M = A + ‸save(dtype=fp16)": "there is no merge method 'save'",
     "M = weighted_sum(A, B,\n  alpa=‸1)": ("weighted_sum has no parameter 'alpa'", "alpha=0.5).", "Did you mean 'alpha'?"),

@@ -8,13 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib_chilly import selection
-from lib_chilly.selection import kept, largest, magnitude_at, ranked, smallest
+from lib_chilly.selection import Selection, kept, largest, magnitude_at, smallest
 
 FLOATS = {32: torch.float32, 64: torch.float64}
 FEW = st.sampled_from([0.0, -0.0, 1.0, -1.0, 1.0 + 2**-20, 2.0**-140, -(2.0**-140), 6e4, 1e-6])
 VALUES = st.sampled_from([32, 64]).flatmap(
-    lambda bits: st.lists(FEW | st.floats(width=bits, allow_nan=False, allow_infinity=False), max_size=40).map(
+    lambda bits: st.lists(FEW | st.floats(width=bits, allow_nan=False, allow_infinity=False), min_size=1, max_size=40).map(
         lambda found: torch.tensor(found, dtype=FLOATS[bits])
     )
 )
@@ -32,32 +31,38 @@ def mask(values: torch.Tensor, chosen: np.ndarray) -> np.ndarray:
     return found.reshape(values.shape)
 
 
-@settings(max_examples=60, deadline=None)
+def slabs(values: torch.Tensor, size: int = 7) -> list[torch.Tensor]:
+    return list(values.reshape(-1).split(size))
+
+
+def selected(selection: Selection, values: torch.Tensor, size: int = 7) -> np.ndarray:
+    masks = torch.cat(list(selection.masks(slabs(values, size))))
+    assert set(masks.tolist()) <= {0, -1}
+    return masks.bool().numpy().reshape(values.shape)
+
+
+@settings(max_examples=40, deadline=None)
 @given(VALUES, st.data())
 def test_every_count_selects_what_a_stable_sort_does(values: torch.Tensor, data: st.DataObject):
-    start, stop = sorted(data.draw(st.integers(0, values.numel())) for _ in range(2))
-    order = places(values, True)
-    np.testing.assert_array_equal(largest(values, stop).numpy(), mask(values, order[:stop]))
-    np.testing.assert_array_equal(smallest(values, stop).numpy(), mask(values, places(values, False)[:stop]))
-    np.testing.assert_array_equal(ranked(values, start, stop).numpy(), mask(values, order[start:stop]))
-    for rank in {start, stop} - {values.numel()}:
-        assert magnitude_at(values, rank).item() == abs(values[order[rank]].item())
+    size = values.numel()
+    count = data.draw(st.integers(1, size))
+    most, least = largest(slabs(values), count, size), smallest(slabs(values), count)
+    np.testing.assert_array_equal(selected(most, values), mask(values, places(values, True)[:count]))
+    np.testing.assert_array_equal(selected(least, values), mask(values, places(values, False)[:count]))
+    if count < size:
+        assert magnitude_at(slabs(values), count).item() == abs(values[places(values, False)[count]].item())
 
 
 @pytest.mark.parametrize("dtype", FLOATS.values())
-def test_selection_over_several_slabs_is_that_of_one(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype):
-    """Deltas of 16-bit models: few different values, many of them equal at the rank."""
+def test_deltas_of_16_bits_with_many_equal_at_the_rank_are_selected_by_index(dtype: torch.dtype):
     generator = torch.Generator().manual_seed(1)
     values = (torch.randn(3, 1000, generator=generator) * 50).round().to(dtype) / 8
-    monkeypatch.setattr(selection, "_SLAB", 701)
     for count in (1, 29, 1500, 2999, 3000):
-        np.testing.assert_array_equal(largest(values, count).numpy(), mask(values, places(values, True)[:count]))
-        np.testing.assert_array_equal(smallest(values, count).numpy(), mask(values, places(values, False)[:count]))
-
-
-def test_values_that_are_not_contiguous_are_selected_by_their_own_order():
-    values = torch.arange(12.0).reshape(3, 4).T
-    assert largest(values, 4).tolist() == [[False, False, r >= 0] for r in range(4)]
+        order = places(values, True), places(values, False)
+        np.testing.assert_array_equal(
+            selected(largest(slabs(values, 701), count, 3000), values, 701), mask(values, order[0][:count])
+        )
+        np.testing.assert_array_equal(selected(smallest(slabs(values, 701), count), values, 701), mask(values, order[1][:count]))
 
 
 @pytest.mark.parametrize(

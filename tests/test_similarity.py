@@ -91,8 +91,11 @@ def one_layer(given: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
     return torch.einsum("ik,jk->ik", attention, v)
 
 
-@pytest.mark.parametrize(("stream", "seed", "unused"), [("supermerger", 2244096, 6), ("original", 114514, 3)])
-def test_asim_on_one_thread_is_the_step_by_step_figure_to_the_last_bit(folder, stream, seed, unused):
+@pytest.mark.parametrize(
+    ("stream", "seed", "unused", "threads_of_ours"),
+    [("supermerger", 2244096, 6, 1), ("supermerger", 2244096, 6, 3), ("original", 114514, 3, 2)],
+)
+def test_asim_is_the_step_by_step_figure_of_one_thread_to_the_last_bit(folder, stream, seed, unused, threads_of_ours):
     models = [{key: value.float() for key, value in load_file(folder / f"{name}.safetensors").items()} for name in "ac"]
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     torch.set_num_threads(1)
@@ -107,7 +110,7 @@ def test_asim_on_one_thread_is_the_step_by_step_figure_to_the_last_bit(folder, s
         expected[lane] = 100.0 * torch.cosine_similarity(left, right).mean().item()
     torch.set_num_threads(threads)
     torch.set_rng_state(state)
-    assert alike(folder, "a", "c", stream=stream).blocks == expected
+    assert alike(folder, "a", "c", stream=stream, threads=threads_of_ours).blocks == expected
 
 
 def supermerger_s_own() -> Callable[..., list]:
@@ -141,9 +144,10 @@ def test_streams_draw_other_inputs(folder):
 
 def test_asim_of_many_in_one_pass_is_that_of_each_by_itself(folder):
     plans = [plan_in(folder, name) for name in "abc"]
-    found = compare_all(Question(plans, [(0, 1), (0, 2), (1, 2)]))
     alone = [alike(folder, *names).blocks for names in ("ab", "ac", "bc")]
-    assert [each.blocks for each in found] == [pytest.approx(blocks, abs=1e-4) for blocks in alone]
+    for threads in (1, 2, 4):
+        found = compare_all(Question(plans, [(0, 1), (0, 2), (1, 2)]), threads=threads)
+        assert [each.blocks for each in found] == alone
 
 
 def test_asim_of_sd2_is_by_the_same_rule(tmp_path):

@@ -290,7 +290,7 @@ def test_disk_that_wants_wider_alignment_is_written_through_the_page_cache(
 
 
 def test_workers_that_cannot_start_never_leave_an_empty_file_behind(models: Path, target: Path, monkeypatch: pytest.MonkeyPatch):
-    def no_memory(*_: object) -> None:
+    def no_memory(*_: object, **__: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(stream, "Kernel", no_memory)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
+from ..bit_masks import choose, only_where
+from ..deltas import Deltas, added, merged
 from ..dot_products import dot, ratio
 from ..registry import merge_method
 from ..selection import kept, largest
@@ -23,7 +26,7 @@ _RAM = "2026, Behavior knowledge merge in reinforced agentic models, arXiv:2601.
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=7,
+    scratch=2,
     ends={("density", 0): "base", ("scale", 0): "base"},
 )
 def sce(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0) -> Any:
@@ -33,22 +36,38 @@ def sce(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0)
     in a tensor is the sum of squares of its selected changes, and the sign is that of the changes' sum, where that is 0 the
     base's value stays. A model that changed a layer much leads there, so each keeps the layers that it was trained in.
     """
-    import torch
 
-    middle = _sum(model - base for model in models).mul_(1 / len(models))
-    spread = _sum((model - base).sub_(middle).square_() for model in models)
-    mask = largest(spread, kept(density, base.numel()))
-    sign = _sum(model - base for model in models).sign_()
-    chosen = (torch.where(mask, model - base, 0) for model in models)
-    energies = torch.stack([dot(delta, delta) for delta in chosen])
-    weights = ratio(energies, energies.sum()).to(base.dtype)
-    merged, weight = torch.zeros_like(base), torch.zeros_like(base)
-    for model, own in zip(models, weights, strict=True):
-        delta = model - base
-        share = torch.where(mask & (delta.sign() == sign) & (sign != 0), own, 0)
-        weight += share
-        merged += delta.mul_(share)
-    return base + scale * torch.where(weight > 0, merged / weight, 0)
+    spread = _Spread([Deltas(model, base) for model in models])
+    count = kept(density, base.numel())
+    if not count:
+        return base.clone()
+    selected = largest(spread, count, base.numel())
+    energies: list[Any] = [0] * len(models)
+    for mask, *deltas in zip(selected.masks(spread), *spread.deltas, strict=True):
+        chosen = [only_where(mask, delta) for delta in deltas]
+        energies = [energy + dot(delta, delta) for energy, delta in zip(energies, chosen, strict=True)]
+    weights = [ratio(energy, sum(energies)).to(base.dtype) for energy in energies]
+
+    def combine(parts: Sequence[Any]) -> Any:
+        mask, *deltas = parts
+        sign = only_where(mask, added([deltas[0].clone(), *deltas[1:]]).sign_())
+        shares = [(delta * sign).sign_().clamp_(min=0).mul_(own) for own, delta in zip(weights, deltas, strict=True)]
+        total = added([delta.mul_(share) for delta, share in zip(deltas, shares, strict=True)])
+        return ratio(total, added(shares))
+
+    return merged(base, scale, [selected.masks(spread), *spread.deltas], combine)
+
+
+class _Spread:
+    """Slabs of how far deltas are from their mean: the sum of squares of the differences."""
+
+    def __init__(self, deltas: Sequence[Deltas]):
+        self.deltas = deltas
+
+    def __iter__(self) -> Iterator[Any]:
+        for parts in zip(*self.deltas, strict=True):
+            middle = added([parts[0].clone(), *parts[1:]]).mul_(1 / len(parts))
+            yield added([part.sub_(middle).square_() for part in parts])
 
 
 @merge_method(
@@ -70,13 +89,13 @@ def ram(*models: Model, base: Model, epsilon: Threshold = 1e-5, scale: Scale = 1
     """
     import torch
 
-    added, count = torch.zeros_like(base), torch.zeros_like(base)
+    total, count = torch.zeros_like(base), torch.zeros_like(base)
     for model in models:
         delta = model - base
-        has_moved = delta.abs() > epsilon
-        added += torch.where(has_moved, delta, 0)
+        has_moved = delta.abs() > max(epsilon, 0)
+        total += only_where(has_moved, delta)
         count += has_moved
-    return base + scale * added.div_(count.clamp_(min=1))
+    return base + scale * total.div_(count.clamp_(min=1))
 
 
 @merge_method(
@@ -99,23 +118,24 @@ def ram_plus(
     """
     import torch
 
-    count = torch.zeros_like(base)
-    for model in models:
-        count += (model - base).abs() > epsilon
-    added = torch.zeros_like(base)
-    for model in models:
-        delta = model - base
-        has_moved = delta.abs() > epsilon
-        own = has_moved & (count == 1)
-        alone = own.sum()
-        ratio = (has_moved.sum() - alone) / alone.clamp(min=1)
-        factor = (1 + gain * ratio.to(torch.float64).clamp(max=limit)).to(base.dtype)
-        added += torch.where(own, delta * factor, torch.where(has_moved, delta, 0))
-    return base + scale * added.div_(count.clamp_(min=1))
+    epsilon = max(epsilon, 0)
+    own: list[Any] = [0] * len(models)
+    shared: list[Any] = [0] * len(models)
+    deltas = [Deltas(model, base) for model in models]
+    for parts in zip(*deltas, strict=True):
+        moved = [part.abs() > epsilon for part in parts]
+        count = added([mask.to(torch.int16) for mask in moved])
+        for number, mask in enumerate(moved):
+            own[number] = own[number] + (mask & (count == 1)).sum()
+            shared[number] = shared[number] + (mask & (count > 1)).sum()
+    ratios = [of.to(torch.float64) / alone.clamp(min=1) for of, alone in zip(shared, own, strict=True)]
+    factors = [(1 + gain * found.clamp(max=limit)).to(base.dtype) for found in ratios]
 
+    def combine(parts: Sequence[Any]) -> Any:
+        chosen = [only_where(part.abs() > epsilon, part) for part in parts]
+        count = added([(part != 0).to(torch.int16) for part in chosen])
+        alone = count == 1
+        enlarged = [choose(alone, part * factor, part) for part, factor in zip(chosen, factors, strict=True)]
+        return added(enlarged).div_(count.clamp_(min=1))
 
-def _sum(deltas: Any) -> Any:
-    found = next(deltas)
-    for delta in deltas:
-        found += delta
-    return found
+    return merged(base, scale, deltas, combine)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from ..consensus import agreed
-from ..dot_products import dot, ratio
+from ..bit_masks import below, only_where
+from ..deltas import Deltas, added, agreed, merged, slabs
+from ..dot_products import magnitude, ratio
 from ..draws import uniforms
 from ..registry import merge_method
-from ..row_ranks import row_ranks
+from ..row_ranks import CELLS, row_ranks
 from ..signature import Absence, Cost, Density, Model, Param, Place, Reach, Scale, Seed
 
 Spread = Annotated[float, Param(0, 1)]
@@ -37,8 +38,7 @@ def dare(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0
     that learned the same need a scale below 1. Changes of several models get out of each other's way; the lower the density,
     the more pictures are left to chance: another seed gives another model of the same kind.
     """
-    added = _added(_dropped(models, base, density, seed, place))
-    return base + (scale / density if 0 < density < 1 else scale) * added
+    return merged(base, _enlarged(scale, density), _dropped(models, base, density, seed, place), added)
 
 
 @merge_method(
@@ -48,7 +48,7 @@ def dare(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=6,
+    scratch=3,
     ends=_TO_BASE,
 )
 def dare_l1(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0, seed: Seed = 0, place: Place) -> Any:
@@ -57,7 +57,18 @@ def dare_l1(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 
     The draws are those of `dare`. In small tensors, where luck decides how much is kept, the change is as strong as it was; in
     large ones both are the same. Where all that was kept is 0 the delta is 0.
     """
-    return base + scale * _added(_restored(models, base, density, seed, place))
+    import torch
+
+    chosen, result = (torch.zeros(base.shape, dtype=base.dtype, device=base.device) for _ in range(2))
+    for model, dropped in zip(models, _dropped(models, base, density, seed, place), strict=True):
+        whole, left = torch.zeros(2, dtype=torch.float64, device=base.device)
+        for found, delta, part in zip(slabs(chosen), Deltas(model, base), dropped, strict=True):
+            whole, left = whole + magnitude(delta), left + magnitude(part)
+            found.copy_(part)
+        factor = ratio(whole, left)
+        for found, part in zip(slabs(result), slabs(chosen), strict=True):
+            found += (part.to(torch.float64) * factor).to(part.dtype)  # a factor may be beyond float32
+    return result.mul_(scale).add_(base)
 
 
 @merge_method(
@@ -76,8 +87,7 @@ def dare_ties(*models: Model, base: Model, density: Density = 0.5, scale: Scale 
     The draws are those of `dare`, the sign and the mean those of `ties` at density 1. As in the paper the mean is over what was
     kept, so an element that only one model kept is enlarged by the whole 1 / density: scales of 0.3 to 0.7 are usual.
     """
-    merged = agreed(_dropped(models, base, density, seed, place))
-    return base + (scale / density if 0 < density < 1 else scale) * merged
+    return merged(base, _enlarged(scale, density), _dropped(models, base, density, seed, place), agreed)
 
 
 @merge_method(
@@ -87,7 +97,7 @@ def dare_ties(*models: Model, base: Model, density: Density = 0.5, scale: Scale 
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=8,
+    scratch=2,
     ends=_TO_BASE,
 )
 def della(
@@ -106,7 +116,7 @@ def della(
     no larger than leaves all chances between 0 and 1. Magnitudes whose leading 16 bits are equal share the mean of their ranks.
     It keeps what a model is known for more surely than `dare_ties`.
     """
-    return base + scale * agreed(_pruned(models, base, density, epsilon, seed, place))
+    return _with_pruned(models, base, density, epsilon, scale, seed, place, agreed)
 
 
 @merge_method(
@@ -116,7 +126,7 @@ def della(
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=7,
+    scratch=2,
     ends=_TO_BASE,
 )
 def della_linear(
@@ -132,45 +142,49 @@ def della_linear(
 
     Chances and draws are those of `della`; what is kept is added in the models' order, as `dare` does.
     """
-    return base + scale * _added(_pruned(models, base, density, epsilon, seed, place))
+    return _with_pruned(models, base, density, epsilon, scale, seed, place, added)
 
 
-def _added(deltas: Iterable[Any]) -> Any:
-    rest = iter(deltas)
-    first = next(rest)
-    for delta in rest:
-        first += delta
-    return first
+def _enlarged(scale: float, density: float) -> float:
+    return scale / density if 0 < density < 1 else scale
 
 
-def _draws(delta: Any, stream: int, seed: float, place: Place) -> Any:
-    return uniforms(place, delta.numel(), seed, stream, delta.device).view(delta.shape)
+def _draws(delta: Any, stream: int, seed: float, place: Place, start: int) -> Any:
+    return uniforms(Place(place.key, place.start + start), delta.numel(), seed, stream, delta.device)
 
 
-def _dropped(models: tuple[Any, ...], base: Any, density: float, seed: float, place: Place) -> Iterator[Any]:
-    """Deltas with 0 where a draw is not below `density`; each a new tensor."""
-    import torch
+def _dropped(models: tuple[Any, ...], base: Any, density: float, seed: float, place: Place) -> list[Iterator[Any]]:
+    """Slabs of deltas with 0 where a draw is not below `density`."""
 
-    for stream, model in enumerate(models):
-        delta = model - base
-        yield torch.where(_draws(delta, stream, seed, place) < density, delta, 0)
+    def slabs_of(stream: int, model: Any) -> Iterator[Any]:
+        start = 0
+        for delta in Deltas(model, base):
+            yield only_where(below(_draws(delta, stream, seed, place, start), density), delta)
+            start += delta.numel()
 
-
-def _restored(models: tuple[Any, ...], base: Any, density: float, seed: float, place: Place) -> Iterator[Any]:
-    import torch
-
-    for model, chosen in zip(models, _dropped(models, base, density, seed, place), strict=True):
-        delta = model - base
-        factor = ratio(dot(delta, delta.sign()), dot(chosen, chosen.sign()))
-        yield (chosen.to(torch.float64) * factor).to(chosen.dtype)  # a factor may be beyond float32
+    return [slabs_of(stream, model) for stream, model in enumerate(models)]
 
 
-def _pruned(models: tuple[Any, ...], base: Any, density: float, epsilon: float, seed: float, place: Place) -> Iterator[Any]:
-    import torch
-
+def _with_pruned(
+    models: tuple[Any, ...],
+    base: Any,
+    density: float,
+    epsilon: float,
+    scale: float,
+    seed: float,
+    place: Place,
+    combine: Callable[[Sequence[Any]], Any],
+) -> Any:
+    """Slabs of whole rows, so that each has its ranks."""
+    width = base.numel() // base.shape[0] if base.dim() > 1 and base.shape[0] else base.numel()
+    size = max(1, CELLS // max(1, width)) * max(1, width)
     epsilon = max(min(epsilon, 2 * density, 2 * (1 - density)), 0)
-    for stream, model in enumerate(models):
-        delta = model - base
-        chance = row_ranks(delta).mul_(epsilon).add_(density - epsilon / 2).clamp_(0, 1)
-        is_kept = _draws(delta, stream, seed, place) < chance
-        yield torch.where(is_kept, delta / chance, 0)
+
+    def slabs_of(stream: int, model: Any) -> Iterator[Any]:
+        start = 0
+        for delta in Deltas(model, base, size):
+            chance = row_ranks(delta.view(-1, max(1, width))).view(-1).mul_(epsilon).add_(density - epsilon / 2).clamp_(0, 1)
+            yield only_where(below(_draws(delta, stream, seed, place, start), chance), delta / chance)
+            start += delta.numel()
+
+    return merged(base, scale, [slabs_of(stream, model) for stream, model in enumerate(models)], combine, size)

@@ -1,4 +1,4 @@
-"""What LoRA files add to models, as deltas."""
+"""Methods that add what LoRA files hold, as deltas."""
 
 from __future__ import annotations
 

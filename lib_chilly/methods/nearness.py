@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from ..bit_masks import choose
+from ..deltas import slabs
 from ..draws import uniforms
 from ..registry import merge_method
 from ..selection import magnitude_at
@@ -32,10 +34,8 @@ def nearswap(a: Model, b: Model, *, distance: Distance = 0.001) -> Any:
     B's own value to the bit where it is near. B's fine grain comes over, its large changes hardly: a careful way to bring in a
     model that would overpower A. `distance` is in units of the weights.
     """
-    import torch
-
     step = (b - a).clamp_(-max(distance, 0), max(distance, 0))
-    return torch.where((b - a).abs() <= distance, b, step.add_(a))
+    return choose((b - a).abs_() <= distance, b, step.add_(a))
 
 
 @merge_method(
@@ -56,6 +56,7 @@ def comparative_interpolation(
     The largest difference is that of the tensor; where there is none s is 0. gamma mixes in a draw: w becomes (1 - gamma) * w,
     and gamma more where a draw is below w, so that gamma 1 takes each element whole from A or B. With beta 0 B's light touch
     comes over and A's composition stays; with beta 1 B's strongest traits. Parameters beyond 0 and 1 count as these.
+    Another kind of processor may differ in the last bit of a power.
     """
     import torch
 
@@ -69,7 +70,7 @@ def comparative_interpolation(
     if gamma > 0:
         drawn = uniforms(place, a.numel(), seed, 0, a.device).view(a.shape) < weight
         weight = weight.mul_(1 - gamma).add_(drawn.to(weight.dtype).mul_(gamma))
-    return torch.where(weight < 0.5, a + weight * (b - a), b - (1 - weight) * (b - a))
+    return choose(weight < 0.5, a + weight * (b - a), b - (1 - weight) * (b - a))
 
 
 @merge_method(
@@ -86,16 +87,14 @@ def arcee_fusion(a: Model, b: Model) -> Any:
 
     A row is what one output is made of, a vector is one; KL is the divergence of both rows' softmax, in float64. The quartiles
     and the median are elements of the tensor, those at the whole part of 1/4, 1/2 and 3/4 of the last place. What has
-    importance 0 stays A's. Little of B comes over: A's style stays, and B's strongest concepts arrive.
+    importance 0 stays A's. Little of B comes over: A's style stays, and B's strongest concepts arrive. Another kind of
+    processor may differ in the last bit of an importance, and so in an element that is at the bar itself.
     """
-    import torch
-
     if a.numel() == 0:
         return a.clone()
     importance = (b - a).abs_().mul_(_divergence(a, b))
-    last = a.numel() - 1
-    low, middle, high = (magnitude_at(importance, last - part * last // 4) for part in (1, 2, 3))
-    return torch.where((importance >= middle + 1.5 * (high - low)) & (importance > 0), b, a)
+    low, middle, high = (magnitude_at(slabs(importance), part * (a.numel() - 1) // 4) for part in (1, 2, 3))
+    return choose((importance >= middle + 1.5 * (high - low)) & (importance > 0), b, a)
 
 
 def _divergence(a: Any, b: Any) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from ..consensus import agreed
+from ..bit_masks import choose, only_where
+from ..deltas import Deltas, added, agreed, merged, slabs
 from ..registry import merge_method
-from ..selection import kept, largest, ranked
+from ..selection import kept, largest
 from ..signature import Absence, Cost, Density, Model, Param, Reach, Scale, Weight
 
 Outliers = Annotated[float, Param(0, 0.1)]
@@ -23,7 +26,7 @@ _TO_BASE: Mapping[tuple[str, float], str] = {("density", 0): "base", ("scale", 0
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=6,
+    scratch=2,
     ends=_TO_BASE,
 )
 def ties(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0) -> Any:
@@ -34,7 +37,7 @@ def ties(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0
     styles in one model stay sharper than in a mean; with a low density little but what each model is known for is left. 0.3 to
     0.5 is usual.
     """
-    return base + scale * agreed(_trimmed(models, base, density))
+    return merged(base, scale, _trimmed(models, base, density), agreed)
 
 
 @merge_method(
@@ -44,7 +47,7 @@ def ties(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=6,
+    scratch=2,
     ends=_TO_BASE,
 )
 def ties_count(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0) -> Any:
@@ -53,15 +56,23 @@ def ties_count(*models: Model, base: Model, density: Density = 0.5, scale: Scale
     As the SD mergers before computed it. With two models an element in which they differ in sign stays the base's; with three and
     more, one strongly trained model cannot outvote the others. Use it where `ties` lets one model win everywhere.
     """
-    return base + scale * agreed(_trimmed(models, base, density), by_count=True)
+    return merged(base, scale, _trimmed(models, base, density), functools.partial(agreed, by_count=True))
 
 
-def _trimmed(models: tuple[Any, ...], base: Any, density: float) -> Iterator[Any]:
-    import torch
+def _trimmed(models: tuple[Any, ...], base: Any, density: float) -> list[Iterator[Any]]:
+    return [_ranked(Deltas(model, base), 0, kept(density, base.numel()), base.numel()) for model in models]
 
-    for model in models:
-        delta = model - base
-        yield torch.where(largest(delta, kept(density, delta.numel())), delta, 0)
+
+def _ranked(deltas: Deltas, start: int, stop: int, elements: int) -> Iterator[Any]:
+    """Slabs of a delta with 0 where an element's rank is not from `start` to `stop`; the largest has rank 0."""
+    if stop <= start:
+        yield from (delta.zero_() for delta in deltas)
+        return
+    beyond = largest(deltas, start, elements).masks(deltas) if start else itertools.repeat(None)
+    within = largest(deltas, stop, elements).masks(deltas) if stop < elements else itertools.repeat(None)
+    for delta, is_beyond, is_within in zip(deltas, beyond, within, strict=False):
+        chosen = delta if is_within is None else only_where(is_within, delta)
+        yield chosen if is_beyond is None else only_where(is_beyond.bitwise_not_(), chosen)
 
 
 @merge_method(
@@ -71,7 +82,7 @@ def _trimmed(models: tuple[Any, ...], base: Any, density: float) -> Iterator[Any
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=4,
+    scratch=2,
     ends=_TO_BASE,
 )
 def breadcrumbs(*models: Model, base: Model, density: Density = 0.9, gamma: Outliers = 0.01, scale: Scale = 1.0) -> Any:
@@ -82,16 +93,10 @@ def breadcrumbs(*models: Model, base: Model, density: Density = 0.9, gamma: Outl
     the models' order, so models that learned the same need a scale below 1. Use it where a model is overtrained: burnt contrast
     often sits in few, very large changes.
     """
-    import torch
-
     elements = base.numel()
     start = min(round(max(gamma, 0) * elements), max(elements - 1, 0))
     stop = min(start + kept(density, elements), elements)
-    added = torch.zeros_like(base)
-    for model in models:
-        delta = model - base
-        added += torch.where(ranked(delta, start, stop), delta, 0)
-    return base + scale * added
+    return merged(base, scale, [_ranked(Deltas(model, base), start, stop, elements) for model in models], added)
 
 
 @merge_method(
@@ -101,7 +106,7 @@ def breadcrumbs(*models: Model, base: Model, density: Density = 0.9, gamma: Outl
     absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=4,
+    scratch=2,
     ends={("alpha", 0): "a", ("density", 0): "a"},
 )
 def magnitude_mask(a: Model, b: Model, *, density: Density = 0.5, alpha: Weight = 1.0) -> Any:
@@ -113,6 +118,10 @@ def magnitude_mask(a: Model, b: Model, *, density: Density = 0.5, alpha: Weight 
     """
     import torch
 
-    delta = b - a
-    mask = largest(delta, kept(density, delta.numel()))
-    return torch.where(mask, (1 - alpha) * a + alpha * b, a)
+    count = kept(density, a.numel())
+    if not 0 < count < a.numel():
+        return (1 - alpha) * a + alpha * b if count else a.clone()
+    deltas = Deltas(b, a)
+    masks = largest(deltas, count, a.numel()).masks(deltas)
+    parts = zip(masks, slabs(a), slabs(b), strict=True)
+    return torch.cat([choose(mask, (1 - alpha) * one + alpha * two, one) for mask, one, two in parts]).view(a.shape)

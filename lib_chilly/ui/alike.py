@@ -11,7 +11,7 @@ from typing import Any
 from ..dendrogram import below_100
 from ..host.base import Host
 from ..notations import read_recipe
-from ..plan import make_plan
+from ..plan import Plan, make_plan
 from ..recipe import Recipe
 from ..report import default_threads
 from ..shared_layers import MEASURES, shared_layers, takes_deltas
@@ -104,8 +104,9 @@ def alike(page: Page, text: str, step: str | None = None, measure: str = "asim",
     library = page.host.library()
     plans = make_plan(opened.operand(0), library), make_plan(opened.operand(1), library)
     below = make_plan(named(recipe, ancestor), library) if ancestor and has_ancestor(measure) else None
-    shared_layers(*plans, measure, below)
     names = {"a": opened.operand_name(0), "b": opened.operand_name(1)}
+    refuse_ancestor(below, plans, list(names.values()))
+    shared_layers(*plans, measure, below)
     return page.one(Alike).start(page, "alike", Question(plans, ((0, 1),), measure, below), _of_pair, names)
 
 
@@ -118,6 +119,14 @@ def has_ancestor(measure: str) -> bool:
     if measure not in MEASURES:
         raise FieldError(f"there is no measure '{measure[:40]}'. There are: {', '.join(MEASURES)}.", "measure")
     return takes_deltas(measure)
+
+
+def refuse_ancestor(below: Plan | None, plans: Sequence[Plan], names: Sequence[str]) -> None:
+    """FieldError where one of those that are compared is the ancestor, since which it has learned nothing."""
+    own = below and weights_key(below)
+    for name, plan in zip(names, plans, strict=True):
+        if own and weights_key(plan) == own:
+            raise FieldError(f"'{name}' is the ancestor itself, which has learned nothing since. Choose another one.", "ancestor")
 
 
 def named(recipe: Recipe | None, name: str) -> Recipe:
@@ -135,12 +144,7 @@ def measures() -> list[dict[str, Any]]:
 
 def figures(values: Mapping[str, float | None]) -> dict[str, float | None]:
     """Numbers as they are shown; what is less than 100 is never shown as 100."""
-    return {name: None if value is None else shown_figure(value) for name, value in values.items()}
-
-
-def shown_figure(value: float) -> float:
-    """Rounded, but what is less than 100 stays so."""
-    return float(below_100(value, _DECIMALS))
+    return {name: None if value is None else float(below_100(value, _DECIMALS)) for name, value in values.items()}
 
 
 def _of_pair(found: Sequence[Similarity]) -> Report:

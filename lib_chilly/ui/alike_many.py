@@ -8,11 +8,11 @@ from typing import Any
 
 from ..notations import read_recipe
 from ..plan import Plan, make_plan
-from ..shared_layers import shared_layers
+from ..shared_layers import MEASURES, shared_layers
 from ..similarity import Question, Similarity
 from ..similarity_plots import matrix_picture, ranking_picture
 from ..similarity_words import Matrix, Ranking, matrix_facts, ranked
-from .alike import Alike, figures, has_ancestor, named
+from .alike import Alike, figures, has_ancestor, named, refuse_ancestor
 from .problem import FieldError
 from .questions import Page, question
 
@@ -24,13 +24,17 @@ _LONGEST = 200
 def alike_many(page: Page, text: str, of: list, measure: str = "asim", ancestor: str | None = None) -> dict[str, Any]:
     """A job that compares models and steps of the recipe; curves are against the first. What cannot be is refused at once."""
     names = [str(name)[:_LONGEST] for name in dict.fromkeys(map(str, of))]
+    takes_ancestor = has_ancestor(measure)
+    if not MEASURES[measure].unit:
+        raise FieldError(f"{measure} is no likeness that models could be grouped by. Choose another measure.", "measure")
     if not 2 <= len(names) <= MOST_MODELS:
         raise FieldError(f"choose 2 to {MOST_MODELS} models; these are {len(names)}.", "of")
     recipe = read_recipe(text) if text.strip() else None
     library = page.host.library()
     plans = [make_plan(named(recipe, name), library) for name in names]
     _check_kinds(names, plans)
-    below = make_plan(named(recipe, ancestor), library) if ancestor and has_ancestor(measure) else None
+    below = make_plan(named(recipe, ancestor), library) if ancestor and takes_ancestor else None
+    refuse_ancestor(below, plans, names)
     pairs = tuple(itertools.combinations(range(len(plans)), 2))
     for first, second in pairs:
         shared_layers(plans[first], plans[second], measure, below)

@@ -1,4 +1,4 @@
-"""Whether the models of a recipe, or a file that was saved, are whole: the verdicts of health.py for a page."""
+"""Whether the models of a recipe are whole: the verdicts of health.py for a page."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from ..report import default_threads
 from ..verdicts import WORDS
 from .job import Job
 from .plans import Plans
-from .problem import FieldError
 from .questions import Page, question
-from .save_place import saved_file
 from .shown_file import identity
 from .work import LOOKS, Work
 
@@ -71,15 +69,9 @@ class Verdicts:
 
 
 @question
-def health(page: Page, text: str | None = None, name: str | None = None) -> dict[str, Any]:
-    """A job that looks at the files that a recipe's result is made of, or at a saved one; at once where all are known."""
-    if (text is None) == (name is None):
-        raise FieldError("health is that of a recipe's files or of a saved file: give one of 'text' and 'name'.", "text")
-    if name is not None:
-        files = [(name, saved_file(page.host.output_folder(), name))]
-    else:
-        plan = page.one(Plans).of(read_recipe(text or ""))
-        files = [(source.name, source.checkpoint.path) for source in plan.sources]
+def health(page: Page, text: str) -> dict[str, Any]:
+    """A job that looks at the files that a recipe's result is made of; at once where all are known."""
+    files = [(source.name, source.checkpoint.path) for source in page.one(Plans).of(read_recipe(text)).sources]
     verdicts = page.one(Verdicts)
 
     def do(job: Job) -> Iterator[None]:
@@ -91,9 +83,8 @@ def health(page: Page, text: str | None = None, name: str | None = None) -> dict
         job.report = {"files": found}
 
     report = _report(files, verdicts)
-    lane = "health" if name is None else None
     work = page.one(Work, Work)
-    return {"job": work.start(page.name, "health", None if report else do, lane=lane, thread=LOOKS, report=report)}
+    return {"job": work.start(page.name, "health", None if report else do, lane="health", thread=LOOKS, report=report)}
 
 
 def _report(files: Sequence[tuple[str, Path]], verdicts: Verdicts) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ from ..plan_options import typed
 from ..recipe import SAVE_OPTIONS, Recipe
 from ..recipe_queue import SUFFIX
 from ..report import Report, default_threads
+from ..verdicts import WORDS
 from .history_view import history_of, with_picture
 from .job import Job
 from .plans import Plans
@@ -169,6 +170,7 @@ def _saved(page: Page, recipe: Recipe, name: str, job: Job) -> tuple[Plan, Path]
         "history": number,
         "warnings": warnings,
         "as_shown": None,
+        "health": {**report.health.result.facts(), "words": WORDS[report.health.result.verdict]},
         "notes": list(report.notes),
         "can_load": host.can_load and not plan.is_folder,
     }

@@ -67,6 +67,15 @@ def saved(page: Any) -> None:
     page.get_by_text("Read back and checked").first.wait_for()
 
 
+def many(page: Any) -> None:
+    card(page)
+    page.get_by_label("Measure").select_option("cosine")
+    page.wait_for_function("() => chilly.alike?.measure === 'cosine'")
+    page.get_by_text("Compare several models").click()
+    page.get_by_role("button", name="Compare 7 by cosine").click()
+    page.wait_for_function("() => document.querySelectorAll('.chilly-many-picture').length === 2")
+
+
 def history(page: Any) -> None:
     saved(page)
     page.locator("#chilly_history_button").click()
@@ -88,7 +97,9 @@ def other(architecture: str) -> Callable[[Any], None]:
 
 
 STATES: dict[str, Callable[[Any], None]] = {"empty": lambda page: page.evaluate("chilly.look('')"), "page": card, "group": group}
-STATES |= {"mistake": mistake, "review": review, "saved": saved, "history": history} | {name: other(name) for name in OTHERS}
+STATES |= {"mistake": mistake, "review": review, "many": many, "saved": saved, "history": history} | {
+    name: other(name) for name in OTHERS
+}
 
 
 def take(page: Any, path: Path) -> None:

@@ -138,7 +138,9 @@ def test_what_does_not_fit_and_what_has_mistakes_cannot_be_saved(page):
 
 FILE_THAT_WAITS = """() => {
     const ask = chilly.ask;
-    const report = { name: "there", file: "there.safetensors", bytes: 1000, seconds: 1, sha256: "0".repeat(64), checked: true };
+    const health = { verdict: "fine", words: "healthy", says: [] };
+    const numbers = { bytes: 1000, seconds: 1, sha256: "0".repeat(64) };
+    const report = { name: "there", file: "there.safetensors", checked: true, ...numbers, health };
     Object.assign(window, { state: "working", stopped: [], listed: [] });
     chilly.on("saved", (report) => window.listed.push(report.file));
     chilly.ask = (name, given, lane) => {
@@ -158,7 +160,7 @@ def test_file_that_waits_to_be_compared_is_shown_as_saved_with_what_it_waits_for
     page.wait_for_function("() => !document.querySelector('#chilly_save_button').disabled")
     page.locator("#chilly_save_button").click()
     bar(page).get_by_text("waits to be compared with its picture").wait_for()
-    assert bar(page).locator(".chilly-chip-ok").inner_text() == "Saved"
+    assert bar(page).locator(".chilly-chip-ok").all_inner_texts() == ["Saved", "The file: healthy"]
     assert page.evaluate("listed") == ["there.safetensors"]
     bar(page).get_by_role("button", name="Do not compare").click()
     assert page.evaluate("stopped") == [77]

@@ -7,24 +7,26 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from gradios import gradio_python
 from safetensors.torch import load_file, save_file
 
 from lib_chilly.synth import synthesise
 
 ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent
-VAE = "first_stage_model."
+VAE, UNET = "first_stage_model.", "model.diffusion_model."
 
 
 class House:
     """A webui in which functions of inside/ can be called.
 
     Attributes:
-        models: where its checkpoints lie: A, B, and A without its VAE as `noVae`; `other.safetensors` is a VAE unlike both.
+        models: where its checkpoints lie: A, B, and A without its VAE as `noVae`; `other.safetensors` is a VAE unlike both;
+            `grain` is a LoRA for them, in a folder of its own.
         first: a picture of a merge that was asked for while the first model was being loaded, and whether it was.
         url: of its server.
     """
@@ -64,8 +66,8 @@ class House:
     def _ask_inside(self, asked: dict) -> dict:
         raise NotImplementedError
 
-    def _add_models(self, vaes: Path) -> None:
-        """The models that are made out of A and B."""
+    def _add_models(self, vaes: Path, loras: Path) -> None:
+        """The models that are made out of A and B, and a LoRA for them."""
         bare = {key: tensor for key, tensor in load_file(self.models / "A.safetensors").items() if not key.startswith(VAE)}
         save_file(bare, self.models / "noVae.safetensors")
         if (self.models / "A.yaml").exists():
@@ -77,6 +79,20 @@ class House:
         }
         vaes.mkdir(parents=True)
         save_file(vae, vaes / "other.safetensors")
+        loras.mkdir(parents=True, exist_ok=True)
+        save_file(_lora(load_file(self.models / "A.safetensors")), loras / "grain.safetensors")
+
+
+def _lora(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """One of rank 2 for every attention of a U-Net."""
+    draws = torch.Generator().manual_seed(7)
+    found = {}
+    for key, tensor in tensors.items():
+        if key.startswith(UNET) and key.endswith(("to_q.weight", "to_v.weight")):
+            layer = "lora_unet_" + key.removeprefix(UNET).removesuffix(".weight").replace(".", "_")
+            found[f"{layer}.lora_up.weight"] = torch.randn(len(tensor), 2, generator=draws) * 0.2
+            found[f"{layer}.lora_down.weight"] = torch.randn(2, tensor.shape[1], generator=draws) * 0.2
+    return found
 
 
 class Double(House):
@@ -90,7 +106,7 @@ class Double(House):
         for seed, name in enumerate("AB"):
             synthesise("sd1", "tiny", self.models / f"{name}.safetensors", seed=seed)
         synthesise("sdxl", "tiny", self.models / "XL.safetensors", seed=3)
-        self._add_models(folder / "models" / "VAE")
+        self._add_models(folder / "models" / "VAE", folder / "Lora")
         env = {name: value for name, value in os.environ.items() if name not in ("CHILLY_HOME", "PYTHONPATH")}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         command = [gradio_python(self.GRADIO), str(HERE / "double" / "run.py"), str(ROOT), *self.LIKE]

@@ -97,6 +97,19 @@ def test_recipes_methods_and_models_are_axes(webui: House):
     assert len(set(random["pictures"])) == 3
 
 
+def test_density_and_the_strength_of_a_lora_are_axes(webui: House):
+    axes = ["[ChillyMerge] density", "0.2,0.9"], ["[ChillyMerge] LoRA strength", "0,1"]
+    grid = drawn(webui, *axes, recipe="L = lora(grain)\nM = ties(B, base=A, density=0.5) + L")
+    recipes = [recipe_in(infotext) for infotext in grid["infotexts"]]
+    assert [recipe.splitlines()[:2] for recipe in recipes] == [
+        [f"L = lora(grain, scale={scale})", f"M = ties(B, base=A, density={density}) + L"]
+        for scale in (0, 1)
+        for density in (0.2, 0.9)
+    ]
+    assert grid["built"] == len(set(grid["pictures"])) == 4
+    assert [webui.call("preview", recipe)["picture"] for recipe in recipes] == grid["pictures"]
+
+
 def test_cells_of_rules_and_of_a_second_parameter_are_the_pictures_of_their_recipes(webui: House):
     rules = ["[ChillyMerge] block weights", "OUT*: 0.8, attn2: 1; IN04-IN08:attn2:0.6"]
     grid = drawn(webui, rules, ["[ChillyMerge] beta", "0.1,0.6"], recipe="M = sum_twice(A, B, A, alpha=0.3)")

@@ -96,8 +96,7 @@ class Webui(House):
     def _build(self, models: Path) -> None:
         members = (replace(member, name=PAIR[member.name]) for member in MEMBERS if member.name in PAIR)
         list(build_family(models, tuple(members)))
-        self._add_models(self.data / "models" / "VAE")
-        (self.data / "models" / "Lora").mkdir()
+        self._add_models(self.data / "models" / "VAE", self.data / "models" / "Lora")
         copy_lora(self.data / "models" / "Lora")
 
     def _ask_inside(self, asked: dict) -> dict:

@@ -1,0 +1,83 @@
+"""Deltas a slab at a time, made anew whenever they are gone through: memory of a tensor costs more to get than to fill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+SLAB = 1 << 18
+"""Elements of a slab."""
+
+
+class Deltas:
+    """The slabs of a model less its base, flat; each a new tensor.
+
+    Args:
+        size: of a slab.
+    """
+
+    def __init__(self, model: torch.Tensor, base: torch.Tensor, size: int = SLAB):
+        self._model, self._base, self._size = model, base, size
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        for part, base in zip(slabs(self._model, self._size), slabs(self._base, self._size), strict=True):
+            yield part - base
+
+
+def slabs(values: torch.Tensor, size: int = SLAB) -> Sequence[torch.Tensor]:
+    """The values, flat, in parts; the last may be shorter, and without values it is one that is empty."""
+    return values.reshape(-1).split(size)
+
+
+def merged(
+    base: torch.Tensor,
+    scale: float,
+    deltas: Iterable[Iterable[torch.Tensor]],
+    combine: Callable[[Sequence[torch.Tensor]], torch.Tensor],
+    size: int = SLAB,
+) -> torch.Tensor:
+    """base + scale * (what each slab's deltas combine to), of the base's shape.
+
+    Args:
+        deltas: slabs of each model's.
+        combine: gives a new tensor, or one of its own.
+    """
+    import torch
+
+    result = torch.empty(base.shape, dtype=base.dtype, device=base.device)
+    for found, own, *parts in zip(slabs(result, size), slabs(base, size), *deltas, strict=True):
+        torch.add(own, combine(parts).mul_(scale), out=found)
+    return result
+
+
+def added(deltas: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The sum in the order given, written into the first."""
+    total = deltas[0]
+    for delta in deltas[1:]:
+        total += delta
+    return total
+
+
+def agreed(deltas: Sequence[torch.Tensor], by_count: bool = False) -> torch.Tensor:
+    """The mean of the deltas that have the elected sign in an element; 0 where the vote is even.
+
+    An element that is 0 has no part in the vote or in the mean. The sum of the positive ones is taken in the deltas' order, and
+    so is that of the negative ones; the mean is the quotient of the elected sum and the number of its terms.
+
+    Args:
+        by_count: each delta has one vote; otherwise the larger sum wins.
+    """
+    import torch
+
+    up = down = ups = downs = torch.zeros_like(deltas[0])
+    for delta in deltas:
+        sign = delta.sign()
+        up, down = delta.clamp(min=0).add_(up), delta.clamp(max=0).add_(down)
+        ups, downs = sign.clamp(min=0).add_(ups), sign.clamp_(max=0).neg_().add_(downs)
+    elected = (ups - downs if by_count else up + down).sign_()
+    is_up, is_down = elected.clamp(min=0), elected.clamp_(max=0).neg_()
+    count = ups.mul_(is_up).add_(downs.mul_(is_down)).clamp_(min=1)
+    return up.mul_(is_up).add_(down.mul_(is_down)).div_(count)
