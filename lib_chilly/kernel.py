@@ -128,14 +128,16 @@ class Kernel:
         def added(source: int, weight: torch.Tensor) -> torch.Tensor:
             return self.values.read_on(source, job.key, weight.view(*shape)).reshape(-1).to(dtype)
 
-        bent = sum_with_nodes(job.key, shape, start, terms, nodes, values, added, self.on_nan)
+        def zeros() -> torch.Tensor:
+            return torch.zeros(out.numel(), dtype=dtype)
+
+        bent = sum_with_nodes(job.key, shape, start, terms, nodes, values, added, zeros, self.on_nan)
         if bent.first is not None:
             self.tally.add_change(job.lane, *bent.change())
         for source, count in bent.not_finite.items() if self.weighs else ():
             self.tally.add_not_finite(source, job.lane, count)
         if bent.replaced:
             self.tally.replaced[job.key] = self.tally.replaced.get(job.key, 0) + bent.replaced
-        self._weigh(job, RESULT, bent.result)
         self._write(job, bent.result, bent.norm(), out)
 
     def _write(self, job: KeyJob, result: torch.Tensor, bound: float, out: torch.Tensor) -> None:

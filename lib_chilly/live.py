@@ -157,8 +157,9 @@ def origins(plan: Plan) -> dict[str, Hashable]:
 
     def named(terms: Terms, nodes: Sequence[NodeJob]) -> Hashable:
         known: dict[int, Hashable] = dict(enumerate(sources))
-        for node in nodes:
-            known[node.number] = node.identity, tuple(spelt(operand, known) for operand in node.operands)
+        for node in nodes:  # as a digest: what is used twice would be spelt out twice, and what it is made of four times
+            made_of = node.identity, tuple(spelt(operand, known) for operand in node.operands)
+            known[node.number] = hashlib.sha256(repr(made_of).encode()).hexdigest()
         return spelt(terms, known)
 
     def spelt(terms: Terms, known: Mapping[int, Hashable]) -> Hashable:

@@ -19,6 +19,9 @@ def _add_verify(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("verify", help="run again what made a file, and say whether its tensors are that")
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("--models", type=Path, action="append", metavar="DIR", help="where its sources lie; may be repeated")
+    parser.add_argument(
+        "--loras", type=Path, action="append", metavar="DIR", help="where its LoRAs lie (default: beside the models)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command="verify")
 

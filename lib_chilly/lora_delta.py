@@ -26,6 +26,7 @@ def delta(
     *,
     rows: tuple[int, int] | None = None,
     dtype: torch.dtype = torch.float32,
+    were_checked: bool = False,
 ) -> torch.Tensor:
     """What the modules add to one weight of a checkpoint.
 
@@ -37,6 +38,7 @@ def delta(
         base: the weight, of any dtype; needed where a module says `needs_base`. With `rows` only these.
         rows: (first, end) of those that are wanted, where all modules have `rows_apart`.
         dtype: of the result, float32 or float64.
+        were_checked: whether `refuse_not_finite` has seen the tensors.
 
     Returns:
         (*shape), or the rows of it: a new tensor, 0 where no module has a part.
@@ -50,6 +52,8 @@ def delta(
             raise ValueError(f"{module.layer} changes a weight that is not given")
         if rows is not None and not module.rows_apart(shape):
             raise ValueError(f"{module.layer} has no rows apart")
+    if not were_checked:
+        refuse_not_finite(tensors, modules)
     first, end = rows or (0, shape[0])
     device = next(iter(tensors.values())).device
     found = torch.zeros((end - first, *shape[1:]), dtype=dtype, device=device)
@@ -63,16 +67,21 @@ def delta(
     return found
 
 
+def refuse_not_finite(tensors: Mapping[str, torch.Tensor], modules: Sequence[Module]) -> None:
+    """CheckpointError where a module's tensor holds NaN or Inf."""
+    for module in modules:
+        for key in module.keys.values():
+            parts = tensors[key].reshape(-1).split(BLOCK_ELEMENTS)
+            if count := sum(int((~torch.isfinite(part.double())).sum()) for part in parts):
+                raise CheckpointError(
+                    f"{quoted(module.file_name)} holds NaN or Inf in {counted(count, 'value')} of {quoted(key)}. "
+                    "Use another release of it."
+                )
+
+
 def _own(tensors: Mapping[str, torch.Tensor], module: Module) -> Tensors:
-    """The module's tensors by their roles, all finite."""
-    found = {role: tensors[key] for role, key in module.keys.items()}
-    for role, values in found.items():
-        if count := int((~torch.isfinite(values.double())).sum()):
-            raise CheckpointError(
-                f"{quoted(module.file_name)} holds NaN or Inf in {counted(count, 'value')} of {quoted(module.keys[role])}. "
-                "Use another release of it."
-            )
-    return found
+    """The module's tensors by their roles."""
+    return {role: tensors[key] for role, key in module.keys.items()}
 
 
 def _write(

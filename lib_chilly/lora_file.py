@@ -172,6 +172,10 @@ def _detect(checkpoint: Checkpoint, layers: Layers, wanted: str | None) -> str:
             f"{counted(len(checkpoint.tensors), 'key')}{example} belongs to a module for a layer of these. "
             "Use another file."
         )
+    if wanted is not None and wanted not in fits:
+        raise ArchitectureError(
+            f"{quoted(checkpoint.path.name)} is a LoRA for {titles[best]}; those for {load(wanted).title} are not read."
+        )
     if wanted is None or fits[wanted][:2] == fits[best][:2]:
         return wanted or best
     named, sized, _ = fits[wanted]

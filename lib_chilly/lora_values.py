@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from .fileio import SourceFile
-from .lora_delta import delta
+from .lora_delta import delta, refuse_not_finite
 from .lora_reading import module_tensors
 from .lora_source import LoraTensor
 
@@ -27,11 +27,13 @@ class LoraValues:
         if self._at != at:
             self._at, self._whole = at, None
             self._tensors = module_tensors(file, info.modules)
+            refuse_not_finite(self._tensors, info.modules)
         if not info.shape or not all(module.rows_apart(info.shape) for module in info.modules):
             if self._whole is None:
-                self._whole = delta(self._tensors, info.modules, info.shape, dtype=torch.float64).reshape(-1)
+                whole = delta(self._tensors, info.modules, info.shape, dtype=torch.float64, were_checked=True)
+                self._whole = whole.reshape(-1)
             return self._whole[start : start + count]
         width = info.elements // info.shape[0]
         first, end = start // width, -(-(start + count) // width)
-        found = delta(self._tensors, info.modules, info.shape, rows=(first, end), dtype=torch.float64)
+        found = delta(self._tensors, info.modules, info.shape, rows=(first, end), dtype=torch.float64, were_checked=True)
         return found.reshape(-1)[start - first * width :][:count]

@@ -80,7 +80,15 @@ def peak_memory_bytes(plan: Plan, threads: int, use_mmap: bool = False) -> int:
     mapped = plan.reads_bytes if use_mmap else 0
     busy = min(threads, len(blocks_of(plan.jobs)))
     bent = sorted((_node_bytes(job, widest) for job in plan.jobs if job.nodes), reverse=True)[:busy]
-    return _PROCESS_BYTES + busy * (BLOCK_BYTES + scratch + _THREAD_BYTES) + sum(bent) + mapped + plan.held_bytes(busy)
+    loras = sorted((_lora_bytes(plan, job) for job in plan.jobs), reverse=True)[:busy]
+    own = busy * (BLOCK_BYTES + scratch + _THREAD_BYTES)
+    return _PROCESS_BYTES + own + sum(bent) + sum(loras) + mapped + plan.held_bytes(busy)
+
+
+def _lora_bytes(plan: Plan, job: KeyJob) -> int:
+    """What one thread holds of the LoRAs that a weight is changed by: their tensors, and as much again on the way to float64."""
+    sources = [plan.sources[number] for number in job.reads()]
+    return sum(2 * source.tensors[job.key].read_bytes for source in sources if source.lora)
 
 
 def _node_bytes(job: KeyJob, widest: int) -> int:

@@ -150,7 +150,7 @@ def _recorded_job(options: argparse.Namespace, should_stop: ShouldStop) -> Job:
         show([f"looking for the sources of '{options.merged.name}'"])
     accepts = options.accept_other_sources
     with _said_of(options.merged):
-        library = RecordedLibrary(options.models or default_folders(), record, accepts, should_stop, _ACCEPT)
+        library = RecordedLibrary(options.models or default_folders(), record, accepts, should_stop, _ACCEPT, options.loras)
         recipe = read_recipe(record.recipe)
     hashed = all(source.sha256 for source in record.sources) and not options.no_source_hashes
 

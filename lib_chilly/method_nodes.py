@@ -25,14 +25,14 @@ class MethodNode:
     Attributes:
         values: parameter to its value in these keys.
         text: the call as it stands in the canonical text.
-        place: how many sources first stand before it in the text: its place in a sum.
+        place: how many sources first stand before it in the text, and how many calls: its place in a sum.
     """
 
     method: str
     operands: tuple[Sum, ...]
     values: tuple[tuple[str, Fraction], ...]
     text: str
-    place: int
+    place: tuple[int, int]
 
 
 class NodeBook:
@@ -45,12 +45,12 @@ class NodeBook:
     def __init__(self, recipe: Recipe, source_of: Mapping[FileName, int]):
         self._nodes: dict[int, MethodNode] = {}
         self._numbers: dict[MethodNode, int] = {}
-        self._places: dict[int, int] = {}
+        self._places: dict[int, tuple[int, int]] = {}
         seen: set[int] = set()
         for line in recipe.used_lines():
             for part in walk(line.expression):
                 if isinstance(part, Call):
-                    self._places[id(part)] = len(seen)
+                    self._places[id(part)] = len(seen), len(self._places)
                 elif isinstance(part, ModelRef):
                     seen.add(source_of[part.name])
 
@@ -65,8 +65,11 @@ class NodeBook:
     def in_order(self, form: LinearForm) -> Sum:
         """A sum's terms in its order: by where each first stands in the text."""
 
-        def place(number: int) -> tuple[int, int]:
-            return (number, NODES) if number < NODES else (self._nodes[number].place, number)
+        def place(number: int) -> tuple[int, bool, int]:
+            if number < NODES:
+                return number, True, 0
+            before, call = self._nodes[number].place  # never the number: it depends on which keys were folded first
+            return before, False, call
 
         return tuple((number, form.terms[number]) for number in sorted(form.terms, key=place))
 

@@ -62,6 +62,7 @@ def sum_with_nodes(
     nodes: Sequence[NodeJob],
     load: Load,
     load_on: LoadOn,
+    zeros: Callable[[], torch.Tensor],
     on_nan: int | None,
 ) -> Bent:
     """Sum one slab, or a whole tensor where a node has to see it.
@@ -69,6 +70,7 @@ def sum_with_nodes(
     Args:
         shape: of the whole tensor.
         start: number of the slab's first element.
+        zeros: makes a slab of zeros, for operands that have no terms.
         on_nan: number of the source whose elements replace the result where any source's are not finite.
 
     Raises:
@@ -80,12 +82,12 @@ def sum_with_nodes(
     first = values.get(0)
     for node in nodes:
         if node.method.takes_files:
-            weight = _weighted(values, node.operands[1])
+            weight = _weighted(values, zeros, node.operands[1])
             operands = [load_on(node.operands[0][0][0], weight), weight]
         else:
-            operands = [_weighted(values, operand) for operand in node.operands]
+            operands = [_weighted(values, zeros, operand) for operand in node.operands]
         values[node.number] = _called(node, operands, shape, Place(key, start))
-    result = _weighted(values, terms)
+    result = _weighted(values, zeros, terms)
     if replacement is not None:
         result = torch.where(bad, replacement, result)
     return Bent(result, first, int(bad.sum()) if replacement is not None else 0, not_finite)
@@ -108,10 +110,10 @@ def _called(node: NodeJob, operands: Sequence[torch.Tensor], shape: Sequence[int
     return method.function(*operands[:plain], **given).reshape(-1)
 
 
-def _weighted(values: Mapping[int, torch.Tensor], terms: Terms) -> torch.Tensor:
+def _weighted(values: Mapping[int, torch.Tensor], zeros: Callable[[], torch.Tensor], terms: Terms) -> torch.Tensor:
     """A sum; one value with coefficient 1 is that value itself."""
     if not terms:
-        return torch.zeros_like(next(iter(values.values())))
+        return zeros()
     (number, coefficient), *others = terms
     total = values[number] if coefficient == 1 else values[number] * coefficient
     for place, (number, coefficient) in enumerate(others):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from .architecture import Architecture
 from .diffusers_parts import folder_parts
 from .dtypes import DType
+from .errors import RecipeError
 from .jobs import JobMaker
 from .key_job import KeyJob, Row
 from .lora_source import open_files
@@ -179,6 +180,8 @@ def make_plan(recipe: Recipe, library: ModelLibrary, **options: str | None) -> P
     recipe = effective(recipe.with_options(**typed(options)))
     refuse_lora(recipe)
     sources, number_of = open_files(recipe, library)
+    if all(source.lora for source in sources):
+        raise RecipeError("the recipe names no model, only LoRAs. Add them to one: MODEL + lora(NAME).")
     claims = {number: claim for number, (claim, _) in title_hashes(recipe, number_of).items()}
     on_nan = replacing_source(recipe, sources, number_of)
     vae = take_vae(recipe.option("vae"), library, sources)

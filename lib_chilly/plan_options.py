@@ -94,9 +94,9 @@ def replacing_source(recipe: Recipe, sources: list[Source], number_of: Mapping[F
     name = choice.removeprefix("take:")
     number = source_called(name, sources, number_of)
     if number is None:
-        names = ", ".join(source.name for source in sources)
-        instead = tuple(Instead(choice, f"take:{each.right}") for each in meant(name, (source.name for source in sources)))
-        raise RecipeError(f"on_nan takes '{name}', which is no model of this recipe: {names}.", instead=instead)
+        names = [source.name for source in sources if not source.lora]
+        instead = tuple(Instead(choice, f"take:{each.right}") for each in meant(name, names))
+        raise RecipeError(f"on_nan takes '{name}', which is no model of this recipe: {', '.join(names)}.", instead=instead)
     return number
 
 

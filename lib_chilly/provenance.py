@@ -66,8 +66,6 @@ def provenance(
         {"name": source.name, "size": source.checkpoint.size_bytes}
         | ({"sha256": hashes[number]} if hashes else {})
         | ({"lora": True} if source.lora else {})
-        | ({"sha256": hashes[number]} if hashes else {})
-        | ({"lora": True} if source.lora else {})
         for number, source in enumerate(sources)
     ]
     claims = [said for source in sources if (said := claims_of(source))]

@@ -28,6 +28,7 @@ class RecordedLibrary(ModelLibrary):
         accept_others: take the file of the right name even if it is another one than was recorded.
         should_stop: asked while files are read for their hashes.
         advice: what to do about another file of the right name, beside putting the recorded one there.
+        loras, what: as of any library.
 
     Attributes:
         notes: sentences on what was found under another name, or is another file than was recorded.
@@ -40,8 +41,10 @@ class RecordedLibrary(ModelLibrary):
         accept_others: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
         advice: str = "",
+        loras: Sequence[Path] | None = None,
+        what: str = "model",
     ):
-        super().__init__(folders)
+        super().__init__(folders, loras, what)
         own = tuple(source for source in record.sources if not source.is_lora)
         self.record, self.accept_others = replace(record, sources=own), accept_others
         self._recorded_loras = tuple(source for source in record.sources if source.is_lora)
@@ -58,7 +61,9 @@ class RecordedLibrary(ModelLibrary):
     def loras(self) -> RecordedLibrary:
         """The recorded LoRAs, by the same rules."""
         record = replace(self.record, sources=tuple(replace(source, is_lora=False) for source in self._recorded_loras))
-        found = RecordedLibrary(self.lora_folders, record, self.accept_others, self._should_stop, self._advice)
+        # Behind the folders of LoRAs the models': a LoRA that lies there is one too.
+        folders = (*self.lora_folders, *self.folders)
+        found = RecordedLibrary(folders, record, self.accept_others, self._should_stop, self._advice, (), "LoRA")
         found.notes = self.notes
         return found
 
@@ -133,7 +138,8 @@ class RecordedLibrary(ModelLibrary):
                 f"'{named[0]}' is another '{source.name}' than the recorded one, which has {wanted}. Put that one into one of "
                 f"{where}{self._advice}."
             )
-        return f"there is no '{source.name}' in {where}, and no other file with {wanted}. Name its folder with --models DIR."
+        option = f"--{self._what.lower()}s"
+        return f"there is no '{source.name}' in {where}, and no other file with {wanted}. Name its folder with {option} DIR."
 
     @cached_property
     def _by_size(self) -> Mapping[int, Sequence[Path]]:

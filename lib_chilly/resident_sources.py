@@ -10,6 +10,7 @@ import torch
 from .architecture import NO_LANE
 from .dtypes import DType, torch_dtype
 from .header import TensorInfo
+from .lora_source import LoraTensor
 from .reading import OpenSource, Reader
 from .room import Room
 from .sources import Source
@@ -28,7 +29,8 @@ def padded(elements: int) -> int:
 
 def is_plain(info: TensorInfo) -> bool:
     """Whether a stored tensor can be summed in one pass: not empty, and of values that need no scale."""
-    return info.dtype.name in FUSED_DTYPES and info.scale is None and info.elements > 0
+    is_stored = not isinstance(info, LoraTensor)
+    return is_stored and info.dtype.name in FUSED_DTYPES and info.scale is None and info.elements > 0
 
 
 class Shelves:

@@ -67,12 +67,17 @@ class Verification:
 
 
 def verify(
-    path: Path, folders: Sequence[Path], threads: int = 1, should_stop: Callable[[], bool] = lambda: False
+    path: Path,
+    folders: Sequence[Path],
+    threads: int = 1,
+    should_stop: Callable[[], bool] = lambda: False,
+    loras: Sequence[Path] | None = None,
 ) -> Verification:
     """Run again what made a file, and compare every byte of its tensors.
 
     Args:
         folders: where the sources lie; they are found by name or sha256.
+        loras: where LoRAs lie; None for the usual folders beside them.
 
     Raises:
         CheckpointError: the file or a source cannot be read.
@@ -85,7 +90,7 @@ def verify(
         if record is None:
             found.says.append("its header does not say how it was made, or another merger has made it: nothing can be run again.")
             return found
-        library = RecordedLibrary(folders, record, should_stop=should_stop)
+        library = RecordedLibrary(folders, record, should_stop=should_stop, loras=loras)
         plan = _planned(path, record, library, found, should_stop)
     except Interrupted:
         raise

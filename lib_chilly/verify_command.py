@@ -40,7 +40,7 @@ def run_verify(options: argparse.Namespace) -> None:
         return said
 
     with stop_flag() as should_stop:
-        found = verify(options.file, options.models or default_folders(), default_threads(), should_stop)
+        found = verify(options.file, options.models or default_folders(), default_threads(), should_stop, options.loras)
     if options.json:
         print(json.dumps({"file": str(options.file), **found.facts()}))
     elif said := lines(found):

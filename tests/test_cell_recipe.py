@@ -171,4 +171,4 @@ def test_text_of_a_recipe_is_its_own_name_and_a_wrong_name_is_refused_with_the_n
 def test_strength_of_a_lora_needs_one_lora():
     assert "no LoRA whose strength could be set" in refusal(MIX, value(0.5, LORA))
     assert "2 LoRAs, so that STEP.scale says which" in refusal("M = A + lora(x) + lora(y)", value(0.5, LORA))
-    assert lines("L = lora(x, scale={OUT*: 1})\nM = A + L", value(0.5, LORA))[0] == "L = lora(x, scale=0.5)"
+    assert lines("L = lora(x, scale={OUT*: 1})\nM = A + L", value(0.5, LORA))[0] == "L = lora(x, scale={OUT*: 0.5})"

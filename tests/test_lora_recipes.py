@@ -15,11 +15,13 @@ from updates import differing
 from lib_chilly.errors import ArchitectureError, CheckpointError, RecipeError
 from lib_chilly.inspection import describe, inspect_file
 from lib_chilly.live import LiveWeights
+from lib_chilly.memory import peak_memory_bytes
 from lib_chilly.models import ModelLibrary
 from lib_chilly.notations import read_recipe
 from lib_chilly.plan import make_plan
 from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.report import plan_facts
+from lib_chilly.synth import synthesise
 from lib_chilly.verification import verify
 
 IN01 = "input_blocks.1.1.transformer_blocks.0.attn1.to_q"
@@ -155,6 +157,7 @@ def test_name_means_the_lora_whatever_models_and_steps_are_called(folder, tmp_pa
         ("Z = A + lora(A - B)", "takes the name of a LoRA file"),
         ("Z = A + lora(0.5)", "takes the name of a LoRA file"),
         ("Z = lora(grain)", "is a delta"),
+        ("Z = free_sum(lora(grain))", "the recipe names no model, only LoRAs"),
         ("Z = 0.5 * A + 0.5 * lora(grain)", "add to 0.5"),
         ("Z = weighted_sum(A, lora(grain))", "is a delta"),
         ("Z = A + lora(grain, B)", "lora takes 1 model"),
@@ -219,6 +222,41 @@ def test_inspect_says_that_a_file_is_a_lora(grain, folder, dora):
     assert inspect_file(folder / "A.safetensors")["lora"] is None
 
 
+def test_lora_among_the_models_is_verified_and_made_again_from_there(tmp_path):
+    models = write_models(tmp_path / "all", A=model(1), grain=lora(11))
+    merge_in(models, "Z = A + 0.5 * lora(grain)", tmp_path / "out.safetensors", source_hashes=True)
+    assert verify(tmp_path / "out.safetensors", [models]).verdict == "same"
+    (models / "grain.safetensors").unlink()
+    found = verify(tmp_path / "out.safetensors", [models])
+    assert found.lacking == ["grain"] and "Name its folder with --loras DIR" in found.says[0]
+    elsewhere = write_models(tmp_path / "elsewhere", grain=lora(11))
+    assert verify(tmp_path / "out.safetensors", [models], loras=[elsewhere]).verdict == "same"
+
+
+def test_lora_for_models_of_which_none_is_read_is_refused(tmp_path):
+    models = tmp_path / "models"
+    models.mkdir()
+    synthesise("sd3", "tiny", models / "three.safetensors")
+    write_models(tmp_path / "lora", grain=lora(11))
+    with pytest.raises(ArchitectureError, match=r"is a LoRA for SD 1\.x; those for .* are not read"):
+        plan_in(models, "Z = three + lora(grain)")
+
+
+def test_nan_is_not_replaced_by_a_lora(folder):
+    with pytest.raises(RecipeError, match=r"'grain', which is no model of this recipe: A\."):
+        plan_in(folder, "Z = A + lora(grain)", on_nan="take:grain")
+
+
+def test_plan_counts_what_large_differences_hold(tmp_path):
+    layer = next(iter(MATRICES))
+    key = MATRICES[layer]
+    big = {key: stored(np.zeros((1500, 1500)), "fp16")}
+    write_models(tmp_path / "lora", big={f"{layer}.diff": stored(np.zeros((1500, 1500)), "fp32")})
+    models = write_models(tmp_path / "models", A=model(1, only=[key], extras=big))
+    without, with_it = (peak_memory_bytes(plan_in(models, text), 1) for text in ("Z = 1 * A", "Z = A + lora(big)"))
+    assert with_it - without >= 2 * 1500 * 1500 * 4
+
+
 def test_lora_with_nan_stops_by_name(folder, tmp_path):
     broken = lora(1)
     key = f"{next(iter(MATRICES))}.lora_up.weight"
@@ -273,6 +311,8 @@ SEVENTEEN = "1,0,0,0,0,0,0,0,0.5,1,1,1,0,0,0,0,0"
     ("text", "canonical"),
     [
         ("A <lora:film-grain:0.8>", "result = A + lora(film-grain, scale=0.8)\n"),
+        ("<lora:g:0.8> + A", "result = lora(g, scale=0.8) + A\n"),
+        ("MIX = A\n<lora:g:0.8> <lora:h:1>\n", "MIX = A + lora(g, scale=0.8) + lora(h)\n"),
         ("Z = A - <lora:grain:0.5> # <lora:x:1>", "Z = A - lora(grain, scale=0.5)\n"),
         ("Z = 0.6 * A + 0.4 * B <lora:a b:-0.3> <lyco:c>", 'Z = 0.6 * A + 0.4 * B + lora("a b", scale=-0.3) + lora(c)\n'),
         ("Z = 0.5 * (A + <lora:g:1>) + 0.5 * B", "Z = 0.5 * (A + lora(g)) + 0.5 * B\n"),

@@ -17,7 +17,7 @@ from updates import differing, keys_of
 
 from lib_chilly import registry
 from lib_chilly.errors import CheckpointError, RecipeError
-from lib_chilly.live import LiveWeights
+from lib_chilly.live import LiveWeights, origins
 from lib_chilly.memory import peak_memory_bytes
 from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.registry import merge_method
@@ -101,6 +101,22 @@ def test_term_stands_where_its_call_stands_in_the_text(folder, tmp_path):
     assert in_order.tobytes() != other.tobytes()
     output = merged(folder, text, tmp_path, options={"dtype": "fp32", "compute": "float32"})
     assert read_file(output)[KEY].data == in_order.tobytes()
+
+
+def test_place_of_a_term_does_not_depend_on_which_lane_was_folded_first(folder, tmp_path):
+    text = "Z = 0.2 * A + 0.3 * bend(B, C, alpha={%s *: 0.4}) + 0.3 * B + 0.2 * bend(C, D)"
+    rows = plan_in(folder, text % "BASE: 0.1, IN00: 0.2, ").rows.values()
+    assert len(rows) > 10 and {tuple(name[:1] for name, _ in row.named("ABCD")) for row in rows} == {("A", "b", "B", "b")}
+
+
+def test_operand_without_terms_is_zeros(folder, tmp_path):
+    found = read_file(merged(folder, "Z = A + bend(B - B, C - C)", tmp_path))
+    assert found[KEY].data == read_file(folder / "A.safetensors")[KEY].data
+
+
+def test_identity_of_steps_used_twice_stays_small(folder):
+    lines = ["S0 = bend(A, B)"] + [f"S{n} = bend(S{n - 1}, 0.5 * S{n - 1} + 0.5 * C)" for n in range(1, 40)]
+    assert len(repr(origins(plan_in(folder, "\n".join(lines)))[KEY])) < 5_000
 
 
 def test_sums_for_float32_files_are_taken_in_float64(folder, tmp_path):

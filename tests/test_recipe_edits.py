@@ -198,6 +198,11 @@ def test_method_takes_the_third_model_as_its_base(edit, text, method, found):
     assert edit(text, do="method", step="X", method=method).text == found
 
 
+def test_other_method_never_drops_a_lora(edit):
+    with pytest.raises(FieldError, match="'X' has a LoRA, which would be lost"):
+        edit("X = A + 0.8 * lora(x)", do="method", step="X", method="slerp")
+
+
 def test_loras_are_no_method_for_models(edit):
     with pytest.raises(FieldError, match="no merge method 'lora' for models"):
         edit("X = 0.7 * A + 0.3 * B", do="method", step="X", method="lora")

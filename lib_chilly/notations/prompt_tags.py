@@ -14,6 +14,8 @@ from ..recipe_text import parse_recipe
 from .draft import Imported
 
 NOTATION = "a recipe with LoRAs as prompts name them"
+_TAGS_ALONE = re.compile(r"\n[ \t]*(?=(?:<(?:lora|lyco):[^>\n]+>[ \t]*)+(?:\n|\Z))")
+"""The end of a line before one that holds tags alone: they belong to the line above."""
 _PIECES = re.compile(r'"(?:\\.|[^"\\\n])*"|#[^\n]*|(?P<before>[-+*/(=,]?)(?P<space>[ \t]*)(?P<tag><(?:lora|lyco):[^>\n]+>)')
 _ARCHITECTURE = {12: "sdxl", 17: "sd1", 20: "sdxl", 26: "sd1", 61: "flux"}
 """By the length of a list: one whose lanes it is for."""
@@ -37,10 +39,11 @@ def read(text: str) -> Imported:
             return match[0]
         (found,) = prompt_loras(match["tag"])
         notes.extend(found.notes)
-        joined = match["before"] + match["space"] if match["before"] else " + "
+        is_first = not match.string[: match.start()].rpartition("\n")[2].strip()
+        joined = match["before"] + match["space"] if match["before"] or is_first else " + "
         return joined + f"lora({spell_name(found.name)}{_scale(found)})"
 
-    recipe = parse_recipe(_PIECES.sub(call, text))
+    recipe = parse_recipe(_PIECES.sub(call, _TAGS_ALONE.sub(" ", text.strip())))
     return Imported(NOTATION, replace(recipe, notes=(*recipe.notes, *notes)))
 
 

@@ -120,10 +120,14 @@ def _with_part(recipe: Recipe, step: str, part: str, value: str) -> Recipe:
 def _with_values(recipe: Recipe, values: Sequence[Coordinate], architecture: Callable[[Recipe], Architecture]) -> Recipe:
     placed: list[tuple[Target, str, Node]] = []
     for each in values:
-        address = _lora(recipe) if each.address == LORA and LORA not in recipe.constants else each.address or _curve(recipe)
+        is_strength = each.address == LORA and LORA not in recipe.constants
+        address = _lora(recipe) if is_strength else each.address or _curve(recipe)
         recipe = _with_call(recipe, address)
-        value = each.value
-        node = read_value(value, Checker.of(recipe)) if isinstance(value, str) else number_node(Fraction(value))
+        value, checker = each.value, Checker.of(recipe)
+        node = read_value(value, checker) if isinstance(value, str) else number_node(Fraction(value))
+        blocks = value_at(recipe, address) if is_strength and is_number(node) else None
+        if blocks is not None and not is_number(blocks):  # a LoRA's block weights stay, times the number
+            node = scaled(blocks, checker.number(node), architecture(recipe), checker)
         placed.append((target_of(recipe, address), address, node))
     numbers = [each for each in placed if is_number(each[2])]
     weights = [each for each in placed if not is_number(each[2])]

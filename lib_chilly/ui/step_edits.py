@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import RecipeError
-from ..expression import Call, ModelRef, Node, Rules, StepRef, walk
+from ..expression import Call, LoraRef, ModelRef, Node, Rules, StepRef, walk
 from ..recipe_text import read_statement
 from ..registry import all_methods
 from .draft import Draft, Written
@@ -78,6 +78,8 @@ def set_method(draft: Draft, written: Written, method: Any) -> str:
     if wanted is None or wanted.takes_files:
         known = ", ".join(name for name, each in all_methods().items() if not each.takes_files)
         raise FieldError(f"there is no merge method '{str(method)[:40]}' for models. Known: {known}.", "method")
+    if any(isinstance(node, LoraRef) for node in walk(written.line.expression)):
+        raise FieldError(f"'{written.line.name}' has a LoRA, which would be lost. Give it a step of its own first.", "method")
     reading = read_step(written.line.expression, draft.checker)
     operands = list(reading.operands) or [node for node in walk(written.line.expression) if isinstance(node, (StepRef, ModelRef))]
     if wanted.named and not reading.named and len(operands) < 3:
