@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 COMPONENTS = ("model.", "first_stage_model.", "cond_stage_model.")
 TESTS = "@TESTS@"
-_imported = []
+_FIRST = "chilly_imported_at_first"
 
 
 def weights():
@@ -66,11 +66,14 @@ def of_tests(name: str):
 
 def imported():
     """What of ours was imported when the webui had started, and nobody had used anything of it."""
-    return {"imported": _imported}
+    return {"imported": getattr(sys, _FIRST)}
 
 
 def add_routes(_, app):
-    _imported.extend(sorted(name for name in sys.modules if name.startswith("lib_chilly")))  # the webui itself imports lark
+    if not hasattr(sys, _FIRST):  # Reload UI runs this again, when all was used
+        setattr(
+            sys, _FIRST, sorted(name for name in sys.modules if name.startswith("lib_chilly"))
+        )  # the webui itself imports lark
     for function in (weights, metadata, merge, imported, loaded):
         app.add_api_route(f"/probe/{function.__name__}", function, methods=["GET"])
     app.add_api_route("/probe/inside", inside, methods=["POST"])
