@@ -120,8 +120,12 @@ def magnitude_mask(a: Model, b: Model, *, density: Density = 0.5, alpha: Weight 
 
     count = kept(density, a.numel())
     if not 0 < count < a.numel():
-        return (1 - alpha) * a + alpha * b if count else a.clone()
+        return _mixed(a, b, alpha).clone() if count else a.clone()
     deltas = Deltas(b, a)
     masks = largest(deltas, count, a.numel()).masks(deltas)
     parts = zip(masks, slabs(a), slabs(b), strict=True)
-    return torch.cat([choose(mask, (1 - alpha) * one + alpha * two, one) for mask, one, two in parts]).view(a.shape)
+    return torch.cat([choose(mask, _mixed(one, two, alpha), one) for mask, one, two in parts]).view(a.shape)
+
+
+def _mixed(a: Any, b: Any, alpha: float) -> Any:
+    return b if alpha == 1 else (1 - alpha) * a + alpha * b
