@@ -108,7 +108,7 @@ def ram(*models: Model, base: Model, epsilon: Threshold = 1e-5, scale: Scale = 1
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=4,
+    scratch=2,
     ends={("scale", 0): "base"},
 )
 def ram_plus(

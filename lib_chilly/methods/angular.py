@@ -27,6 +27,7 @@ _ENDS = {("alpha", 0.0): "a", ("alpha", 1.0): "b"}
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=2,
+    is_bitwise=False,
     ends=_ENDS,
 )
 def slerp(a: Alike, b: Alike, *, alpha: Weight = 0.5) -> Any:
@@ -49,6 +50,7 @@ def slerp(a: Alike, b: Alike, *, alpha: Weight = 0.5) -> Any:
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=4,
+    is_bitwise=False,
     ends=_ENDS,
 )
 def nuslerp(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any:
@@ -71,7 +73,8 @@ def nuslerp(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any:
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=4,
+    scratch=6,
+    is_bitwise=False,
     ends=_ENDS,
 )
 def nuslerp_rows(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any:
@@ -90,7 +93,8 @@ def nuslerp_rows(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=6,
+    scratch=8,
+    is_bitwise=False,
     ends=_ENDS,
 )
 def nuslerp_columns(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any:

@@ -21,7 +21,8 @@ _ENDS = {("alpha", 0.0): "a", ("alpha", 1.0): "b"}
     absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.SPECTRAL,
-    scratch=5,
+    scratch=6,
+    is_bitwise=False,
     ends=_ENDS,
 )
 def fft_crossover(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Ramp = 0.0) -> Any:
@@ -55,7 +56,8 @@ def fft_crossover(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Ramp = 0.0) 
     absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.SPECTRAL,
-    scratch=8,
+    scratch=11,
+    is_bitwise=False,
     ends=_ENDS,
 )
 def distribution_crossover(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, beta: Ramp = 0.0) -> Any:

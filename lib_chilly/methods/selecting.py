@@ -24,7 +24,7 @@ _ENDS = {("alpha", 0.0): "a", ("alpha", 1.0): "b"}
     absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=5,
+    scratch=2,
 )
 def cosine_a(a: Model, b: Model, *, alpha: Weight = 0.5, low: Edge = 0.0, high: Edge = 1.0) -> Any:
     """Keep A where A and B point one way, and take B where they do not.
@@ -48,7 +48,7 @@ def cosine_a(a: Model, b: Model, *, alpha: Weight = 0.5, low: Edge = 0.0, high: 
     absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=5,
+    scratch=2,
 )
 def cosine_b(a: Model, b: Model, *, alpha: Weight = 0.5, low: Edge = 0.0, high: Edge = 1.0) -> Any:
     """Keep A where A and B point one way, counting long columns for more than short ones.

@@ -22,7 +22,8 @@ _TURNS = 3
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SPECTRAL,
-    scratch=4,
+    scratch=8,
+    is_bitwise=False,
     ends={("density", 0): "base", ("density", 1): "a"},
 )
 def truncate_rank(a: Model, *, base: Model, density: Density = 0.25, seed: Seed = 0, place: Place) -> Any:

@@ -82,7 +82,7 @@ def _ranked(deltas: Deltas, start: int, stop: int, elements: int) -> Iterator[An
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=2,
+    scratch=3,
     ends=_TO_BASE,
 )
 def breadcrumbs(*models: Model, base: Model, density: Density = 0.9, gamma: Outliers = 0.01, scale: Scale = 1.0) -> Any:

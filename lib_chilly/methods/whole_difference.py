@@ -66,7 +66,7 @@ def euclidean_add_difference(a: Model, b: Model, c: Model, *, alpha: Weight = 0.
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=3,
+    scratch=2,
     ends={("alpha", 0): "a"},
 )
 def add_perpendicular(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> Any:
@@ -87,7 +87,8 @@ def add_perpendicular(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> A
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=4,
+    scratch=2,
+    is_bitwise=False,
 )
 def extract_similar(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, gamma: Steepness = 1.0) -> Any:
     """Add to A what B and C learned alike since.
@@ -106,7 +107,8 @@ def extract_similar(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, gamma:
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=4,
+    scratch=2,
+    is_bitwise=False,
 )
 def extract_dissimilar(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, gamma: Steepness = 1.0) -> Any:
     """Add to A what B or C learned since, and the other did not.
