@@ -11,6 +11,9 @@ _ROUNDS = 1000
 _NEAR = 1e-12
 """What counts as no distance, beside the largest one."""
 
+_OPPOSITE = -math.cos(1e-4)
+"""Below that cosine, 1e-4 radians from a half turn, vectors count as opposite: the arcs between them go every way."""
+
 Table = Sequence[Sequence[float]]
 
 
@@ -24,7 +27,8 @@ def shares(weights: Sequence[float]) -> list[float]:
 def on_sphere(dots: Table, weights: Sequence[float]) -> list[float]:
     """The factors of the vectors' Karcher mean: the direction from which the way to theirs adds to nothing, at their mean length.
 
-    A vector that is 0 has no direction. Where they have no direction in common it is the weighted mean.
+    A vector that is 0 has no direction. Where they have no direction in common, or one
+    is opposite to it, it is the weighted mean.
 
     Args:
         dots: of all pairs.
@@ -34,11 +38,13 @@ def on_sphere(dots: Table, weights: Sequence[float]) -> list[float]:
     used = [number for number, length in enumerate(lengths) if length > 0 and weights[number] > 0]
     cosines = [[dots[one][other] / lengths[one] / lengths[other] for other in used] for one in used]
     pull = shares([weights[number] for number in used]) if used else []
-    if not used or _size(cosines, pull) < 1e-6:
+    if not used or _size(cosines, pull) < 1e-6 or (len(used) == 2 and cosines[0][1] < _OPPOSITE):
         return list(weights)
     point = _of_length_one(cosines, pull)
     for _ in range(_ROUNDS):
         near = [min(1.0, max(-1.0, value)) for value in _times(cosines, point)]
+        if min(near) < _OPPOSITE:
+            return list(weights)
         sines = [math.sqrt(1 - value * value) for value in near]
         bends = [math.atan2(sine, value) / sine if sine > 1e-9 else 1.0 for sine, value in zip(sines, near, strict=True)]
         forces = [weight * bend for weight, bend in zip(pull, bends, strict=True)]

@@ -67,6 +67,25 @@ def ratio(above: Tensor, below: Tensor) -> Tensor:
     return (above / below).masked_fill(below == 0, 0)
 
 
+def scaled(values: Tensor, factor: Tensor, out: Tensor | None = None) -> Tensor:
+    """The values times a float64 factor, one for all or [N, 1] for the rows of [N, K].
+
+    A factor beyond the values' type, which makes much of what is hardly there, is multiplied with in float64.
+    """
+    import torch
+
+    narrow = factor.to(values.dtype)
+    if bool(narrow.isfinite().all()):
+        return torch.mul(values, narrow, out=out)
+    found = torch.empty_like(values, memory_format=torch.contiguous_format) if out is None else out
+    rows = factor.double().view(-1, 1)
+    most = max(1, _AT_ONCE // rows.numel())
+    parts = (each.view(rows.numel(), -1).split(most, 1) for each in (found, values.contiguous()))
+    for target, part in zip(*parts, strict=True):
+        target.copy_(part * rows)
+    return found
+
+
 def summed_rows(values: Tensor) -> Tensor:
     """The sum of each row of [N, K], which is used up: its second half is added to its first, again and again."""
     length = values.shape[1]

@@ -20,7 +20,6 @@ from .prediction import UNKNOWN
 from .provenance import provenance
 from .recipe import Recipe
 from .sidecar import Sidecar, find_sidecar
-from .signature import Cost
 from .sources import Source, check_predictions, title_hashes
 from .vae import claimed_hash, take_vae
 from .writer import build_header
@@ -91,9 +90,9 @@ class Plan:
 
     @property
     def reproducible(self) -> str:
-        """ "bitwise", or "tolerance" where decompositions of matrices have a part in it."""
+        """ "bitwise", or "tolerance" where another kind of processor may make other last bits."""
         nodes = [node for job in self.jobs for node in job.nodes]
-        return "tolerance" if any(node.method.cost is Cost.SPECTRAL for node in nodes) else "bitwise"
+        return "bitwise" if all(node.method.is_bitwise for node in nodes) else "tolerance"
 
     @property
     def prediction(self) -> str:

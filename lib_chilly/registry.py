@@ -37,6 +37,7 @@ class MergeMethod:
         reach: what it has to see; all but weighted sums stay nodes of the plan.
         cost: what takes its time.
         scratch: tensors of the operands' size and type that it needs at once, beside operands and result.
+        is_bitwise: whether every machine makes the same bytes; powers, angles and decompositions differ in last bits.
         ends: (parameter, value) to the operand that the result then is, bit for bit.
         weights: parameters that weigh the first models of a row of any number; the others weigh 1.
         takes_place: whether it draws, and so asks for the place of its values.
@@ -57,6 +58,7 @@ class MergeMethod:
     reach: Reach
     cost: Cost
     scratch: int
+    is_bitwise: bool
     ends: Mapping[tuple[str, float], str]
     weights: tuple[str, ...]
     takes_place: bool
@@ -121,6 +123,7 @@ def merge_method(
     reach: Reach = Reach.SUM,
     cost: Cost = Cost.ARITHMETIC,
     scratch: int = 1,
+    is_bitwise: bool = True,
     ends: Mapping[tuple[str, float], str] | None = None,
     weights: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -135,7 +138,7 @@ def merge_method(
         title: for people, in a list.
         formula: in A, B, C and the parameters' names.
         source: who defined it.
-        absence, keeps_sum, reach, cost, scratch, ends, weights: as of MergeMethod.
+        absence, keeps_sum, reach, cost, scratch, is_bitwise, ends, weights: as of MergeMethod.
 
     Raises:
         ValueError: the name is taken, or an operand or a parameter lacks its annotation.
@@ -153,6 +156,7 @@ def merge_method(
             reach=reach,
             cost=cost,
             scratch=scratch,
+            is_bitwise=is_bitwise,
             ends=ends or {},
             weights=weights,
             **_signature_of(function),

@@ -9,6 +9,8 @@ import torch
 
 SHAPES: Sequence[tuple[int, ...]] = ((), (0,), (1,), (7, 1), (1, 9), (5, 6), (4, 3, 3, 3), (6, 4, 1, 1), (0, 3), (3, 0))
 KINDS = ("drawn", "zeros", "equal", "opposite", "constant", "holes", "one zero")
+HARD_KINDS = ("subnormal", "huge", "one subnormal")
+"""Of these a result is only asked to be finite: their sizes are nothing that a tolerance for weights fits."""
 
 
 def operands(count: int, shape: Sequence[int], kind: str = "drawn", seed: int = 0, dtype: type = np.float32) -> list[np.ndarray]:
@@ -17,7 +19,16 @@ def operands(count: int, shape: Sequence[int], kind: str = "drawn", seed: int = 
     Args:
         kind: "holes" has elements that are 0, or equal in two of them; "one zero" a first operand that is all 0.
     """
+    if kind in HARD_KINDS:
+        return _hard(count, shape, kind, seed)
     return [np.asarray(each, dtype) for each in _drawn(count, shape, kind, seed)]
+
+
+def _hard(count: int, shape: Sequence[int], kind: str, seed: int) -> list[np.ndarray]:
+    """Float32 whose squares are 0 or beyond it."""
+    drawn = [np.asarray(each, np.float32) for each in _drawn(count, shape, "drawn", seed)]
+    sizes = {"subnormal": [1e-42] * count, "huge": [1e30] * count, "one subnormal": [1e-42, *[1.0] * (count - 1)]}[kind]
+    return [np.asarray(each * np.float32(size)) for each, size in zip(drawn, sizes, strict=True)]
 
 
 def _drawn(count: int, shape: Sequence[int], kind: str, seed: int) -> list[np.ndarray]:

@@ -91,6 +91,8 @@ def pruned(deltas: Arrays, density: float, epsilon: float, key: str, seed: int) 
 def sce(deltas: Arrays, density: float) -> np.ndarray:
     """In float64."""
     wide = [delta.astype(np.float64) for delta in deltas]
+    if all(np.array_equal(delta, deltas[0]) for delta in deltas):
+        return wide[0]
     numbers = by_size(np.var(wide, axis=0))[: count_kept(density, wide[0].size)]
     chosen = [only(delta, numbers) for delta in wide]
     energies = [(delta**2).sum() for delta in chosen]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from method_operands import KINDS, SHAPES, operands, tensors
+from checkpoints import KEYS, model, plan_in, write_models
+from method_operands import HARD_KINDS, KINDS, SHAPES, operands, tensors
 
 from lib_chilly.registry import MergeMethod, all_methods
 from lib_chilly.signature import Place, Reach
@@ -33,7 +35,7 @@ def call(method: MergeMethod, models: Sequence[torch.Tensor], start: int = 0, **
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_result_is_finite_of_the_same_shape_and_type_and_operands_are_not_written(method: MergeMethod) -> None:
-    for number, kind in enumerate(KINDS):
+    for number, kind in enumerate((*KINDS, *HARD_KINDS)):
         for shape in SHAPES:
             dtype = (np.float32, np.float64)[number % 2]
             arrays = operands(count_of(method), shape, kind, dtype=dtype)
@@ -62,6 +64,17 @@ def test_element_does_not_depend_on_where_a_slab_ends(method: MergeMethod) -> No
 def test_ends_are_what_the_method_would_have_come_to(method: MergeMethod) -> None:
     models = tensors(operands(count_of(method), (40,) if method.reach is Reach.ELEMENT else (6, 9)))
     names = method.operand_names(len(models))
+    other = {
+        name: float(int(param.low + param.high) // 2 if param.is_whole else (2 * param.low + param.high) / 3)
+        for name, (param, _) in method.parameters.items()
+    }
     for (parameter, value), name in method.ends.items():
-        found = call(method, models, **{parameter: float(value)})
-        torch.testing.assert_close(found, models[names.index(name)], rtol=1e-5, atol=1e-6)
+        for values in ({}, other):
+            found = call(method, models, **values | {parameter: float(value)})
+            torch.testing.assert_close(found, models[names.index(name)], rtol=1e-5, atol=1e-6)
+
+
+def test_plan_promises_the_same_bytes_only_where_no_power_or_angle_is_taken(tmp_path: Path) -> None:
+    folder = write_models(tmp_path, A=model(0, only=[KEYS[0]]), B=model(1, only=[KEYS[0]]))
+    texts = {"comparative_interpolation(A, B)": "tolerance", "slerp(A, B)": "tolerance", "nearswap(A, B)": "bitwise"}
+    assert {text: plan_in(folder, f"X = {text}").reproducible for text in texts} == texts

@@ -110,7 +110,7 @@ def crossed_slowly(a: Array, b: Array, alpha: float, beta: float) -> Array:
     half = np.sort(height[..., : a.shape[-1] // 2 + 1].reshape(-1))
     lowest = round(len(half) * (1 - alpha))
     above = height - half[lowest]
-    share = np.clip(above / beta + 0.5, 0, 1) if beta else (above >= -1e-9)
+    share = np.clip(above / beta + 0.4, 0, 1) if beta else (above >= -1e-9)
     return np.fft.ifftn(one + share * (other - one)).real
 
 
@@ -135,7 +135,7 @@ def test_distribution_crossover_is_one_in_the_order_of_c(beta: float) -> None:
     order = np.argsort(c.reshape(-1), kind="stable")
     one, other = (np.fft.rfft(each.reshape(-1)[order]) for each in (a, b))
     above = np.arange(len(one)) / len(one) - 0.6
-    share = np.clip(above / beta + 0.5, 0, 1) if beta else above >= 0
+    share = np.clip(above / beta + 0.4, 0, 1) if beta else above >= 0
     expected = np.empty(54)
     expected[order] = np.fft.irfft(one + share * (other - one), 54)
     found = distribution_crossover(*tensors([a, b, c]), alpha=0.4, beta=beta)

@@ -34,13 +34,16 @@ def sce(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0)
 
     Selected are the `density` elements whose changes vary most between the models (of equal ones the first); a model's weight
     in a tensor is the sum of squares of its selected changes, and the sign is that of the changes' sum, where that is 0 the
-    base's value stays. A model that changed a layer much leads there, so each keeps the layers that it was trained in.
+    base's value stays. A model that changed a layer much leads there, so each keeps the layers that it was trained in. Where
+    all models changed a tensor alike, as one model alone does, the change is kept whole, whatever density above 0.
     """
 
     spread = _Spread([Deltas(model, base) for model in models])
     count = kept(density, base.numel())
     if not count:
         return base.clone()
+    if all(part.equal(parts[0]) for parts in zip(*spread.deltas, strict=True) for part in parts[1:]):
+        return merged(base, scale, spread.deltas[:1], added)
     selected = largest(spread, count, base.numel())
     energies: list[Any] = [0] * len(models)
     for mask, *deltas in zip(selected.masks(spread), *spread.deltas, strict=True):
@@ -105,7 +108,7 @@ def ram(*models: Model, base: Model, epsilon: Threshold = 1e-5, scale: Scale = 1
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=4,
+    scratch=2,
     ends={("scale", 0): "base"},
 )
 def ram_plus(

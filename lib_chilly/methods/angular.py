@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..barycentres import on_sphere, shares
-from ..dot_products import gaps, gram, norm, ratio, row_dots, row_gaps
+from ..dot_products import gaps, gram, norm, ratio, row_dots, row_gaps, scaled
 from ..registry import merge_method
 from ..signature import Absence, Alike, Cost, Model, Reach, Weight
 from .linear import Factor
@@ -27,6 +27,7 @@ _ENDS = {("alpha", 0.0): "a", ("alpha", 1.0): "b"}
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=2,
+    is_bitwise=False,
     ends=_ENDS,
 )
 def slerp(a: Alike, b: Alike, *, alpha: Weight = 0.5) -> Any:
@@ -49,6 +50,7 @@ def slerp(a: Alike, b: Alike, *, alpha: Weight = 0.5) -> Any:
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=4,
+    is_bitwise=False,
     ends=_ENDS,
 )
 def nuslerp(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any:
@@ -71,7 +73,8 @@ def nuslerp(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any:
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=4,
+    scratch=6,
+    is_bitwise=False,
     ends=_ENDS,
 )
 def nuslerp_rows(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any:
@@ -90,7 +93,8 @@ def nuslerp_rows(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=6,
+    scratch=8,
+    is_bitwise=False,
     ends=_ENDS,
 )
 def nuslerp_columns(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any:
@@ -132,11 +136,14 @@ def weights_of(count: int, alpha: float, beta: float) -> list[float]:
 
 def combined(models: Any, factors: Any) -> Any:
     """A weighted sum; what has the whole weight is that model itself."""
+    import torch
+
     if 1.0 in factors and sum(factor != 0 for factor in factors) == 1:
         return models[factors.index(1.0)]
-    total = models[0] * factors[0]
-    for model, factor in zip(models[1:], factors[1:], strict=True):
-        total.add_(model * factor)
+    wide = models[0].new_tensor(factors, dtype=torch.float64)
+    total = scaled(models[0], wide[0])
+    for model, factor in zip(models[1:], wide[1:], strict=True):
+        total.add_(scaled(model, factor))
     return total
 
 
@@ -171,5 +178,4 @@ def _factors(sizes: Sequence[Any], ways: Sequence[Any], alpha: float, is_mean_le
 
 
 def _by_factors(a: Any, b: Any, factors: tuple[Any, Any]) -> Any:
-    one, other = (factor.to(a.dtype) for factor in factors)
-    return a * one + b * other
+    return scaled(a, factors[0]).add_(scaled(b, factors[1]))

@@ -19,6 +19,7 @@ from .linear import Factor
     absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
+    scratch=2,
     weights=("alpha", "beta"),
 )
 def geometric_median(*models: Alike, alpha: Factor = 1.0, beta: Factor = 1.0) -> Any:

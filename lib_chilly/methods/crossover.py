@@ -21,7 +21,8 @@ _ENDS = {("alpha", 0.0): "a", ("alpha", 1.0): "b"}
     absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.SPECTRAL,
-    scratch=5,
+    scratch=6,
+    is_bitwise=False,
     ends=_ENDS,
 )
 def fft_crossover(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Ramp = 0.0) -> Any:
@@ -45,7 +46,7 @@ def fft_crossover(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Ramp = 0.0) 
     height = height.sqrt_()
     lowest = round(height.numel() * (1 - min(max(alpha, 0), 1)))
     cut = height.view(-1).kthvalue(lowest + 1).values if lowest < height.numel() else math.inf
-    return torch.fft.irfftn(_crossed(one, other, height - cut, beta), a.shape).to(a.dtype)
+    return torch.fft.irfftn(_crossed(one, other, height - cut, alpha, beta), a.shape).to(a.dtype)
 
 
 @merge_method(
@@ -55,7 +56,8 @@ def fft_crossover(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Ramp = 0.0) 
     absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.SPECTRAL,
-    scratch=8,
+    scratch=11,
+    is_bitwise=False,
     ends=_ENDS,
 )
 def distribution_crossover(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, beta: Ramp = 0.0) -> Any:
@@ -72,13 +74,13 @@ def distribution_crossover(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5,
     order = c.reshape(-1).argsort(stable=True)
     one, other = (torch.fft.rfft(each.reshape(-1)[order]) for each in (a, b))
     height = torch.arange(one.numel(), device=a.device).to(a.dtype) / one.numel()
-    crossed = torch.fft.irfft(_crossed(one, other, height - (1 - alpha), beta), a.numel()).to(a.dtype)
+    crossed = torch.fft.irfft(_crossed(one, other, height - (1 - alpha), alpha, beta), a.numel()).to(a.dtype)
     return torch.empty_like(crossed).scatter_(0, order, crossed).view(a.shape)
 
 
-def _crossed(one: Any, other: Any, above: Any, beta: float) -> Any:
-    """Frequencies of A, and of B where they lie above the cut."""
-    share = (above / beta + 0.5).clamp_(0, 1) if beta > 0 else (above >= 0).to(above.dtype)
+def _crossed(one: Any, other: Any, above: Any, alpha: float, beta: float) -> Any:
+    """Frequencies of A, and of B where they lie above the cut; at alpha 0 a ramp lies above all of them, at alpha 1 below."""
+    share = (above / beta + alpha).clamp_(0, 1) if beta > 0 else (above >= 0).to(above.dtype)
     return one + share * (other - one)
 
 

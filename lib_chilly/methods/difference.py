@@ -107,6 +107,7 @@ def similarity_add_difference(a: Model, b: Model, c: Model, *, alpha: Weight = 0
     reach=Reach.ELEMENT,
     cost=Cost.DIVISION,
     scratch=6,
+    is_bitwise=False,
 )
 def multiply_difference(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, beta: Weight = 0.5) -> Any:
     """Give C the geometric mean of what A and B learned since.

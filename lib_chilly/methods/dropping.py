@@ -16,6 +16,9 @@ from ..signature import Absence, Cost, Density, Model, Param, Place, Reach, Scal
 Spread = Annotated[float, Param(0, 1)]
 """How far apart the chances of the smallest and the largest element of a row are."""
 
+_LEAST = 2.0**-24
+"""The least chance that a draw of 24 bits has; below it nothing is kept."""
+
 _TO_BASE: Mapping[tuple[str, float], str] = {("density", 0): "base", ("scale", 0): "base"}
 _DARE = "Yu et al. 2023, Language models are super Mario, arXiv:2311.03099"
 _DELLA = "Deep et al. 2024, DELLA-Merging, arXiv:2406.11617"
@@ -145,8 +148,12 @@ def della_linear(
     return _with_pruned(models, base, density, epsilon, scale, seed, place, added)
 
 
+def _chance(density: float) -> float:
+    return density if density >= _LEAST else 0.0
+
+
 def _enlarged(scale: float, density: float) -> float:
-    return scale / density if 0 < density < 1 else scale
+    return scale / density if _LEAST <= density < 1 else scale
 
 
 def _draws(delta: Any, stream: int, seed: float, place: Place, start: int) -> Any:
@@ -159,7 +166,7 @@ def _dropped(models: tuple[Any, ...], base: Any, density: float, seed: float, pl
     def slabs_of(stream: int, model: Any) -> Iterator[Any]:
         start = 0
         for delta in Deltas(model, base):
-            yield only_where(below(_draws(delta, stream, seed, place, start), density), delta)
+            yield only_where(below(_draws(delta, stream, seed, place, start), _chance(density)), delta)
             start += delta.numel()
 
     return [slabs_of(stream, model) for stream, model in enumerate(models)]
@@ -178,6 +185,7 @@ def _with_pruned(
     """Slabs of whole rows, so that each has its ranks."""
     width = base.numel() // base.shape[0] if base.dim() > 1 and base.shape[0] else base.numel()
     size = max(1, CELLS // max(1, width)) * max(1, width)
+    density = _chance(density)
     epsilon = max(min(epsilon, 2 * density, 2 * (1 - density)), 0)
 
     def slabs_of(stream: int, model: Any) -> Iterator[Any]:

@@ -46,6 +46,7 @@ def nearswap(a: Model, b: Model, *, distance: Distance = 0.001) -> Any:
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=6,
+    is_bitwise=False,
     ends={("alpha", 0): "a", ("alpha", 1): "b"},
 )
 def comparative_interpolation(
@@ -80,7 +81,8 @@ def comparative_interpolation(
     absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=8,
+    scratch=3,
+    is_bitwise=False,
 )
 def arcee_fusion(a: Model, b: Model) -> Any:
     """Take over only B's outstanding changes: those far above the middle of their tensor in size, in rows that changed much.

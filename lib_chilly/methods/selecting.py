@@ -24,7 +24,7 @@ _ENDS = {("alpha", 0.0): "a", ("alpha", 1.0): "b"}
     absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=5,
+    scratch=2,
 )
 def cosine_a(a: Model, b: Model, *, alpha: Weight = 0.5, low: Edge = 0.0, high: Edge = 1.0) -> Any:
     """Keep A where A and B point one way, and take B where they do not.
@@ -48,7 +48,7 @@ def cosine_a(a: Model, b: Model, *, alpha: Weight = 0.5, low: Edge = 0.0, high: 
     absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=5,
+    scratch=2,
 )
 def cosine_b(a: Model, b: Model, *, alpha: Weight = 0.5, low: Edge = 0.0, high: Edge = 1.0) -> Any:
     """Keep A where A and B point one way, counting long columns for more than short ones.
@@ -92,7 +92,9 @@ def tensor_sum(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Weight = 0.0) -
     trained together may not fit. alpha is the share of rows that is B's, beta where they begin; both are cut to whole rows.
     """
     rows = a.shape[0] if a.dim() else 1
-    start, end = int(rows * (beta % 1)), int(rows * (min(max(alpha, 0), 1) + beta % 1))
+    start, end = (
+        int(rows * place + 1e-9) for place in (beta % 1, min(max(alpha, 0), 1) + beta % 1)
+    )  # 0.29 * 100 is less than 29
     result, taken = a.clone().view(rows, *a.shape[1:]), b.view(rows, *a.shape[1:])
     result[start:end] = taken[start:end]
     if end > rows:

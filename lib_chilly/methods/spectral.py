@@ -22,7 +22,8 @@ _TURNS = 3
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SPECTRAL,
-    scratch=4,
+    scratch=8,
+    is_bitwise=False,
     ends={("density", 0): "base", ("density", 1): "a"},
 )
 def truncate_rank(a: Model, *, base: Model, density: Density = 0.25, seed: Seed = 0, place: Place) -> Any:
@@ -31,6 +32,7 @@ def truncate_rank(a: Model, *, base: Model, density: Density = 0.25, seed: Seed 
     What a LoRA of that rank would keep: the theme of a training stays, its noise goes. density is the share of the rank, rounded,
     at least 1. A convolution is a matrix of a row for each output; weights of one dimension are kept whole. Small shares of large
     matrices are found from a random sketch, drawn by the seed, with nearly the least error possible.
+    A difference beyond the range of its type is kept whole.
     """
     rank = min(a.shape[0], a.numel() // max(a.shape[0], 1)) if a.dim() > 1 else 0
     kept = max(1, round(rank * min(density, 1)))
@@ -39,6 +41,8 @@ def truncate_rank(a: Model, *, base: Model, density: Density = 0.25, seed: Seed 
     if kept >= rank:
         return a
     delta = (a - base).flatten(1)
+    if not bool(delta.isfinite().all()):
+        return a
     across = delta if delta.shape[0] <= delta.shape[1] else delta.t()
     if 4 * (kept + _MORE) < rank:
         basis = _sketch(across, kept + _MORE, seed, place)

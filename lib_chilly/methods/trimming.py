@@ -82,7 +82,7 @@ def _ranked(deltas: Deltas, start: int, stop: int, elements: int) -> Iterator[An
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=2,
+    scratch=3,
     ends=_TO_BASE,
 )
 def breadcrumbs(*models: Model, base: Model, density: Density = 0.9, gamma: Outliers = 0.01, scale: Scale = 1.0) -> Any:
@@ -120,8 +120,12 @@ def magnitude_mask(a: Model, b: Model, *, density: Density = 0.5, alpha: Weight 
 
     count = kept(density, a.numel())
     if not 0 < count < a.numel():
-        return (1 - alpha) * a + alpha * b if count else a.clone()
+        return _mixed(a, b, alpha).clone() if count else a.clone()
     deltas = Deltas(b, a)
     masks = largest(deltas, count, a.numel()).masks(deltas)
     parts = zip(masks, slabs(a), slabs(b), strict=True)
-    return torch.cat([choose(mask, (1 - alpha) * one + alpha * two, one) for mask, one, two in parts]).view(a.shape)
+    return torch.cat([choose(mask, _mixed(one, two, alpha), one) for mask, one, two in parts]).view(a.shape)
+
+
+def _mixed(a: Any, b: Any, alpha: float) -> Any:
+    return b if alpha == 1 else (1 - alpha) * a + alpha * b

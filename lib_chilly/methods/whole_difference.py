@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from ..dot_products import dot, norm, ratio, row_dots
+from ..dot_products import dot, norm, ratio, row_dots, scaled
 from ..registry import merge_method
 from ..signature import Absence, Cost, Model, Param, Reach, Weight
 from ..smoothing import smoothed
@@ -54,9 +54,9 @@ def euclidean_add_difference(a: Model, b: Model, c: Model, *, alpha: Weight = 0.
         return a
     own, delta = a - c, b - c
     mean = (delta - own).mul_(alpha).add_(own)
-    own, delta = (each.mul_(ratio(norm(each).new_ones(()), norm(each)).to(a.dtype)) for each in (own, delta))
+    own, delta = (scaled(each, ratio(norm(each).new_ones(()), norm(each)), each) for each in (own, delta))
     way = own.square_().mul_(1 - alpha).add_(delta.square_().mul_(alpha)).clamp_(min=0).sqrt_().copysign_(mean)
-    return way.mul_(ratio(norm(mean), norm(way)).to(a.dtype)).add_(c)
+    return scaled(way, ratio(norm(mean), norm(way)), way).add_(c)
 
 
 @merge_method(
@@ -66,7 +66,7 @@ def euclidean_add_difference(a: Model, b: Model, c: Model, *, alpha: Weight = 0.
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=3,
+    scratch=2,
     ends={("alpha", 0): "a"},
 )
 def add_perpendicular(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> Any:
@@ -76,8 +76,8 @@ def add_perpendicular(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> A
     doubled. Use it as add_difference where A and B share much. Where A is C, the whole difference is added.
     """
     own, delta = a - c, b - c
-    along = ratio(dot(own, delta), dot(own, own)).to(a.dtype)
-    return delta.sub_(own.mul_(along)).mul_(alpha).add_(a)
+    along = ratio(dot(own, delta), dot(own, own))
+    return delta.sub_(scaled(own, along, own)).mul_(alpha).add_(a)
 
 
 @merge_method(
@@ -87,7 +87,8 @@ def add_perpendicular(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> A
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=4,
+    scratch=2,
+    is_bitwise=False,
 )
 def extract_similar(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, gamma: Steepness = 1.0) -> Any:
     """Add to A what B and C learned alike since.
@@ -106,7 +107,8 @@ def extract_similar(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, gamma:
     absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=4,
+    scratch=2,
+    is_bitwise=False,
 )
 def extract_dissimilar(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, gamma: Steepness = 1.0) -> Any:
     """Add to A what B or C learned since, and the other did not.
