@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .architecture import detect
+from .architecture import Architecture, detect
 from .card_hashes import site_hashes
 from .card_pages import Section
 from .checkpoint import open_checkpoint
@@ -15,7 +15,7 @@ from .dendrogram import below_100
 from .errors import ArchitectureError, CheckpointError, Interrupted, MergeError, OutputError, RecipeError
 from .expression import Binary, Call, Constant, Negative, Node, Number, spell, spell_name
 from .hashes import hash_checkpoints
-from .header import Checkpoint
+from .header import Checkpoint, quoted
 from .health import health_of
 from .ledger import Ledger
 from .licences import PERMISSIONS, Terms, terms_of
@@ -45,11 +45,14 @@ def make_card(
         on_bytes: told how many more bytes were read for hashes and health, from any thread.
 
     Raises:
-        CheckpointError, ArchitectureError: the file or the base cannot be read, or is of no known architecture.
+        CheckpointError, ArchitectureError: the file or the base cannot be read, or is of no known architecture, or the
+            base is of another one.
         Interrupted: `should_stop` said so.
     """
     checkpoint = open_checkpoint(path)
     architecture = detect({key: info.shape for key, info in checkpoint.tensors.items()}, path.name)
+    if base:
+        _check_base(base, architecture, path.name)
     hashes = _hashes(checkpoint, should_stop, on_bytes)
     kinds = sorted({info.dtype.name for info in checkpoint.tensors.values() if info.dtype.is_floating})
     facts = [["", ""], ["file", path.name], ["architecture", architecture.title], ["bytes", f"{checkpoint.size_bytes:,}"]]
@@ -61,6 +64,19 @@ def make_card(
         _permissions(checkpoint, hashes["sha256"]),
     ]
     return checkpoint.metadata.get("modelspec.title") or _name(path), sections
+
+
+def _check_base(base: Path, architecture: Architecture, name: str) -> None:
+    """Refuse a base of another kind, before anything is read but headers.
+
+    Raises:
+        CheckpointError, ArchitectureError: it cannot be read, or is of another architecture or none.
+    """
+    found = detect({key: info.shape for key, info in open_checkpoint(base).tensors.items()}, base.name)
+    if found is not architecture:
+        raise ArchitectureError(
+            f"{quoted(name)} is {architecture.title}, {quoted(base.name)} is {found.title}. Choose a base of the same kind."
+        )
 
 
 def _name(path: Path) -> str:
