@@ -30,6 +30,7 @@ from .verdicts import WORDS
 
 _MOST_ROWS = 60
 _LONGEST_RECIPE = 1 << 18
+_LONGEST_TITLE = 200
 
 
 def make_card(
@@ -63,7 +64,7 @@ def make_card(
         _health(path, base, threads, should_stop, on_bytes),
         _permissions(checkpoint, hashes["sha256"]),
     ]
-    return checkpoint.metadata.get("modelspec.title") or _name(path), sections
+    return _title(checkpoint) or _name(path), sections
 
 
 def _check_base(base: Path, architecture: Architecture, name: str) -> None:
@@ -77,6 +78,12 @@ def _check_base(base: Path, architecture: Architecture, name: str) -> None:
         raise ArchitectureError(
             f"{quoted(name)} is {architecture.title}, {quoted(base.name)} is {found.title}. Choose a base of the same kind."
         )
+
+
+def _title(checkpoint: Checkpoint) -> str:
+    """What a header calls the model, on one line and not too long; empty where there is nothing to be seen."""
+    said = checkpoint.metadata.get("modelspec.title", "")[:_LONGEST_TITLE]
+    return "".join(each if each.isprintable() else " " for each in said).strip()
 
 
 def _name(path: Path) -> str:

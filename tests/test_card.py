@@ -193,6 +193,11 @@ def test_hostile_metadata_neither_breaks_a_card_nor_gets_into_its_markup(tmp_pat
     assert tags.found <= OURS and len(page) < 1_000_000 and len(markdown(title, sections)) < 1_000_000
 
 
+@pytest.mark.parametrize(("said", "shown"), [(" \n\u200b ", "x"), ("y" * 9_000_000, "y" * 200), ("mine", "mine")], ids=range(3))
+def test_title_is_neither_empty_nor_long(tmp_path: Path, said: str, shown: str):
+    assert make_card(write_file(tmp_path / "x.safetensors", model(1), {"modelspec.title": said}))[0] == shown
+
+
 def test_file_that_names_itself_among_its_ancestors_is_listed_once(merged: Path):
     own = hashlib.sha256(merged.read_bytes()).hexdigest()
     said = {own: {"name": "me", "sd_merge_recipe": {"primary_model_hash": own}}, SHA: {"name": "other"}}
