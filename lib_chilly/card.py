@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .architecture import detect
+from .architecture import Architecture, detect
 from .card_hashes import site_hashes
 from .card_pages import Section
 from .checkpoint import open_checkpoint
@@ -15,7 +15,7 @@ from .dendrogram import below_100
 from .errors import ArchitectureError, CheckpointError, Interrupted, MergeError, OutputError, RecipeError
 from .expression import Binary, Call, Constant, Negative, Node, Number, spell, spell_name
 from .hashes import hash_checkpoints
-from .header import Checkpoint
+from .header import Checkpoint, quoted
 from .health import health_of
 from .ledger import Ledger
 from .licences import PERMISSIONS, Terms, terms_of
@@ -30,6 +30,7 @@ from .verdicts import WORDS
 
 _MOST_ROWS = 60
 _LONGEST_RECIPE = 1 << 18
+_LONGEST_TITLE = 200
 
 
 def make_card(
@@ -45,11 +46,14 @@ def make_card(
         on_bytes: told how many more bytes were read for hashes and health, from any thread.
 
     Raises:
-        CheckpointError, ArchitectureError: the file or the base cannot be read, or is of no known architecture.
+        CheckpointError, ArchitectureError: the file or the base cannot be read, or is of no known architecture, or the
+            base is of another one.
         Interrupted: `should_stop` said so.
     """
     checkpoint = open_checkpoint(path)
     architecture = detect({key: info.shape for key, info in checkpoint.tensors.items()}, path.name)
+    if base:
+        _check_base(base, architecture, path.name)
     hashes = _hashes(checkpoint, should_stop, on_bytes)
     kinds = sorted({info.dtype.name for info in checkpoint.tensors.values() if info.dtype.is_floating})
     facts = [["", ""], ["file", path.name], ["architecture", architecture.title], ["bytes", f"{checkpoint.size_bytes:,}"]]
@@ -60,7 +64,26 @@ def make_card(
         _health(path, base, threads, should_stop, on_bytes),
         _permissions(checkpoint, hashes["sha256"]),
     ]
-    return checkpoint.metadata.get("modelspec.title") or _name(path), sections
+    return _title(checkpoint) or _name(path), sections
+
+
+def _check_base(base: Path, architecture: Architecture, name: str) -> None:
+    """Refuse a base of another kind, before anything is read but headers.
+
+    Raises:
+        CheckpointError, ArchitectureError: it cannot be read, or is of another architecture or none.
+    """
+    found = detect({key: info.shape for key, info in open_checkpoint(base).tensors.items()}, base.name)
+    if found is not architecture:
+        raise ArchitectureError(
+            f"{quoted(name)} is {architecture.title}, {quoted(base.name)} is {found.title}. Choose a base of the same kind."
+        )
+
+
+def _title(checkpoint: Checkpoint) -> str:
+    """What a header calls the model, on one line and not too long; empty where there is nothing to be seen."""
+    said = checkpoint.metadata.get("modelspec.title", "")[:_LONGEST_TITLE]
+    return "".join(each if each.isprintable() else " " for each in said).strip()
 
 
 def _name(path: Path) -> str:

@@ -27,13 +27,13 @@ class Section:
 
 def markdown(title: str, sections: Sequence[Section]) -> str:
     """The card as Markdown in which no text is markup."""
-    parts = [f"# {_plain(title)}"]
+    parts = [f"# {_inline(title)}"]
     for section in sections:
-        parts.append(f"## {_plain(section.title)}")
+        parts.append(f"## {_inline(section.title)}")
         if section.lines:
             parts.append("\n".join(f"- {_plain(line)}" for line in section.lines))
         if section.rows:
-            rows = ["| " + " | ".join(map(_plain, row)) + " |" for row in section.rows]
+            rows = ["| " + " | ".join(map(_inline, row)) + " |" for row in section.rows]
             parts.append("\n".join([rows[0], "|" + "---|" * len(section.rows[0]), *rows[1:]]))
         if section.code:
             fence = "`" * max(3, 1 + max(map(len, re.findall("`+", section.code)), default=0))
@@ -67,9 +67,14 @@ def _escaped(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Markdown that shows the text itself: neither markup, nor an address, nor the start of a list, a line or a heading."""
+    """`_inline` where a line starts: nor the start of a list, a line or a heading."""
+    begins = re.compile(r"^([-+=]|\d+(?=\.(?:\s|$)))")
+    return begins.sub(lambda match: "".join(f"&#{ord(each)};" for each in match[1]), _inline(text))
+
+
+def _inline(text: str) -> str:
+    """Markdown that shows the text itself: neither markup, nor an address."""
     shown = re.sub(r"([\\`*_{}\[\]()#|~!])", r"\\\1", html.escape(_line(text).strip(), quote=False))
-    shown = re.sub(r"^([-+=]|\d+(?=[.)]))", lambda match: "".join(f"&#{ord(each)};" for each in match[1]), shown)
     shown = shown.replace("://", "&#58;//").replace("@", "&#64;&#8288;")  # which no address or name of a user goes on behind
     return re.sub(r"(?i)(www)\.", r"\1&#46;", shown)
 

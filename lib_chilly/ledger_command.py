@@ -100,4 +100,4 @@ def _lines(terms: Terms) -> list[str]:
     plain = (("licence", terms.licence), ("author", terms.author), ("origin", terms.origin))
     lines = [f"  {name}: {value or 'unknown'}" for name, value in plain]
     lines += [f"  {said}: {words[terms.permissions.get(name)]} ({name})" for name, said in PERMISSIONS.items()]
-    return lines + ([f"  as {', '.join(terms.said_by)} says"] if terms.said_by else [])
+    return lines + ([f"  as {', '.join(terms.said_by)} {'says' if len(terms.said_by) == 1 else 'say'}"] if terms.said_by else [])

@@ -130,7 +130,8 @@ def _civitai_terms(said: Mapping[str, Any], name: str) -> Terms:
     permissions: dict[str, bool] = {}
     for place in places:
         permissions = {**_flags(place), **permissions}
-    number = next((place["modelId"] for place in places if type(place.get("modelId")) is int), None)
+    numbers = (place.get(name) for place in places for name in ("modelId", "ModelId"))
+    number = next((number for number in numbers if type(number) is int), None)
     found = Terms(
         next((text for place in places if (text := _text(place.get("license")))), ""),
         next((text for place in places if (text := _text(_object(place, "creator").get("username")))), ""),

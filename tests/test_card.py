@@ -20,7 +20,7 @@ from lib_chilly import models as models_module
 from lib_chilly.card import in_card_notation, make_card
 from lib_chilly.card_hashes import site_hashes
 from lib_chilly.card_pages import Section, html_page, markdown
-from lib_chilly.errors import Interrupted
+from lib_chilly.errors import ArchitectureError, Interrupted
 from lib_chilly.recipe_text import parse_recipe
 
 Run = Callable[..., tuple[int, str, str]]
@@ -122,6 +122,14 @@ def test_card_can_be_stopped_while_hashes_are_taken(models: Path, monkeypatch: p
         make_card(models / "a.safetensors", None, 1, lambda: True)
 
 
+def test_base_of_another_kind_is_refused_before_anything_is_read(
+    models: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(card_module, "site_hashes", lambda *given: pytest.fail("hashed"))
+    with pytest.raises(ArchitectureError, match="Choose a base of the same kind"):
+        make_card(models / "a.safetensors", tiny(tmp_path_factory, "card-xl", "sdxl", seed=3))
+
+
 class Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -158,6 +166,12 @@ def test_text_is_neither_an_address_nor_a_list_nor_a_line(text: str):
     assert html.unescape(re.sub(r"\\(.)", r"\1", shown[2:])).replace("\u2060", "") == text.replace("\n", " ").strip()
 
 
+@pytest.mark.parametrize("cell", ["97.3049", "1.5 of it", "1)x"])
+def test_numbers_that_begin_no_list_are_written_as_they_are(cell: str):
+    assert html.unescape(markdown("t", [Section("s", [], [["a"], [cell]])])).endswith(f"| {cell} |\n".replace(")", "\\)"))
+    assert "&#" not in markdown("t", [Section("s", [cell], [["a"], [cell]])])
+
+
 SHA = "a" * 64
 LIES = [
     {"chillymerge": "{"},
@@ -177,6 +191,11 @@ def test_hostile_metadata_neither_breaks_a_card_nor_gets_into_its_markup(tmp_pat
     page, tags = html_page(title, sections), Tags()
     tags.feed(page)
     assert tags.found <= OURS and len(page) < 1_000_000 and len(markdown(title, sections)) < 1_000_000
+
+
+@pytest.mark.parametrize(("said", "shown"), [(" \n\u200b ", "x"), ("y" * 9_000_000, "y" * 200), ("mine", "mine")], ids=range(3))
+def test_title_is_neither_empty_nor_long(tmp_path: Path, said: str, shown: str):
+    assert make_card(write_file(tmp_path / "x.safetensors", model(1), {"modelspec.title": said}))[0] == shown
 
 
 def test_file_that_names_itself_among_its_ancestors_is_listed_once(merged: Path):

@@ -19,6 +19,7 @@ from lib_chilly.engine import merge
 from lib_chilly.errors import Interrupted
 from lib_chilly.host.standalone import StandaloneHost
 from lib_chilly.ledger import Ledger
+from lib_chilly.ledger_command import _lines
 from lib_chilly.licences import PERMISSIONS, Terms, terms_of
 from lib_chilly.permissions import combine
 from lib_chilly.recipe_text import parse_recipe
@@ -270,6 +271,17 @@ def test_json_of_the_ledger_has_its_schema_s_form(run: Run, models: Path):
     for options in ([models / "a.safetensors", "--allow", "all", "--licence", "MIT"], [models / "b.safetensors"], []):
         code, out, _ = run("ledger", *options, "--json")
         assert code == 0 and list(faults(json.loads(out), schema("ledger"))) == []
+
+
+def test_number_is_read_of_the_helper_that_writes_large_letters(tmp_path: Path):
+    (tmp_path / "a.cm-info.json").write_text(json.dumps({"ModelId": 12, "ModelName": "a"}))
+    found = terms_of(open_checkpoint(write_file(tmp_path / "a.safetensors", model(1))))
+    assert (found.origin, found.said_by) == ("https://civitai.com/models/12", ("a.cm-info.json",))
+
+
+def test_two_who_say_it_say_it():
+    assert _lines(Terms("x", said_by=("ledger", "a.json")))[-1] == "  as ledger, a.json say"
+    assert _lines(Terms("x", said_by=("ledger",)))[-1] == "  as ledger says"
 
 
 def test_where_nobody_says_what_is_allowed_the_header_and_the_words_are_as_ever(run: Run, models: Path, tmp_path: Path):

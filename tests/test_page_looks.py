@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from checkpoints import tiny
+from loras import LINEAR, LINEAR_KEY, lora, write_lora
 from safetensors.torch import load_file, save_file
 
 from lib_chilly.host.standalone import StandaloneHost
@@ -172,6 +173,14 @@ def test_health_of_a_recipe_s_files_is_told_for_each_and_known_the_next_time(pag
     assert [(file["name"], file["verdict"]) for file in files] == [("a", "fine"), ("broken", "broken")]
     assert any(sentence.startswith("M00: norms") for sentence in files[1]["says"])
     assert page("health", text="W = mean(a, broken)")["files"] == files
+
+
+def test_loras_are_no_files_whose_health_is_told(page, folder):
+    rows, columns = load_file(folder / "a.safetensors")[LINEAR_KEY].shape[:2]
+    write_lora(folder / "style.safetensors", **{LINEAR: lora(1, rows, columns, 2)})
+    page("models", again=True)
+    files = page("health", text="V = a + 0.5 * lora(style)")
+    assert [file["name"] for file in files["files"]] == ["a"]
 
 
 def test_health_is_looked_at_again_when_the_file_is_another(page, folder):

@@ -70,8 +70,9 @@ class Verdicts:
 
 @question
 def health(page: Page, text: str) -> dict[str, Any]:
-    """A job that looks at the files that a recipe's result is made of; at once where all are known."""
-    files = [(source.name, source.checkpoint.path) for source in page.one(Plans).of(read_recipe(text)).sources]
+    """A job that looks at the models that a recipe's result is made of; at once where all are known. LoRAs are none."""
+    sources = page.one(Plans).of(read_recipe(text)).sources
+    files = [(source.name, source.checkpoint.path) for source in sources if not source.lora]
     verdicts = page.one(Verdicts)
 
     def do(job: Job) -> Iterator[None]:
