@@ -21,6 +21,7 @@ from .memory import peak_memory_bytes
 from .output_dtypes import wanted_dtypes
 from .plan import Plan
 from .report import Report
+from .sources import shown_names
 
 
 class Progress:
@@ -134,7 +135,7 @@ def describe_plan(plan: Plan, threads: int, folder: Path, use_mmap: bool = False
 def describe_rows(plan: Plan) -> list[str]:
     """The folded coefficients; lanes that share them share a line."""
     order = [*plan.architecture.lanes]
-    names = [source.name for source in plan.sources]
+    names = shown_names(plan.sources)
     by_sum: dict[tuple[tuple[str, Fraction], ...], list[Row]] = {}
     for row in plan.ordered_rows():
         by_sum.setdefault(tuple(row.named(names)), []).append(row)

@@ -18,7 +18,7 @@ from .key_job import ExtraChannels, KeyJob, Row, scale_jobs
 from .output_dtypes import OutputDType, output_dtype, wanted_dtype
 from .recipe import Recipe
 from .registry import get_method
-from .sources import Source, ema_key
+from .sources import Source, ema_key, shown_names
 from .vae import DROP
 
 
@@ -179,7 +179,8 @@ class JobMaker:
         rules = tuple(dict.fromkeys(rule for _, rule in settings.values() if rule))
         label = "/".join((lane, "+".join(rules))) if rules else lane
         weights = {place: value for place, (value, _) in settings.items()}
-        if missing := [self.merged[number].name for number in self._missing(weights, holders)]:
+        names = shown_names(self.merged)
+        if missing := [names[number] for number in self._missing(weights, holders)]:
             label += "|-" + ",".join(missing)
         situation = (label, tuple(weights.items()), holders)
         if situation not in self._folded:

@@ -148,7 +148,8 @@ def _written(maker: JobMaker, jobs: Sequence[KeyJob], sidecar: Sidecar | None) -
         found.append(f"the VAE is that of '{taken.name}', whatever the steps say of it.{unsure}")
     copies = sum(maker.is_ema_copy(job.key) for job in jobs)
     if copies:
-        found.append(f"{copies} EMA copies are merged with the weights of the keys that they are copies of.")
+        loras = ", without the LoRAs" if len(maker.models) < len(maker.merged) else ""
+        found.append(f"{copies} EMA copies are merged with the weights of the keys that they are copies of{loras}.")
     narrow = [job for job in jobs if job.dtype.name == PLAIN_FP8 and not job.is_companion]
     scaled = sum(job.is_scaled for job in narrow)
     if scaled:

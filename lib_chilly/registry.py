@@ -118,7 +118,7 @@ def merge_method(
     title: str,
     formula: str,
     source: str,
-    absence: Absence,
+    absence: Absence = Absence.FIRST,
     keeps_sum: bool = True,
     reach: Reach = Reach.SUM,
     cost: Cost = Cost.ARITHMETIC,

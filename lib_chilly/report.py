@@ -19,6 +19,7 @@ from .lane_changes import lanes_out_of_proportion
 from .memory import peak_memory_bytes
 from .pass_health import PassHealth, pass_health
 from .plan import Plan
+from .sources import shown_names
 from .tally import Tally
 
 if TYPE_CHECKING:
@@ -100,12 +101,12 @@ def is_merged(job: KeyJob) -> bool:
 
 def plan_facts(plan: Plan, threads: int, use_mmap: bool = False) -> dict[str, object]:
     """The facts under the names of `plan --json`; notes stand among the warnings, so that nothing goes unsaid."""
-    names = [source.name for source in plan.sources]
+    names = shown_names(plan.sources)
     return {
         "architecture": plan.architecture.name,
         "sources": [
-            {"name": s.name, "file": str(s.checkpoint.path), "dtype": s.main_dtype(), "bytes": s.checkpoint.size_bytes}
-            for s in plan.sources
+            {"name": name, "file": str(s.checkpoint.path), "dtype": s.main_dtype(), "bytes": s.checkpoint.size_bytes}
+            for name, s in zip(names, plan.sources, strict=True)
         ],
         "steps": [
             {"name": line.name, "text": spell(line.expression)} for line in plan.recipe.used_lines() if not line.is_constant

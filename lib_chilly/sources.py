@@ -61,6 +61,15 @@ class Source:
         return max(bytes_of, key=lambda name: bytes_of[name])
 
 
+def shown_names(sources: Sequence[Source]) -> list[str]:
+    """Their names, each once: a LoRA that is called as another source is written as it stands in recipes."""
+    found: list[str] = []
+    for source in sources:
+        name = f"lora({source.name})" if source.lora and source.name in found else source.name
+        found.append(name if name not in found else f"lora({source.checkpoint.path.name})")
+    return found
+
+
 def ema_key(key: str) -> str:
     """What training calls the EMA copy of a key: its dots are lost."""
     return "model_ema." + key.removeprefix("model.").replace(".", "")

@@ -169,6 +169,12 @@ def test_lora_that_cannot_be_meant_is_said(folder, text, said):
         plan_in(folder, text)
 
 
+def test_lora_that_is_called_as_a_model_is_told_apart_in_the_plan(folder):
+    facts = plan_facts(plan_in(folder, "Z = B + 0.5 * lora(B)"), 1)
+    assert [source["name"] for source in facts["sources"]] == ["B", "lora(B)"]
+    assert facts["folded"]["IN01"] == {"B": 1, "lora(B)": 0.5} and "IN02|-lora(B)" in facts["folded"]
+
+
 def test_lora_that_changes_nothing_here_is_refused(folder, tmp_path):
     layer = "lora_unet_input_blocks_2_1_transformer_blocks_0_attn2_to_v"
     write_models(tmp_path / "Lora", other=lora(1, layers=(layer,)))

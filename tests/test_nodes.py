@@ -23,7 +23,7 @@ from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.registry import merge_method
 from lib_chilly.report import plan_facts
 from lib_chilly.resident import ResidentWeights
-from lib_chilly.signature import Absence, Alike, Model, Place, Reach, Weight
+from lib_chilly.signature import Alike, Model, Place, Reach, Weight
 
 KEY = UNET + "input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
 seen: list[tuple[str, int, tuple[int, ...], tuple[float, ...]]] = []
@@ -40,7 +40,6 @@ def methods() -> Iterator[None]:
         title="Bend",
         formula="A + alpha * (B - A) * |B - A|",
         source="here",
-        absence=Absence.SHARE,
         reach=Reach.ELEMENT,
         ends={("alpha", 0): "a", ("alpha", 1): "b"},
     )
@@ -49,7 +48,7 @@ def methods() -> Iterator[None]:
         seen.append((place.key, place.start, tuple(a.shape), (alpha,)))
         return a + (b - a) * abs(b - a) * alpha
 
-    @merge_method(title="Peak", formula="", source="here", absence=Absence.SHARE, reach=Reach.TENSOR)
+    @merge_method(title="Peak", formula="", source="here", reach=Reach.TENSOR)
     def peak(*models: Model, base: Model, alpha: Weight = 1.0) -> Any:
         """The base, and the largest difference of each model from it, everywhere."""
         seen.append(("", 0, tuple(base.shape), (alpha,)))

@@ -10,7 +10,7 @@ from ..deltas import Deltas, added, merged
 from ..dot_products import dot, ratio
 from ..registry import merge_method
 from ..selection import kept, largest
-from ..signature import Absence, Cost, Density, Model, Param, Reach, Scale
+from ..signature import Cost, Density, Model, Param, Reach, Scale
 
 Threshold = Annotated[float, Param(0, 0.1)]
 """A size of change."""
@@ -23,7 +23,6 @@ _RAM = "2026, Behavior knowledge merge in reinforced agentic models, arXiv:2601.
     title="SCE",
     formula="base + scale * sum(energy * delta) / sum(energy), over selected deltas of the elected sign",
     source="Wan et al. 2024, FuseChat, arXiv:2408.07990",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
     scratch=2,
@@ -77,7 +76,6 @@ class _Spread:
     title="RAM",
     formula="base + scale * sum(deltas above epsilon) / how many are",
     source=_RAM,
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.ELEMENT,
     cost=Cost.DIVISION,
     scratch=4,
@@ -105,7 +103,6 @@ def ram(*models: Model, base: Model, epsilon: Threshold = 1e-5, scale: Scale = 1
     title="RAM+",
     formula="as RAM, but what one model alone changed is multiplied by 1 + gain * min(shared / own, limit)",
     source=_RAM,
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=2,

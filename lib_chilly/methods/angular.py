@@ -9,7 +9,7 @@ from typing import Any
 from ..barycentres import on_sphere, shares
 from ..dot_products import gaps, gram, norm, ratio, row_dots, row_gaps, scaled
 from ..registry import merge_method
-from ..signature import Absence, Alike, Cost, Model, Reach, Weight
+from ..signature import Alike, Cost, Model, Reach, Weight
 from .linear import Factor
 
 _OPPOSITE = 1e-4
@@ -23,7 +23,6 @@ _ENDS = {("alpha", 0.0): "a", ("alpha", 1.0): "b"}
     formula="|m| * (sin((1 - alpha) * w) * A / |A| + sin(alpha * w) * B / |B|) / sin(w), "
     "w the angle between A and B, |m| = (1 - alpha) * |A| + alpha * |B|",
     source="Shoemake 1985, Animating rotation with quaternion curves",
-    absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=2,
@@ -46,7 +45,6 @@ def slerp(a: Alike, b: Alike, *, alpha: Weight = 0.5) -> Any:
     title="Nuslerp",
     formula="C + (sin((1 - alpha) * w) * (A - C) + sin(alpha * w) * (B - C)) / sin(w), w the angle between A - C and B - C",
     source="mergekit, nuslerp",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=4,
@@ -70,7 +68,6 @@ def nuslerp(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any:
     title="Nuslerp by rows",
     formula="as nuslerp, for each row of the first dimension",
     source="mergekit, nuslerp",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=6,
@@ -90,7 +87,6 @@ def nuslerp_rows(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any
     title="Nuslerp by columns",
     formula="as nuslerp, along the first dimension",
     source="mergekit, nuslerp",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=8,
@@ -112,7 +108,6 @@ def nuslerp_columns(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> 
     title="Karcher mean",
     formula="the direction x at which the weighted arcs to A, B, ... add to 0, at their mean length",
     source="Karcher 1977, Riemannian center of mass; mergekit, karcher",
-    absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     weights=("alpha", "beta"),

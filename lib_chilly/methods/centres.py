@@ -7,7 +7,7 @@ from typing import Any
 from ..barycentres import of_least_way
 from ..dot_products import dot, gram
 from ..registry import merge_method
-from ..signature import Absence, Alike, Cost, Model, Reach
+from ..signature import Alike, Cost, Model, Reach
 from .angular import combined, weights_of
 from .linear import Factor
 
@@ -16,7 +16,6 @@ from .linear import Factor
     title="Geometric median",
     formula="the m with the least |m - A| + |m - B| + ...",
     source="Weiszfeld 1937; Pillutla et al. 2019, Robust aggregation, arXiv:1912.13445",
-    absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=2,
@@ -42,7 +41,6 @@ def geometric_median(*models: Alike, alpha: Factor = 1.0, beta: Factor = 1.0) ->
     formula="(1 - t) * base + t * mean(A, B, ...), t = n * c / (1 + (n - 1) * c), "
     "c the mean cosine of all pairs of differences from base",
     source="Jang et al. 2024, Model stock, arXiv:2403.19522",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
 )

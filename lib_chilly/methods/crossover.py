@@ -6,7 +6,7 @@ import math
 from typing import Annotated, Any
 
 from ..registry import merge_method
-from ..signature import Absence, Cost, Model, Param, Reach, Weight
+from ..signature import Cost, Model, Param, Reach, Weight
 
 Ramp = Annotated[float, Param(0, 1)]
 """How wide the way from A's frequencies to B's is; 0 is a cut."""
@@ -18,7 +18,6 @@ _ENDS = {("alpha", 0.0): "a", ("alpha", 1.0): "b"}
     title="FFT crossover",
     formula="the inverse transform of A's at low frequencies and of B's at the share alpha of the highest",
     source="ljleb/sd-mecha, crossover",
-    absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.SPECTRAL,
     scratch=6,
@@ -53,7 +52,6 @@ def fft_crossover(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Ramp = 0.0) 
     title="Distribution crossover",
     formula="FFT crossover of A and B, their elements in the order of C's values",
     source="s1dlx/meh, merge_methods.py",
-    absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.SPECTRAL,
     scratch=11,

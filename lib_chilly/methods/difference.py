@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..registry import merge_method
-from ..signature import Absence, Cost, Model, Reach, Weight
+from ..signature import Cost, Model, Reach, Weight
 
 
 @merge_method(
     title="Train difference",
     formula="A + 1.8 * alpha * |B - A| / (|B - A| + |B - C|) * (B - C)",
     source="SuperMerger",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.ELEMENT,
     cost=Cost.DIVISION,
     scratch=3,
@@ -35,7 +34,6 @@ def train_difference(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> An
     title="Add opposite",
     formula="A + 2 * alpha * |A - B| / (|A - B| + |A + B - 2 * C|) * (B - C)",
     source="ljleb/sd-mecha",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.ELEMENT,
     cost=Cost.DIVISION,
     scratch=4,
@@ -57,7 +55,6 @@ def add_opposite(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> Any:
     title="Add strict opposite",
     formula="A + 2 * alpha * max(0, (C - A) * (B - C)) / max(|A - C|, |B - C|)^2 * (B - C)",
     source="ljleb/sd-mecha",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.ELEMENT,
     cost=Cost.DIVISION,
     scratch=4,
@@ -80,7 +77,6 @@ def add_strict_opposite(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) ->
     formula="(1 - s) * (A + alpha * (B - C)) + s * ((1 - alpha / 2) * A + alpha / 2 * B), "
     "s = beta * (A * B / max(|A|, |B|)^2 + 1) / 2",
     source="s1dlx/meh, merge_methods.py",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.ELEMENT,
     cost=Cost.DIVISION,
     scratch=4,
@@ -103,7 +99,6 @@ def similarity_add_difference(a: Model, b: Model, c: Model, *, alpha: Weight = 0
     title="Multiply difference",
     formula="C + |A - C|^(1 - alpha) * |B - C|^alpha, with the sign of (1 - beta) * A + beta * B - C",
     source="s1dlx/meh, merge_methods.py",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.ELEMENT,
     cost=Cost.DIVISION,
     scratch=6,
@@ -141,7 +136,6 @@ def _power(values: Any, exponent: float) -> Any:
     title="Clamp to envelope",
     formula="(1 - alpha) * A + alpha * max(min(A, max(B, C)), min(B, C))",
     source="s1dlx/meh, weights clip",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.ELEMENT,
     scratch=3,
     ends={("alpha", 0): "a"},

@@ -11,7 +11,7 @@ from ..dot_products import magnitude, ratio
 from ..draws import uniforms
 from ..registry import merge_method
 from ..row_ranks import CELLS, row_ranks
-from ..signature import Absence, Cost, Density, Model, Param, Place, Reach, Scale, Seed
+from ..signature import Cost, Density, Model, Param, Place, Reach, Scale, Seed
 
 Spread = Annotated[float, Param(0, 1)]
 """How far apart the chances of the smallest and the largest element of a row are."""
@@ -28,7 +28,6 @@ _DELLA = "Deep et al. 2024, DELLA-Merging, arXiv:2406.11617"
     title="DARE",
     formula="base + scale / density * sum(deltas where a draw is below density)",
     source=_DARE,
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.ELEMENT,
     cost=Cost.DIVISION,
     scratch=4,
@@ -48,7 +47,6 @@ def dare(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0
     title="DARE, L1 restored",
     formula="base + scale * sum(kept deltas * L1(delta) / L1(kept delta))",
     source=f"mergekit 0.1.5, after {_DARE}",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=3,
@@ -78,7 +76,6 @@ def dare_l1(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 
     title="DARE with TIES",
     formula="base + scale / density * mean(kept deltas of the elected sign)",
     source=_DARE,
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.ELEMENT,
     cost=Cost.DIVISION,
     scratch=6,
@@ -97,7 +94,6 @@ def dare_ties(*models: Model, base: Model, density: Density = 0.5, scale: Scale 
     title="DELLA",
     formula="base + scale * mean(kept deltas / chance, of the elected sign)",
     source=_DELLA,
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
     scratch=2,
@@ -126,7 +122,6 @@ def della(
     title="DELLA without election",
     formula="base + scale * sum(kept deltas / chance)",
     source=f"mergekit 0.1.5, after {_DELLA}",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
     scratch=2,

@@ -29,7 +29,6 @@ def lora(name: Network, *, scale: Strength = 1.0) -> Any:
     title="LoRA on a model",
     formula="scale * (what the LoRA adds to A)",
     source="Liu et al. 2024, DoRA, arXiv:2402.09353; Liu et al. 2022, IA3, arXiv:2205.05638",
-    absence=Absence.ZERO,
     reach=Reach.TENSOR,
     scratch=4,
 )

@@ -9,7 +9,7 @@ from ..deltas import slabs
 from ..draws import uniforms
 from ..registry import merge_method
 from ..selection import magnitude_at
-from ..signature import Absence, Cost, Model, Param, Place, Reach, Seed, Weight
+from ..signature import Cost, Model, Param, Place, Reach, Seed, Weight
 
 Distance = Annotated[float, Param(0, 0.1)]
 """A difference of weights; most of two models' are below 0.01."""
@@ -22,7 +22,6 @@ _CELLS = 1 << 18
     title="Near swap",
     formula="B where abs(B - A) <= distance, else A + distance * sign(B - A)",
     source="Alchemonaut, QuartetAnemoi; mergekit",
-    absence=Absence.SHARE,
     reach=Reach.ELEMENT,
     cost=Cost.ARITHMETIC,
     scratch=3,
@@ -42,7 +41,6 @@ def nearswap(a: Model, b: Model, *, distance: Distance = 0.001) -> Any:
     title="Comparative interpolation",
     formula="A + w * (B - A), w = ((1 - beta) * (1 - s) + beta * s) ** (1 / alpha - 1), s = abs(B - A) / its maximum",
     source="untitled merger",
-    absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=6,
@@ -78,7 +76,6 @@ def comparative_interpolation(
     title="Arcee fusion",
     formula="B where abs(B - A) * KL(row of B, row of A) >= median + 1.5 * (upper quartile - lower quartile), else A",
     source="Arcee; mergekit",
-    absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
     scratch=3,

@@ -8,7 +8,7 @@ from ..dot_products import norm, ratio, row_dots
 from ..draws import uniforms
 from ..registry import merge_method
 from ..selection import smallest
-from ..signature import Absence, Cost, Model, Param, Place, Reach, Seed, Weight
+from ..signature import Cost, Model, Param, Place, Reach, Seed, Weight
 
 Edge = Annotated[float, Param(-1, 1, per_block=False)]
 """A cosine that is an edge of a range."""
@@ -21,7 +21,6 @@ _ENDS = {("alpha", 0.0): "a", ("alpha", 1.0): "b"}
     formula="k * A + (1 - k) * B, k = min(1, max(0, (c - low) / (high - low) - |alpha|)), "
     "c the mean of the cosine of each column and that of all, all columns taken as long as each other",
     source="SuperMerger, cosineA",
-    absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=2,
@@ -45,7 +44,6 @@ def cosine_a(a: Model, b: Model, *, alpha: Weight = 0.5, low: Edge = 0.0, high: 
     formula="k * A + (1 - k) * B, k = min(1, max(0, (c - low) / (high - low) - alpha)), "
     "c the mean of the cosine of each column and that of all",
     source="SuperMerger, cosineB",
-    absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=2,
@@ -80,7 +78,6 @@ def _mixed(a: Any, b: Any, cosines: Any, whole: Any, given: tuple[float, float, 
     title="Tensor sum",
     formula="B in the rows from beta * n to (alpha + beta) * n of the first dimension, beyond the last from the first on, else A",
     source="SuperMerger, tensor",
-    absence=Absence.SHARE,
     reach=Reach.TENSOR,
     scratch=0,
     ends=_ENDS,
@@ -106,7 +103,6 @@ def tensor_sum(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Weight = 0.0) -
     title="Top-k tensor sum",
     formula="A's values in the order of B's, where A's lie between the shares beta and alpha + beta by size; else A",
     source="s1dlx/meh, merge_methods.py",
-    absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.SORTING,
     scratch=6,
@@ -142,7 +138,6 @@ def _smallest(values: Any, count: int) -> Any:
     title="Random mix",
     formula="B where a draw from 0 to 1 is below alpha, else A",
     source="ljleb/sd-mecha, dropout of two models",
-    absence=Absence.SHARE,
     reach=Reach.ELEMENT,
     cost=Cost.DIVISION,
     scratch=3,

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..draws import uniforms
 from ..registry import merge_method
-from ..signature import Absence, Cost, Density, Model, Place, Reach, Seed
+from ..signature import Cost, Density, Model, Place, Reach, Seed
 
 _MORE = 16
 """Columns that a sketch has beside those that are kept."""
@@ -19,7 +19,6 @@ _TURNS = 3
     title="Truncate rank",
     formula="base + U * S * V of the largest singular values of A - base, a share density of them",
     source="ljleb/sd-mecha; Halko et al. 2011, Finding structure with randomness, arXiv:0909.4061",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SPECTRAL,
     scratch=8,

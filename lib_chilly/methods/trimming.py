@@ -11,7 +11,7 @@ from ..bit_masks import choose, only_where
 from ..deltas import Deltas, added, agreed, merged, slabs
 from ..registry import merge_method
 from ..selection import kept, largest
-from ..signature import Absence, Cost, Density, Model, Param, Reach, Scale, Weight
+from ..signature import Cost, Density, Model, Param, Reach, Scale, Weight
 
 Outliers = Annotated[float, Param(0, 0.1)]
 """The share of elements that is dropped for being the largest."""
@@ -23,7 +23,6 @@ _TO_BASE: Mapping[tuple[str, float], str] = {("density", 0): "base", ("scale", 0
     title="TIES",
     formula="base + scale * mean(trimmed deltas of the elected sign)",
     source="Yadav et al. 2023, arXiv:2306.01708",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
     scratch=2,
@@ -44,7 +43,6 @@ def ties(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0
     title="TIES by count",
     formula="base + scale * mean(trimmed deltas of the sign that more of them have)",
     source="s1dlx/meh; ljleb/sd-mecha",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
     scratch=2,
@@ -79,7 +77,6 @@ def _ranked(deltas: Deltas, start: int, stop: int, elements: int) -> Iterator[An
     title="Breadcrumbs",
     formula="base + scale * sum(deltas without their largest and their smallest elements)",
     source="Davari, Belilovsky 2023, Model breadcrumbs, arXiv:2312.06795",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
     scratch=3,
@@ -103,7 +100,6 @@ def breadcrumbs(*models: Model, base: Model, density: Density = 0.9, gamma: Outl
     title="Magnitude mask",
     formula="(1 - alpha) * A + alpha * B where abs(B - A) is among the largest, else A",
     source="model-mixer, as its Ties-Fixed",
-    absence=Absence.SHARE,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
     scratch=2,

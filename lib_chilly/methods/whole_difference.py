@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from ..dot_products import dot, norm, ratio, row_dots, scaled
 from ..registry import merge_method
-from ..signature import Absence, Cost, Model, Param, Reach, Weight
+from ..signature import Cost, Model, Param, Reach, Weight
 from ..smoothing import smoothed
 
 Steepness = Annotated[float, Param(0, 15, neutral=1)]
@@ -17,7 +17,6 @@ Steepness = Annotated[float, Param(0, 15, neutral=1)]
     title="Smooth add",
     formula="A + alpha * smoothed(B - C)",
     source="SuperMerger",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
     scratch=4,
@@ -38,7 +37,6 @@ def smooth_add(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> Any:
     formula="C + |m| * d / |d|, d = sqrt((1 - alpha) * u^2 + alpha * v^2) with the signs of m = (1 - alpha) * A + alpha * B - C; "
     "u, v = (A - C) / |A - C|, (B - C) / |B - C|",
     source="s1dlx/meh, merge_methods.py",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=4,
@@ -63,7 +61,6 @@ def euclidean_add_difference(a: Model, b: Model, c: Model, *, alpha: Weight = 0.
     title="Add perpendicular",
     formula="A + alpha * (d - (d . e) / |e|^2 * e), d = B - C, e = A - C",
     source="ljleb/sd-mecha",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=2,
@@ -84,7 +81,6 @@ def add_perpendicular(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> A
     title="Extract similar",
     formula="A + ((cos(B - A, C - A) + 1) / 2)^gamma * ((1 - alpha) * B + alpha * C - A), cos by rows",
     source="SuperMerger, extract with beta 0",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=2,
@@ -104,7 +100,6 @@ def extract_similar(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, gamma:
     title="Extract dissimilar",
     formula="A + (1 - ((cos(B - A, C - A) + 1) / 2)^gamma) * ((1 - alpha) * B + alpha * C - A), cos by rows",
     source="SuperMerger, extract with beta 1",
-    absence=Absence.BASE_AND_DELTAS,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
     scratch=2,
