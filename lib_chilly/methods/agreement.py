@@ -16,7 +16,7 @@ Threshold = Annotated[float, Param(0, 0.1)]
 """A size of change."""
 Gain = Annotated[float, Param(0, 1)]
 
-_RAM = "2026, Behavior knowledge merge in reinforced agentic models, arXiv:2601.13572"
+_RAM = "Behavior knowledge merge in reinforced agentic models, 2026, arXiv:2601.13572"
 
 
 @merge_method(

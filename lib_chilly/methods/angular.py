@@ -43,7 +43,8 @@ def slerp(a: Alike, b: Alike, *, alpha: Weight = 0.5) -> Any:
 
 @merge_method(
     title="Nuslerp",
-    formula="C + (sin((1 - alpha) * w) * (A - C) + sin(alpha * w) * (B - C)) / sin(w), w the angle between A - C and B - C",
+    formula="base + (sin((1 - alpha) * w) * (A - base) + sin(alpha * w) * (B - base)) / sin(w), "
+    "w the angle between A - base and B - base",
     source="mergekit, nuslerp",
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,

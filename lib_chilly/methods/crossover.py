@@ -28,7 +28,9 @@ def fft_crossover(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Ramp = 0.0) 
     """Take each tensor's slow changes from A and its fast ones from B, in all dimensions at once.
 
     A frequency's height is the root of the mean square of its share of the highest in each dimension. Keeps A's broad tendency
-    and takes B's detail. beta makes the cut a ramp of that width. One element alone has no frequencies: it is the weighted sum.
+    and takes B's detail. beta makes the cut a ramp of that width, which differs
+    from sd-mecha's: it is shifted so that alpha 0 is A and alpha 1 is B whatever beta. One element alone has no frequencies: it
+    is the weighted sum.
     """
     import torch
 

@@ -110,6 +110,7 @@ def multiply_difference(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, be
     Only what both changed stays: where one of them is still C, the result is C. Use it to keep the common part of two models of
     one ancestor. beta says whose direction counts where they went opposite ways. 0^0 is 1, 0 to any other power is 0, powers are
     taken in float64; where A and B are equal the result is A.
+    alpha 0, which blocks without a weight have, is A with beta 0 alone; any other beta gives A's changes other signs.
     """
     own, delta = a - c, b - c
     size = _power(own, 1 - alpha).mul_(_power(delta, alpha)).to(a.dtype)

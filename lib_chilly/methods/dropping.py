@@ -113,7 +113,8 @@ def della(
     An element is kept with the chance density + epsilon * (rank - 1/2), its rank among the magnitudes of its row from 0 to 1 (a
     row is what one output is made of; a vector is one row; a row of one has rank 1/2), and divided by that chance; epsilon is
     no larger than leaves all chances between 0 and 1. Magnitudes whose leading 16 bits are equal share the mean of their ranks.
-    It keeps what a model is known for more surely than `dare_ties`.
+    It keeps what a model is known for more surely than `dare_ties`. epsilon is the whole width of the chances, from density -
+    epsilon / 2 to density + epsilon / 2, as in the paper; mergekit's is half of it.
     """
     return _with_pruned(models, base, density, epsilon, scale, seed, place, agreed)
 
@@ -139,6 +140,7 @@ def della_linear(
     """DARE that drops small changes more often than large ones.
 
     Chances and draws are those of `della`; what is kept is added in the models' order, as `dare` does.
+    mergekit's epsilon is half of this one, and it enlarges what is kept to the delta's sum of magnitudes, not by the chance.
     """
     return _with_pruned(models, base, density, epsilon, scale, seed, place, added)
 

@@ -29,8 +29,9 @@ def cosine_a(a: Model, b: Model, *, alpha: Weight = 0.5, low: Edge = 0.0, high: 
     """Keep A where A and B point one way, and take B where they do not.
 
     By columns, the weights along the first dimension. B brings its own and leaves A what they share; the larger alpha, the more
-    of B. alpha 0 is not A: columns that are unlike are B's already. SuperMerger takes as low and high the cosines at 1 and 99 %
-    of all keys but the VAE's: give them for its very numbers. A column that is all 0 has a cosine of 0.
+    of B. alpha 0 is not A, in blocks without a weight neither: columns that are unlike are B's already. SuperMerger takes as low
+    and high the cosines at 1 and 99 % of all keys but the VAE's: give them for its very numbers. A column that is all 0 has a
+    cosine of 0.
     """
     if a.numel() == 0:
         return a
@@ -52,6 +53,7 @@ def cosine_b(a: Model, b: Model, *, alpha: Weight = 0.5, low: Edge = 0.0, high: 
     """Keep A where A and B point one way, counting long columns for more than short ones.
 
     As cosine_a, but the cosine of the whole tensor is that of the weights as they are, so that its large columns decide it.
+    alpha 0 is not A, in blocks without a weight neither.
     """
     if a.numel() == 0:
         return a

@@ -91,7 +91,7 @@ def extract_similar(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, gamma:
 
     A is the ancestor. Rows (of the last dimension) in which B and C went one way are added, those in which they went opposite
     ways are not; the larger gamma, the stricter. Use it for what two models have in common. A row that did not move has a cosine
-    of 0.
+    of 0. No alpha makes it A: blocks without a weight have alpha 0, and take what B has in common with C.
     """
     return _extract(a, b, c, alpha, gamma, False)
 
@@ -110,6 +110,7 @@ def extract_dissimilar(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, gam
 
     A is the ancestor; alpha 0 takes what is B's own, alpha 1 what is C's own. SuperMerger's beta between 0 and 1 is the weighted
     sum of extract_similar and this. A row of the last dimension that did not move has a cosine of 0.
+    No alpha makes it A: blocks without a weight have alpha 0, and take what is B's own.
     """
     return _extract(a, b, c, alpha, gamma, True)
 
