@@ -44,7 +44,8 @@
     const limit = el("input", { class: "chilly-in chilly-alike-limit", type: "number", min: "0", max: "100", step: "any", "aria-label": "Blocks less alike than, in percent" });
     const replace = el("button", { class: "chilly-btn chilly-btn-s", type: "button" });
     const weigh = el("button", { class: "chilly-btn chilly-btn-s", type: "button" }, "Weigh each block by its likeness");
-    const row = el("div", { class: "chilly-row chilly-alike-acts" }, el("label", { class: "chilly-row chilly-note" }, "Blocks less alike than", limit, "%"), replace, weigh);
+    const rest = el("span", { class: "chilly-note" });
+    const row = el("div", { class: "chilly-row chilly-alike-acts" }, el("label", { class: "chilly-row chilly-note" }, "Blocks less alike than", limit, "%"), replace, weigh, rest);
     const edit = async (doing, said) => {
       const { blocks } = chilly.alike;
       if (await chilly.edit({ do: doing, step: chilly.good.mixer.step, blocks, ...(doing === "below" ? { limit: limit.value } : {}) })) chilly.say(said);
@@ -58,6 +59,9 @@
       const [a, b] = chilly.good.mixer.pair;
       replace.textContent = `Take those of ${b}`;
       replace.title = `${b}'s blocks where both are less alike than that, ${a}'s everywhere else`;
+      const without = Object.keys(chilly.good.mixer.values || {}).filter((lane) => !(lane in report.blocks));
+      rest.textContent = without.length ? `${without.length === 1 ? "1 block has" : `${without.length} blocks have`} no figure: either button makes them ${a}'s.` : "";
+      rest.title = without.join(", ");
       weigh.title = `As much of each of ${b}'s blocks, in %, as both are alike there`;
     });
     return row;

@@ -111,7 +111,9 @@
     const image = el("img", { class: "chilly-many-picture", alt, src: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}` });
     const keep = el("button", { class: "chilly-btn chilly-btn-s", type: "button", onclick: () => chilly.download(svg, file, "image/svg+xml") }, "Download SVG");
     const view = el("div", { class: "chilly-many-view", tabindex: "0", role: "region", "aria-label": alt }, image); // wider than a phone
-    return el("figure", {}, view, el("figcaption", { class: "chilly-row" }, el("span", { class: "chilly-note" }, alt), keep));
+    const cue = el("div", { class: "chilly-note", hidden: true }, "The picture is wider than the page: it scrolls sideways.");
+    new ResizeObserver(() => (cue.hidden = view.scrollWidth <= view.clientWidth)).observe(view);
+    return el("figure", {}, cue, view, el("figcaption", { class: "chilly-row" }, el("span", { class: "chilly-note" }, alt), keep));
   }
 
   function show({ curves, matrix, kinship, models, figures, measure, base, notes }) {

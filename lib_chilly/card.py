@@ -180,7 +180,10 @@ def _alike(path: Path, base: Path, threads: int, should_stop: Callable[[], bool]
         found = compare(_plan_of(path), _plan_of(base), threads=threads, should_stop=should_stop)
     except (ArchitectureError, RecipeError) as error:
         return Section(title, [str(error)])
-    totals = [[f"total {name}", below_100(value, 4)] for name, value in found.totals.items() if value is not None]
+    named = {"all": f"all {len(found.blocks)}"}
+    totals = [
+        [f"total {named.get(name, name)}", below_100(value, 4)] for name, value in found.totals.items() if value is not None
+    ]
     rows = [["block", "%"], *([block, below_100(value, 4)] for block, value in found.blocks.items()), *totals]
     return Section(title, found.notes, rows)
 

@@ -115,7 +115,8 @@ def describe_ranking(ranking: Ranking) -> list[str]:
         lines += [f"  {part:<{width}}  {_figure(value)}" for part, value in found.parts.items()]
     if len(ranking.rows) > 1:
         width = max(len("model"), *(len(name) for name, _ in ranking.rows))
-        lines += ["", f"{'model':<{width}}  {'input':>9}  {'output':>9}  {'all':>9}"]
+        every = f"all {max(len(found.blocks) for _, found in ranking.rows)}"
+        lines += ["", f"{'model':<{width}}  {'input':>9}  {'output':>9}  {every:>9}"]
         for name, found in ranking.rows:
             figures = (f"  {_figure(found.totals[each]):>9}" for each in ("input", "output", "all"))
             lines.append(f"{name:<{width}}" + "".join(figures))
@@ -162,7 +163,8 @@ def _table(found: Similarity, lanes: Sequence[str], total: str) -> list[str]:
         head = "".join(f"{lane:>9}" for lane in part)
         figures = "".join(f"{_figure(found.blocks[lane]):>9}" for lane in part)
         if start + _ACROSS >= len(lanes) and total:
-            head, figures = f"{head}   total {total}", f"{figures}   {_figure(found.totals[total])}"
+            said = f"all {len(found.blocks)}" if total == "all" else total
+            head, figures = f"{head}   total {said}", f"{figures}   {_figure(found.totals[total])}"
         lines += [head, figures]
     return lines
 

@@ -88,7 +88,7 @@ def test_card_has_recipe_sources_similarity_health_and_permissions(run: Run, mer
     assert "AB = 0.85 * a + 0.15 * b\nN = AB + 1 * (c - a)\n" in out
     content = (models / "b.safetensors").read_bytes()
     assert f"| b | {len(content):,} | {hashlib.sha256(content).hexdigest()} |" in shown
-    for words in ("## Similarity to a.safetensors (asim, percent)", "| total all |", "## Health", "## Permissions"):
+    for words in ("## Similarity to a.safetensors (asim, percent)", "| total all 16 |", "## Health", "## Permissions"):
         assert words in shown
     assert "| licence | mine |" in shown and "| use without credit | yes |" in shown and "| sharing merges | unknown |" in shown
     page = run("card", merged, "--html")[1]
