@@ -172,12 +172,14 @@ def test_pictures_and_strengths_are_of_the_models_and_the_parameter_that_are_sho
     wait_for_view(pane, "view.text.includes('free_sum')")
     wait_until_up_to_date(pane)
     assert names.all_inner_texts() == ["NED", "Merged"]
-    assert not pane.locator(".chilly-sec").is_visible(), "one model is compared with nothing"
+    assert not pane.locator(".chilly-sec[aria-label='How alike the models are']").is_visible(), (
+        "one model is compared with nothing"
+    )
 
 
 def test_variants_blocks_and_kept_pictures_are_gone_on_with(pane, site, tmp_path):
     pane.get_by_role("button", name="Variants", exact=True).click()
-    pane.get_by_label("Count").fill("2")
+    pane.get_by_label("Count", exact=True).fill("2")
     pane.get_by_role("button", name="Make variants").click()
     pane.get_by_role("button", name="Take the weights of variant 2").click()
     wait_for_view(pane, "view.mixer.on")
