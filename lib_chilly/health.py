@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .architecture import detect
+from .architecture import VAE_ALONE, Architecture, detect
 from .checkpoint import open_checkpoint
 from .errors import ArchitectureError
 from .gains import gain_of, judge_gains
@@ -75,12 +75,9 @@ def health_of(
         Interrupted: `should_stop` said so.
     """
     source = _opened(open_checkpoint(path))
+    if base:
+        refuse_other_kind(base, source.architecture, path.name)
     other = _opened(open_checkpoint(base)) if base else None
-    if other and other.architecture is not source.architecture:
-        raise ArchitectureError(
-            f"{quoted(path.name)} is {source.architecture.title}, the base {quoted(other.checkpoint.path.name)} is "
-            f"{other.architecture.title}. Name a base of its kind."
-        )
     keys = [key for key, info in source.tensors.items() if _is_measured(source, key) and info.elements]
     found = measure_tensors(source, other, keys, threads, should_stop, on_bytes)
     lanes = _lanes(source, found)
@@ -91,6 +88,32 @@ def health_of(
     return Health(
         other.checkpoint.path.name if other else None, lanes, (*wrong, *_strangers(source, found)), tuple(_notes(source))
     )
+
+
+def refuse_other_kind(base: Path, architecture: Architecture, name: str) -> None:
+    """Refuse a base of another kind than the model `name`, before anything is read but headers.
+
+    Raises:
+        CheckpointError, ArchitectureError: it cannot be read, or is of another architecture or none.
+    """
+    shapes = {key: info.shape for key, info in open_checkpoint(base).tensors.items()}
+    model = f"{quoted(name)} is {_in_a_sentence(architecture)}"
+    try:
+        found = detect(shapes, base.name)
+    except ArchitectureError:
+        raise ArchitectureError(
+            f"{model}, but its base {quoted(base.name)} is no model of a known architecture; a LoRA, an embedding or a text "
+            f"encoder cannot be a base. Name {_in_a_sentence(architecture)} as the base."
+        ) from None
+    if found is not architecture:
+        raise ArchitectureError(
+            f"{model}, but its base {quoted(base.name)} is {_in_a_sentence(found)}. "
+            f"Name {_in_a_sentence(architecture)} as the base."
+        )
+
+
+def _in_a_sentence(architecture: Architecture) -> str:
+    return "a VAE by itself" if architecture.name == VAE_ALONE else f"a model of {architecture.title}"
 
 
 def _written(value: object) -> object:

@@ -135,6 +135,16 @@ class History:
             return map(_entry, rows)
         return (self.get(number) for number in numbers)
 
+    def with_pictures(self, sha256: str, sources: Sequence[str]) -> list[Entry]:
+        """The newest entries that have a picture, of a file by its hash, and of recipes with these very sources; none where
+        nothing was ever kept."""
+        if not self._database.path.exists():
+            return []
+        asked = "thumbnail IS NOT NULL AND (instr(file, ?) OR (file IS NULL AND sources = ?)) ORDER BY id DESC LIMIT ?"
+        values = (f'"{sha256}"', json.dumps(list(sources)), MOST_ROWS)
+        question = f"SELECT * FROM entries WHERE {asked}"
+        return [_entry(row) for row in self._database.do(lambda database: database.execute(question, values).fetchall())]
+
     def change(self, number: int, note: str | None = None, pinned: bool | None = None) -> Entry:
         """Write another note, pin or unpin; None leaves it as it is."""
         changed: dict[str, Any] = {} if pinned is None else {"pinned": pinned}

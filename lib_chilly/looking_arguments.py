@@ -39,8 +39,9 @@ def _add_ledger(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_card(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("card", help="write a model's card: recipe, sources, health, permissions, hashes")
+    parser = commands.add_parser("card", help="write a model's card: recipe, sources, ancestors, health, permissions, hashes")
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("--base", type=Path, metavar="FILE", help="compare similarity and norms with it")
-    parser.add_argument("--html", action="store_true", help="as HTML instead of Markdown")
+    parser.add_argument("--html", action="store_true", help="as HTML instead of Markdown, with the example pictures inside")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="write the example pictures there, for the Markdown")
     parser.set_defaults(command="card")

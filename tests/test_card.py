@@ -17,8 +17,9 @@ from reference import read_file
 
 from lib_chilly import card as card_module
 from lib_chilly import models as models_module
-from lib_chilly.card import in_card_notation, make_card
+from lib_chilly.card import make_card
 from lib_chilly.card_hashes import site_hashes
+from lib_chilly.card_origin import in_card_notation
 from lib_chilly.card_pages import Section, html_page, markdown
 from lib_chilly.errors import ArchitectureError, Interrupted
 from lib_chilly.recipe_text import parse_recipe
@@ -126,7 +127,7 @@ def test_base_of_another_kind_is_refused_before_anything_is_read(
     models: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(card_module, "site_hashes", lambda *given: pytest.fail("hashed"))
-    with pytest.raises(ArchitectureError, match="Choose a base of the same kind"):
+    with pytest.raises(ArchitectureError, match=r"is a model of SDXL\. Name a model of SD 1\.x as the base"):
         make_card(models / "a.safetensors", tiny(tmp_path_factory, "card-xl", "sdxl", seed=3))
 
 
@@ -140,6 +141,7 @@ class Tags(HTMLParser):
 
 
 OURS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "ul", "li", "table", "tr", "th", "td", "pre"}
+OURS |= {"figure", "img", "figcaption"}
 NASTY = "</pre></title><script>alert(1)</script>[x](javascript:alert(1))|`**\x1b[31m\n# y ![z](http://evil)"
 
 
