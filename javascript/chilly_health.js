@@ -28,7 +28,7 @@
     return JSON.stringify([...new Set(used)].sort());
   }
 
-  const reads = () => chilly.good?.plan?.reads_bytes || 0;
+  const reads = () => chilly.good?.plan?.checks_bytes || 0;
 
   async function look() {
     const of = (asked = subject());

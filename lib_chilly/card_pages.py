@@ -89,9 +89,9 @@ def _html_section(section: Section) -> Iterator[str]:
         yield "<ul>" + "".join(f"<li>{_escaped(line)}</li>" for line in section.lines) + "</ul>"
     if section.rows:
         rows = [[_escaped(cell) for cell in row] for row in section.rows]
-        head = "".join(f"<th>{cell}</th>" for cell in rows[0])
+        head = "<tr>" + "".join(f"<th>{cell}</th>" for cell in rows[0]) + "</tr>" if any(rows[0]) else ""
         body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows[1:])
-        yield f"<table><tr>{head}</tr>{body}</table>"
+        yield f"<table>{head}{body}</table>"
     if section.code:
         yield f"<pre>{html.escape(_visible(section.code))}</pre>"
     if section.tree:

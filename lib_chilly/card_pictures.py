@@ -20,7 +20,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {"png": ("png",), "jpeg": ("jpg", "jpeg")
 """Formats that browsers show, to the suffixes of their files."""
 _BESIDE = ("", ".preview")
 _MOST, _LARGEST_BYTES = 8, 4 << 20
-"""Pictures of a card, and bytes of one."""
+"""Pictures of a card, and bytes of all of them."""
 _LONGEST_PROMPT = 200
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 """Markers of a JPEG's frame that browsers show: baseline, extended, progressive."""
@@ -58,10 +58,16 @@ def pictures_of(checkpoint: Checkpoint, sha256: str, record: Record | None) -> t
     """The pictures of a model, the nearest first, each once; and sentences on those that are not shown."""
     notes: list[str] = []
     found: dict[bytes, Picture] = {}
+    room, more = _LARGEST_BYTES, 0
     for picture in (*_beside(checkpoint, notes), *_kept(sha256, record, notes)):
-        found.setdefault(picture.content, picture)
-    more = len(found) - _MOST
-    return list(found.values())[:_MOST], notes + [f"and {more} more"] * (more > 0)
+        if picture.content in found:
+            continue
+        if len(found) < _MOST and len(picture.content) <= room:
+            found[picture.content] = picture
+            room -= len(picture.content)
+        else:
+            more += 1
+    return list(found.values()), notes + [f"and {more} more"] * bool(more)
 
 
 def write_pictures(pictures: list[Picture], folder: Path, stem: str) -> list[str]:

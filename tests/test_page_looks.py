@@ -53,9 +53,10 @@ def page(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
     def ask(question: str, **given: Any) -> Any:
         reply = json.loads(service.answer(json.dumps({"id": 1, "page": "tab", "ask": question, "with": given})))
         found = reply.get("reply", reply.get("problem"))
+        more = {name: value for name, value in found.items() if name != "job"}
         while "job" in found and isinstance(found["job"], dict):
             if (job := found["job"])["state"] in ("done", "failed", "stopped"):
-                return job["report"] or job["problem"]
+                return more | (job["report"] or job["problem"])
             time.sleep(0.01)
             found = {"job": ask("poll", jobs=[{"job": job["job"]}])["jobs"][0]}
         return found
@@ -141,6 +142,16 @@ def test_blocks_below_a_figure_become_those_of_b_in_one_edit_that_leaves_all_els
     assert [values[lane] for lane in ("IN01", "IN02", "IN04", "M00", "OUT03", "IN00")] == [1, 1, 0, 1, 0, 0]
 
 
+def test_blocks_below_a_figure_become_a_third_model_s_in_one_edit(page):
+    done = edit(page, MIX, do="below", limit=95, blocks={"IN01": 91.0, "OUT03": 99.0}, donor="broken")
+    assert done["text"] == MIX.replace("a, M, alpha=0.5)", "a, broken, alpha={IN01: 1, *: 0})")
+    summed = edit(page, "V = 0.95 * a + 0.05 * b\n", do="below", limit=95, blocks={"IN01": 91.0}, donor="broken")
+    assert summed["text"] == "V = weighted_sum(a, broken, alpha={IN01: 1, *: 0})\n"
+    for donor, said in (("a", "'a' is A itself"), ("V", "cannot be made of itself"), (7, "blocks come in")):
+        problem = edit(page, MIX, do="below", limit=95, blocks={"IN01": 91.0}, donor=donor)
+        assert problem["field"] and said in problem["message"]
+
+
 def test_each_block_gets_its_likeness_as_its_weight_in_one_edit(page):
     done = edit(page, MIX, do="likeness", blocks={"IN01": 91.25, "OUT03": 100})
     values = done["mixer"]["values"]
@@ -181,6 +192,9 @@ def test_loras_are_no_files_whose_health_is_told(page, folder):
     page("models", again=True)
     files = page("health", text="V = a + 0.5 * lora(style)")
     assert [file["name"] for file in files["files"]] == ["a"]
+    texts = ("V = a + 0.5 * lora(style)", "V = 0.5 * a + 0.5 * a", "M = mean(a, b)\nV = 1 * a")
+    sizes = {page("look", text=text)["plan"]["checks_bytes"] for text in texts}
+    assert sizes == {sum(tensor.nbytes for tensor in load_file(folder / "a.safetensors").values())}
 
 
 def test_health_is_looked_at_again_when_the_file_is_another(page, folder):
@@ -201,6 +215,7 @@ def test_saved_file_has_a_verdict_and_a_card_in_which_names_stay_text(page):
     card = page("card", name="mixes/new", base="a")
     titles = [section["title"] for section in card["sections"]]
     assert titles[:3] == ["File", "Recipe", "Sources"] and any(title.startswith("Similarity to a") for title in titles)
+    assert card["architecture"] == "sd1"
     assert "<img" not in card["html"] and "<img" not in card["markdown"].split("```")[0]
     assert HOSTILE in {row[0] for row in card["sections"][2]["rows"]}
 
@@ -210,6 +225,28 @@ def test_saved_file_has_a_verdict_and_a_card_in_which_names_stay_text(page):
 )
 def test_cards_are_made_of_files_of_the_output_folder_alone(page, name, said):
     assert said in page("card", name=name)["message"]
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        (
+            "xl",
+            "'new.safetensors' is a model of SD 1.x, but its base 'xl.safetensors' is a model of SDXL. Name a model of SD 1.x",
+        ),
+        ("vae", "its base 'vae.safetensors' is a VAE by itself"),
+        ("style", "no model of a known architecture; a LoRA"),
+        ("no", "no model 'no'"),
+    ],
+)
+def test_base_that_does_not_fit_is_refused_at_once_in_words(page, folder, base, said):
+    if not (folder / "vae.safetensors").exists():
+        vae = {key: value for key, value in load_file(folder / "a.safetensors").items() if key.startswith("first_stage_model.")}
+        save_file(vae, folder / "vae.safetensors")
+        write_lora(folder / "style.safetensors", **{LINEAR: lora(1, 4, 4, 2)})
+        page("save", text="V = weighted_sum(a, b, alpha=0.5)", name="new")
+    page("models", again=True)
+    assert said in page("card", name="new", base=base)["message"]
 
 
 def test_save_says_what_is_broken_in_its_result(page):

@@ -11,9 +11,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..architecture import VAE_ALONE, detect
+from ..architecture import VAE_ALONE
 from ..errors import MergeError
-from ..expression import FileName, LoraRef, ModelRef, StepRef, walk
+from ..expression import FileName, ModelRef, StepRef, walk
 from ..host.base import Host
 from ..jobs import JobMaker
 from ..key_job import Row
@@ -24,12 +24,13 @@ from ..plan_options import effective, refuse_lora
 from ..plan_words import warnings_of
 from ..recipe import Recipe
 from ..sources import Source
-from ..vae import take_vae
+from ..vae import DROP, KEEP, take_vae
 from .draft import Draft
+from .file_facts import architecture_of, bytes_of, identity
 from .fold_view import Factors, factors_view, lane_groups
 from .step_reading import read_step
 
-_MOST_KEPT = 48
+_MOST_KEPT = 96
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,20 @@ class Knowledge:
         return {name: self._kind(name, library) for name in names}
 
     def _kind(self, name: str, library: ModelLibrary) -> str | None:
-        if (identity := _identity(name, library)) is None:
+        if (file := identity(name, library)) is None:
             return None
-        known = self._kept(("architecture", identity))
-        return self._keep(("architecture", identity), _architecture_of(name, library)) if known is None else known
+        known = self._kept(("architecture", file))
+        return self._keep(("architecture", file), architecture_of(name, library)) if known is None else known
+
+    def checks_bytes(self, recipe: Recipe | None, library: ModelLibrary) -> int:
+        """How much is read to see whether the models of a recipe's result are whole; LoRAs are not looked at."""
+        names = {model.name for model in recipe.models()} | {recipe.option("vae") or KEEP} - {KEEP, DROP} if recipe else ()
+        files = {file: name for name in names if (file := identity(name, library)) is not None}
+        total = 0
+        for file, name in files.items():
+            known = self._kept(("bytes", file))
+            total += self._keep(("bytes", file), bytes_of(name, library)) if known is None else known
+        return total
 
     def comes_to(self, draft: Draft, step: str | None, library: ModelLibrary, errors: list[Exception]) -> ComesTo:
         """What a step comes to; what the engine refuses is added to `errors`."""
@@ -93,7 +104,7 @@ class Knowledge:
             return ComesTo()
         recipe = draft.recipe.with_options(step=step)
         names: list[FileName] = list(dict.fromkeys([*(model.name for model in recipe.models()), *recipe.loras()]))
-        files = tuple(_identity(name, library) for name in names)
+        files = tuple(identity(name, library) for name in names)
         key = ("step", recipe.canonical(), files, library.folders)
         found = self._kept(key)
         if found is None:
@@ -128,24 +139,6 @@ class Knowledge:
             while len(self._known) > _MOST_KEPT:
                 del self._known[next(iter(self._known))]
         return value
-
-
-def _identity(name: FileName, library: ModelLibrary) -> Hashable:
-    """What says that a name means the same file as before; None where it means none."""
-    try:
-        path = library.find_lora(name.name) if isinstance(name, LoraRef) else library.find(name)
-        stat = path.stat()
-    except (MergeError, OSError):
-        return None
-    return str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns
-
-
-def _architecture_of(name: str, library: ModelLibrary) -> str:
-    try:
-        checkpoint = library.open(library.find(name))
-        return detect({key: info.shape for key, info in checkpoint.tensors.items()}, name).name
-    except MergeError:
-        return ""
 
 
 def _frame_of(recipe: Recipe, library: ModelLibrary) -> _Frame:

@@ -9,8 +9,11 @@ from ..expression import Call, Node
 from ..recipe import Recipe
 from ..recipe_text import parse_recipe
 from ..similarity_edits import replaced_below, weighted_by
+from .draft import read_draft
 from .mixer_view import Mixed
 from .problem import FieldError
+from .step_edits import reference, set_operand
+from .step_reading import read_step
 from .weight_edits import exact
 
 _MOST = 1000
@@ -30,6 +33,23 @@ def value_below(shown: Mixed, blocks: object, limit: Fraction) -> Node:
 def value_by_likeness(shown: Mixed, blocks: object) -> Node:
     """As much of each of B's blocks as both are alike there; blocks without a figure are A's. Errors as of `value_below`."""
     return _alpha(weighted_by("A", parse_recipe("B"), _figures(shown, blocks)))
+
+
+def with_donor(text: str, step: str, donor: object) -> str:
+    """The text in which another model or step is a step's B.
+
+    Raises:
+        FieldError: it cannot be, or is A, whose own blocks would stand in for themselves.
+    """
+    if not isinstance(donor, str):
+        raise FieldError("the model whose blocks come in is said by its name.", "donor")
+    draft = read_draft(text)
+    written = draft.named(step)
+    assert written is not None
+    node = reference(donor, draft, written)
+    if read_step(written.line.expression, draft.checker).operands[0] == node:
+        raise FieldError(f"'{donor[:60]}' is A itself, whose blocks stand there already. Choose another model.", "donor")
+    return set_operand(draft, written, 1, donor)
 
 
 def _figures(shown: Mixed, blocks: object) -> dict[str, float]:

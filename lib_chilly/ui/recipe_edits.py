@@ -69,7 +69,10 @@ def edited(text: str, step: str | None, edit: Edit, library: ModelLibrary, knowl
         raise FieldError(f"'{written.line.name}' has no block weights: choose a method that has.", "step")
     value = _WEIGHT_EDITS[name](shown, edit, draft)
     weight_edits.check_value(shown, value, draft, "text" if "text" in edit else name)
-    return Edited(step_edits.set_weights(draft, shown, value), written.line.name, shown.parameter)
+    after = step_edits.set_weights(draft, shown, value)
+    if name == "below" and (donor := edit.get("donor")) is not None:
+        after = likeness_edits.with_donor(after, written.line.name, donor)
+    return Edited(after, written.line.name, shown.parameter)
 
 
 def _given(edit: Edit, field: str, kind: type | tuple[type, ...]) -> Any:

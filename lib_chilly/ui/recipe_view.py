@@ -81,7 +81,7 @@ def view_of(text: str, step: str | None, parameter: str | None, library: ModelLi
         "unmixed": unmixed,
         "fold": found.fold,
         "words": shortened(words, shown, draft) if shown else "",
-        "plan": found.plan,
+        "plan": found.plan and {**found.plan, "checks_bytes": knowledge.checks_bytes(draft.recipe, library)},
         "save": {option: value for option, (value, _) in draft.save[2].items()} if draft.save else {},
     }
 
