@@ -17,6 +17,7 @@ from .expression import spell_name
 from .hashes import hash_checkpoints
 from .header import Checkpoint
 from .health import health_of, refuse_other_kind
+from .known_good import KnownGood
 from .ledger import Ledger
 from .licences import PERMISSIONS, Terms, terms_of
 from .models import OneModel, without_suffix
@@ -24,7 +25,7 @@ from .plan import Plan, make_plan
 from .provenance import read_record
 from .recipe_text import parse_recipe
 from .similarity import compare
-from .verdicts import WORDS
+from .verdicts import WORDS, against_words
 
 _LONGEST_TITLE = 200
 
@@ -120,8 +121,8 @@ def _plan_of(path: Path) -> Plan:
 def _health(
     path: Path, base: Path | None, threads: int, should_stop: Callable[[], bool], on_bytes: Callable[[int], None]
 ) -> Section:
-    found = health_of(path, base, threads=threads, should_stop=should_stop, on_bytes=on_bytes)
-    against = f", against {found.base}" if found.base else ""
+    found = health_of(path, base, known=KnownGood(), threads=threads, should_stop=should_stop, on_bytes=on_bytes)
+    against = against_words(found.base, found.known_good)
     return Section("Health", [WORDS[found.verdict] + against, *found.sentences(), *found.notes])
 
 

@@ -16,6 +16,8 @@ from .card_command import run_card
 from .console import byte_bar, printable, sentence, show, stop_flag
 from .errors import ArchitectureError, CheckpointError, Interrupted, MergeError, RecipeError
 from .header import counted
+from .known_good import KnownGood
+from .known_good_command import run_known_good
 from .ledger_command import run_ledger
 from .merge_commands import run_merge, run_plan
 from .queue_command import run_queue
@@ -91,7 +93,10 @@ def _examiner(
 ) -> Callable[[Path], Health]:
     from .health import health_of  # imports torch
 
-    return lambda path: health_of(path, options.base, threads=default_threads(), should_stop=should_stop, on_bytes=on_bytes)
+    threads = default_threads()
+    return lambda path: health_of(
+        path, options.base, known=KnownGood(), threads=threads, should_stop=should_stop, on_bytes=on_bytes
+    )
 
 
 def _inspect_each(options: argparse.Namespace, on_bytes: Callable[[int], None], examine: Callable[[Path], Health] | None) -> None:
@@ -192,6 +197,7 @@ COMMANDS = {
     "inspect": _inspect,
     "similarity": _similarity,
     "verify": run_verify,
+    "known-good": run_known_good,
     "ledger": run_ledger,
     "card": run_card,
     "synth": _synth,

@@ -36,6 +36,17 @@ class Database:
         self.path, self.what, self.migrations = path, what, migrations
         self.notices: list[str] = []
 
+    def exists(self) -> bool:
+        """Whether anything was ever written; OutputError where the system does not even say that."""
+        try:
+            self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except (OSError, ValueError) as error:
+            said = error.strerror if isinstance(error, OSError) else str(error)
+            raise OutputError(f"the {self.what} '{self.path}' cannot be used: {said}.") from None
+        return True
+
     def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do something in one transaction; once more where the file was no database and has been moved aside.
 

@@ -72,8 +72,7 @@ def _placed(sources: Sequence[Source], names: KeyMap, job: KeyJob) -> Iterator[t
     """(file, key in it, its job, number of each source that has it to how it sees it there) of what the folder has for a job."""
     meant = TensorInfo(job.dtype, job.shape, 0, job.size_bytes)
     for name, view in names.places(job.key, meant):
-        component, _, key = name.partition("/")
-        file, key = (_weights_file(component), key) if component in WEIGHTS else (REST, name)
+        file, key = _file_and_key(name)
         seen = {}
         for number, source in enumerate(sources):
             if info := source.tensors.get(job.key):
@@ -85,6 +84,18 @@ def _placed(sources: Sequence[Source], names: KeyMap, job: KeyJob) -> Iterator[t
                 # Only copied keys and first convolutions differ in shape; no part of those is cut or turned.
                 seen[number] = view(info) if info.shape == job.shape else info
         yield file, key, dataclasses.replace(job, key=key, shape=view(meant).shape), seen
+
+
+def keys_in_folder(architecture: Architecture, job: KeyJob) -> list[str]:
+    """The keys that a job's tensor, or its parts, have in the files of a folder."""
+    names = key_map(architecture.name)
+    meant = TensorInfo(job.dtype, job.shape, 0, job.size_bytes)
+    return [_file_and_key(name)[1] for name, _ in names.places(job.key, meant)] if names else [job.key]
+
+
+def _file_and_key(name: str) -> tuple[str, str]:
+    component, _, key = name.partition("/")
+    return (_weights_file(component), key) if component in WEIGHTS else (REST, name)
 
 
 def _weights_file(component: str) -> str:

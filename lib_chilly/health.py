@@ -1,5 +1,5 @@
-"""Is a model whole? A verdict in words for each lane: against a base where one is given, and against what holds for every model
-of its architecture.
+"""Is a model whole? A verdict in words for each lane: against a base where one is given, else against the releases that the user
+knows to be good, and against what holds for every model of its architecture.
 
 What is known to hold without a base: its keys, its text encoder's width, counting position_ids, finite numbers that are not all
 the same, matrices of more than one direction, and blocks of the U-Net whose matrices amplify about as much as each other's.
@@ -18,7 +18,9 @@ from .errors import ArchitectureError
 from .gains import gain_of, judge_gains
 from .header import Checkpoint, quoted
 from .health_keys import header_faults, missing_keys
-from .lane_health import LaneHealth, lane_health
+from .known_good import KnownGood, Norms, Release
+from .known_lanes import compared
+from .lane_health import LaneHealth, lane_health, norms_of
 from .sources import Source, source_of
 from .tensor_statistics import Measured, measure_tensors
 from .verdicts import BROKEN, SUSPECT, worst, written
@@ -33,6 +35,8 @@ class Health:
 
     Attributes:
         base: name of the file that it was compared with.
+        known_good: names of the releases that it was compared with, without their suffixes.
+        matrices: canonical key to the norms of each matrix.
         says: (verdict, sentence) on the file as a whole.
         notes: what is out of the ordinary, but harms nothing.
     """
@@ -41,6 +45,8 @@ class Health:
     lanes: Mapping[str, LaneHealth]
     says: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    known_good: tuple[str, ...]
+    matrices: Mapping[str, Norms]
 
     @property
     def verdict(self) -> str:
@@ -50,9 +56,10 @@ class Health:
 
     def facts(self) -> dict[str, object]:
         """The facts under the names of `inspect --health --json`."""
-        names = ("tensors", "norm", "gain", "spectral_norm", "against_base", "verdict", "says")
+        names = ("tensors", "norm", "gain", "spectral_norm", "against_base", "against_known_good", "verdict", "says")
         lanes = {lane: {name: _written(getattr(found, name)) for name in names} for lane, found in self.lanes.items()}
-        return {"verdict": self.verdict, "base": self.base, "lanes": lanes, "says": self.sentences(), "notes": list(self.notes)}
+        against = {"base": self.base, "known_good": list(self.known_good)}
+        return {"verdict": self.verdict, **against, "lanes": lanes, "says": self.sentences(), "notes": list(self.notes)}
 
     def sentences(self) -> list[str]:
         """Everything that is wrong, a line for each lane."""
@@ -64,11 +71,15 @@ def health_of(
     path: Path,
     base: Path | None = None,
     *,
+    known: KnownGood | None = None,
     threads: int = 1,
     should_stop: Callable[[], bool] = lambda: False,
     on_bytes: Callable[[int], None] = lambda count: None,
 ) -> Health:
     """Read a checkpoint once, and the base beside it.
+
+    Args:
+        known: what it is compared with where there is no base.
 
     Raises:
         CheckpointError, ArchitectureError: one cannot be read, is of no known architecture, or both are of two.
@@ -80,13 +91,21 @@ def health_of(
     other = _opened(open_checkpoint(base)) if base else None
     keys = [key for key, info in source.tensors.items() if _is_measured(source, key) and info.elements]
     found = measure_tensors(source, other, keys, threads, should_stop, on_bytes)
-    lanes = _lanes(source, found)
+    matrices = norms_of({key: each for key, each in found.items() if not source.architecture.is_copied(key)})
+    releases = known.usable(source.architecture.name) if known and not other else []
+    releases = compared(matrices, releases)
+    lanes = _lanes(source, found, releases)
     wrong = [(verdict, words) for _, verdict, words in header_faults(source)]
     for key, measured in found.items():
         if key.endswith("position_ids") and not measured.own.is_counting:
             wrong.append((SUSPECT, f"{quoted(key)} is not 0, 1, 2, ... (save(position_ids=rebuild) mends it)"))
     return Health(
-        other.checkpoint.path.name if other else None, lanes, (*wrong, *_strangers(source, found)), tuple(_notes(source))
+        base=other.checkpoint.path.name if other else None,
+        lanes=lanes,
+        says=(*wrong, *_strangers(source, found)),
+        notes=(*_notes(source), *(known.notices if known else ())),
+        known_good=tuple(release.shown for release in releases),
+        matrices=matrices,
     )
 
 
@@ -132,7 +151,7 @@ def _is_measured(source: Source, key: str) -> bool:
     return source.tensors[key].dtype.is_floating and not source.architecture.is_copied(key)
 
 
-def _lanes(source: Source, found: Mapping[str, Measured]) -> dict[str, LaneHealth]:
+def _lanes(source: Source, found: Mapping[str, Measured], known: Sequence[Release]) -> dict[str, LaneHealth]:
     """The verdict on each lane that the model has, or ought to have, in the architecture's order."""
     architecture = source.architecture
     tensors: dict[str, dict[str, Measured]] = {}
@@ -141,7 +160,7 @@ def _lanes(source: Source, found: Mapping[str, Measured]) -> dict[str, LaneHealt
             tensors.setdefault(architecture.lane_of(key) or "", {})[key] = each
     missing = list(missing_keys(source))
     there = {*tensors, *(lane for lane, _, _ in missing)}
-    lanes = {lane: lane_health(tensors.get(lane, {})) for lane in architecture.lanes if lane in there}
+    lanes = {lane: lane_health(tensors.get(lane, {}), known) for lane in architecture.lanes if lane in there}
     for lane, verdict, words in missing:
         lanes[lane].note(verdict, words)
     gains = {

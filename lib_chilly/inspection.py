@@ -21,7 +21,7 @@ from .header import Checkpoint, counted, quoted
 from .lora_file import open_lora
 from .prediction import prediction_of
 from .provenance import TYPE, read_record
-from .verdicts import WORDS
+from .verdicts import WORDS, against_words
 
 if TYPE_CHECKING:
     from .health import Health
@@ -129,8 +129,7 @@ def _health_lines(facts: Mapping[str, object]) -> list[str]:
     health: Mapping[str, Any] | None = facts["health"]  # type: ignore[assignment]
     if health is None:
         return ["  health: unknown, as the architecture is"]
-    against = f", against {health['base']}" if health["base"] else ""
-    verdict = f"  health: {WORDS[health['verdict']]}{against}"
+    verdict = f"  health: {WORDS[health['verdict']]}{against_words(health['base'], health['known_good'])}"
     return [verdict, *(f"    {words}" for words in health["says"]), *(f"    note: {words}" for words in health["notes"])]
 
 

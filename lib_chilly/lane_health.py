@@ -1,4 +1,4 @@
-"""The verdict on one lane of a model: its values, its matrices, its norms against the base's."""
+"""The verdict on one lane of a model: its values, its matrices, its norms against the base's or those known to be good."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 
 from .gains import FEWEST_MATRICES, factor, gain_of, times
 from .header import counted, quoted
+from .known_good import Norms, Release
+from .known_lanes import FAR, MATRIX_TOO_FAR, TOO_FAR, judge_lane, judge_matrices, lane_against
 from .tensor_statistics import Measured
 from .verdicts import BROKEN, FINE, SUSPECT, worst
 
-FAR, TOO_FAR = 2.0, 4.0
-"""Factors between a lane's norm and the base's from which on it is suspect, and broken; fine-tuning gives some percent."""
-_MATRIX_TOO_FAR = 8.0
-"""The same for one matrix, and for its spectral norm."""
 _ONE_DIRECTION = 1.02
 """Squared norm to squared spectral norm of a matrix that is of one direction."""
 
@@ -25,6 +23,8 @@ class LaneHealth:
 
     Attributes:
         norm, against_base: root of the sum of squares; its ratio to the base's, over the tensors that both have.
+        against_known_good: its ratio to the nearest of the releases known to be good, over the matrices that both have; 1 between
+            two of them.
         gain: median over its matrices of how much they amplify noise; None where it has none that is not zero.
         spectral_norm: the largest of its matrices', as far as was seen.
         verdict: FINE, SUSPECT or BROKEN.
@@ -36,6 +36,7 @@ class LaneHealth:
     gain: float | None
     spectral_norm: float | None
     against_base: float | None = None
+    against_known_good: float | None = None
     verdict: str = FINE
     says: list[str] = field(default_factory=list)
 
@@ -45,8 +46,8 @@ class LaneHealth:
         self.says.append(words)
 
 
-def lane_health(tensors: Mapping[str, Measured]) -> LaneHealth:
-    """The verdict on the tensors of one lane by themselves and against the base's."""
+def lane_health(tensors: Mapping[str, Measured], known: Sequence[Release] = ()) -> LaneHealth:
+    """The verdict on the tensors of one lane by themselves, against the base's, and against releases known to be good."""
     matrices = {key: each for key, each in tensors.items() if each.own.is_matrix}
     spectra = [each.own.spectral for each in matrices.values() if each.own.spectral is not None]
     found = LaneHealth(
@@ -58,7 +59,17 @@ def lane_health(tensors: Mapping[str, Measured]) -> LaneHealth:
     _judge_values(found, tensors)
     _judge_matrices(found, matrices)
     _judge_against_base(found, tensors, matrices)
+    _judge_against_known(found, norms_of(matrices), known)
     return found
+
+
+def norms_of(tensors: Mapping[str, Measured]) -> dict[str, Norms]:
+    """The matrices among some tensors, as tables of what is known to be good have them."""
+    return {
+        key: Norms(own.shape[0], own.elements, math.sqrt(own.squares), own.spectral)
+        for key, own in ((key, each.own) for key, each in tensors.items())
+        if own.is_matrix
+    }
 
 
 def _judge_values(found: LaneHealth, tensors: Mapping[str, Measured]) -> None:
@@ -99,12 +110,19 @@ def _judge_against_base(found: LaneHealth, tensors: Mapping[str, Measured], matr
         for key, each in matrices.items():
             own = each.own.spectral if squared else math.sqrt(each.own.squares)
             base = each.base and (each.base.spectral if squared else math.sqrt(each.base.squares))
-            if own is not None and base and factor(own / base) >= _MATRIX_TOO_FAR:
+            if own is not None and base and factor(own / base) >= MATRIX_TOO_FAR:
                 far[key] = own / base
         if far:
             key = max(far, key=lambda key: factor(far[key]))
             found.note(SUSPECT, f"the {what} of {quoted(key)} is {times(far[key])} the base's")
             return
+
+
+def _judge_against_known(found: LaneHealth, matrices: Mapping[str, Norms], known: Sequence[Release]) -> None:
+    if nearest := lane_against(matrices, known):
+        found.against_known_good = nearest.ratio
+        for verdict, words in list(judge_lane(nearest)) or judge_matrices(matrices, known):
+            found.note(verdict, words)
 
 
 def _some(keys: Sequence[str]) -> str:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from .database import Database
-from .errors import OutputError
 from .hashes import user_folder
 from .licences import PERMISSIONS, Terms
 
@@ -49,14 +48,7 @@ class Ledger:
         Raises:
             OutputError: the system does not even say that.
         """
-        try:
-            self.path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except (OSError, ValueError) as error:
-            said = error.strerror if isinstance(error, OSError) else str(error)
-            raise OutputError(f"the ledger '{self.path}' cannot be used: {said}.") from None
-        return True
+        return self._database.exists()
 
     def state(self, sha256: str, name: str, terms: Terms) -> Terms:
         """Write down what is known of a model over what was; gives what stands there then.

@@ -1,4 +1,4 @@
-"""What the command line understands of the commands that look at one model: verify, ledger, card."""
+"""What the command line understands of the commands that look at one model: verify, ledger, known-good, card."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ def add_looking_commands(commands: argparse._SubParsersAction) -> None:
     """Add them to the command line."""
     _add_verify(commands)
     _add_ledger(commands)
+    _add_known_good(commands)
     _add_card(commands)
 
 
@@ -36,6 +37,14 @@ def _add_ledger(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--forget", action="store_true", help="forget what is stated of it")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command="ledger")
+
+
+def _add_known_good(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("known-good", help="say of a release that it is good: from then on health compares with it")
+    parser.add_argument("model", metavar="FILE|SHA256", nargs="?", help="(without it: all that is known to be good)")
+    parser.add_argument("--forget", action="store_true", help="compare with it no more")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command="known-good")
 
 
 def _add_card(commands: argparse._SubParsersAction) -> None:

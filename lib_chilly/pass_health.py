@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from .diffusers_parts import keys_in_folder
 from .gains import factor, gain_of, judge_gains, times
 from .header import counted, quoted
 from .health_keys import header_faults, missing_keys
+from .known_good import KnownGood, Norms, Release
+from .known_lanes import compared, judge_lane, lane_against
 from .plan import Plan
 from .tally import RESULT, Matrix, Tally
-from .verdicts import BROKEN, WORDS, Said, Seen, seen
+from .verdicts import BROKEN, WORDS, Said, Seen, against_words, seen
 
 _OTHERS_TOO_FAR, _FEWEST_SOURCES = 4.0, 3
 """Factor between a lane's norm and the median of the other sources' from which on it is broken, and how many all must be."""
@@ -33,28 +36,39 @@ class PassHealth:
 
     Attributes:
         warnings: sentences on what is likely broken. Lanes that a source lacks are none: the plan notes who settles them.
+        known_good: names of the releases that they were compared with, without their suffixes.
+        notes: sentences on why they could not be compared with some.
     """
 
     sources: Mapping[str, Seen]
     result: Seen
     warnings: tuple[str, ...]
+    known_good: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, object]:
         """The facts under the names of `merge --json`."""
-        return {"sources": {name: each.facts() for name, each in self.sources.items()}, "result": self.result.facts()}
+        sources = {name: each.facts() for name, each in self.sources.items()}
+        return {"sources": sources, "result": self.result.facts(), "known_good": list(self.known_good)}
 
     def lines(self) -> list[str]:
         """All of it in words."""
         named = {**self.sources, _RESULT: self.result}
-        lines = ["health: " + ", ".join(f"{name} {WORDS[each.verdict]}" for name, each in named.items())]
+        verdicts = ", ".join(f"{name} {WORDS[each.verdict]}" for name, each in named.items())
+        lines = [f"health: {verdicts}{against_words(None, self.known_good)}"]
         for name, each in named.items():
             lines += [f"  {name}: {words}" for words in each.says[:_MOST_SHOWN]]
             lines += [f"  {name}: and {len(each.says) - _MOST_SHOWN} more"] * (len(each.says) > _MOST_SHOWN)
         return lines
 
 
-def pass_health(plan: Plan, tally: Tally) -> PassHealth:
-    """The verdicts after a pass."""
+def pass_health(plan: Plan, tally: Tally, known: KnownGood | None = None) -> PassHealth:
+    """The verdicts after a pass.
+
+    Args:
+        known: what sources and result are compared with.
+    """
+    against = _Against(plan, known)
     components = {job.lane: plan.architecture.component_of(job.key) for job in plan.jobs}
     result = tally.squares(RESULT)
     weighed: list[Weighed] = [{} if source.lora else tally.squares(number) for number, source in enumerate(plan.sources)]
@@ -65,13 +79,61 @@ def pass_health(plan: Plan, tally: Tally) -> PassHealth:
         if source.lora:
             continue
         own = weighed[number]
-        found = [*header_faults(source), *_of_values(tally, number), *_of_zeros(own), *_of_gains(components, own)]
-        known = {lane for lane, verdict, _ in found if verdict == BROKEN}
-        found += [said for said in others.get(number, ()) if said[0] not in known]
+        known_lanes = against.of(own)
+        plain = [*header_faults(source), *_of_values(tally, number), *_of_zeros(own), *_all_of(known_lanes)]
+        unknown = [said for said in others.get(number, ()) if said[0] not in known_lanes]
+        found = _together(plain, _of_gains(components, own), unknown)
         warnings += seen(found).warnings(quoted(source.name))
         sources[source.name] = seen([*missing_keys(source), *found])
-    whole = seen([*_of_zeros(result), *_of_gains(components, result)])
-    return PassHealth(sources, whole, (*warnings, *whole.warnings(_RESULT)))
+    whole = seen(_together([*_of_zeros(result), *_all_of(against.of(result))], _of_gains(components, result)))
+    names = tuple(release.shown for release in against.used)
+    return PassHealth(sources, whole, (*warnings, *whole.warnings(_RESULT)), names, tuple(known.notices if known else ()))
+
+
+def _together(*found: Iterable[Said]) -> list[Said]:
+    """What was found in several ways, without what a later one says of lanes that are known to be broken."""
+    said: list[Said] = []
+    for each in found:
+        broken = {lane for lane, verdict, _ in said if verdict == BROKEN}
+        said += [words for words in each if words[0] not in broken]
+    return said
+
+
+class _Against:
+    """What is weighed of a model, against the releases that are known to be good.
+
+    Attributes:
+        used: those that something could be compared with.
+    """
+
+    def __init__(self, plan: Plan, known: KnownGood | None):
+        self._known = known.usable(plan.architecture.name) if known else []
+        # Channels that one model has and the others have not are weighed with the rest.
+        jobs = [job for job in plan.jobs if self._known and len(job.shape) >= 2 and job.extra is None]
+        self._places = {
+            job: keys_in_folder(plan.architecture, job) if plan.is_folder else [job.key] for job in jobs if not job.is_copied
+        }
+        self.used: list[Release] = []
+
+    def of(self, weighed: Weighed) -> dict[str, list[Said]]:
+        """Each lane that can be compared, to what is said of it: nothing where its norm is near one of them."""
+        squares = {(matrix.lane, matrix.key): each for matrix, each in weighed.items()}
+        lanes: dict[str, dict[str, Norms]] = {}
+        for job, keys in self._places.items():
+            parts = [squares.get((job.lane, key)) for key in keys]
+            if all(part is not None for part in parts):
+                norm = math.sqrt(sum(part or 0.0 for part in parts))
+                lanes.setdefault(job.lane, {})[job.key] = Norms(job.shape[0], job.elements, norm)
+        found: dict[str, list[Said]] = {}
+        for lane, matrices in lanes.items():
+            self.used += [release for release in compared(matrices, self._known) if release not in self.used]
+            if nearest := lane_against(matrices, self._known):
+                found[lane] = [(lane, verdict, words) for verdict, words in judge_lane(nearest)]
+        return found
+
+
+def _all_of(lanes: Mapping[str, list[Said]]) -> list[Said]:
+    return [said for each in lanes.values() for said in each]
 
 
 def _of_values(tally: Tally, number: int) -> Iterator[Said]:
@@ -105,8 +167,12 @@ def _of_others(weighed: Sequence[Weighed]) -> dict[int, list[Said]]:
         shared = set.intersection(*map(set, holders.values()))
         norms = {number: math.sqrt(sum(matrices[each] for each in sorted(shared))) for number, matrices in holders.items()}
         for number, norm in norms.items() if len(norms) >= _FEWEST_SOURCES else ():
-            usual = statistics.median(other for one, other in norms.items() if one != number)
-            if usual and norm and factor(norm / usual) >= _OTHERS_TOO_FAR:
+            rest = [other for one, other in norms.items() if one != number and other]
+            if not (norm and rest):
+                continue
+            # Of two others one may be broken: the nearer one counts.
+            usual = min((statistics.median_low(rest), statistics.median_high(rest)), key=lambda other: factor(norm / other))
+            if factor(norm / usual) >= _OTHERS_TOO_FAR:
                 found.setdefault(number, []).append((lane, BROKEN, f"norms {times(norm / usual)} those of the other sources"))
     return found
 

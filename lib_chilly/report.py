@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from .expression import spell
 from .header import counted
 from .key_job import KeyJob
+from .known_good import KnownGood
 from .lane_changes import lanes_out_of_proportion
 from .memory import peak_memory_bytes
 from .pass_health import PassHealth, pass_health
@@ -75,7 +76,7 @@ def make_report(plan: Plan, output: Path, streamed: StreamResult, seconds: float
     """Sum up a pass."""
     tally = streamed.tally
     change = {lane: _relative(tally.change.get(lane)) for lane in dict.fromkeys(_lanes_in_order(plan))}
-    health = pass_health(plan, tally)
+    health = pass_health(plan, tally, KnownGood())
     ill = [words for words in health.warnings if words not in plan.warnings]
     return Report(
         output=output,
@@ -90,7 +91,7 @@ def make_report(plan: Plan, output: Path, streamed: StreamResult, seconds: float
         overflow=dict(sorted(tally.overflow.items())),
         health=health,
         warnings=(*plan.warnings, *_seen(plan, tally), *ill, *lanes_out_of_proportion(plan, change, health)),
-        notes=plan.notes,
+        notes=(*plan.notes, *health.notes),
     )
 
 

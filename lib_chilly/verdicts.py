@@ -8,7 +8,7 @@ from dataclasses import dataclass
 FINE, SUSPECT, BROKEN = "fine", "suspect", "broken"
 WORDS = {FINE: "healthy", SUSPECT: "worth a look", BROKEN: "likely broken"}
 """What they are called before people; from best to worst."""
-_MOST_WARNED = 8
+_MOST_WARNED, _MOST_NAMED = 8, 3
 
 Said = tuple[str, str, str]
 """A lane, or "" for the whole; a verdict, and words."""
@@ -52,6 +52,16 @@ def seen(said: Iterable[Said]) -> Seen:
 def written(verdict: str, says: Sequence[str], lane: str = "") -> str:
     """What is wrong with a lane, or with the whole, on one line."""
     return f"{f'{lane}: ' if lane else ''}{'; '.join(says)}: {WORDS[verdict]}"
+
+
+def against_words(base: str | None, known_good: Sequence[str]) -> str:
+    """What a model was compared with, as it stands behind a verdict; empty where with nothing."""
+    if base or not known_good:
+        return f", against {base}" if base else ""
+    more = len(known_good) - _MOST_NAMED
+    return f", against what is known to be good: {', '.join(known_good[:_MOST_NAMED])}" + (
+        f" and {more} more" if more > 0 else ""
+    )
 
 
 def worst(verdicts: Sequence[str]) -> str:

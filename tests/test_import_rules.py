@@ -22,23 +22,22 @@ LAYERS = {
     " torch_names torch_pickle torch_zip writer zip_records",
     2: "barycentres bit_masks block_rules blocks decimals deltas dot_products draws lora_file lora_keys lora_module"
     " lora_roles lora_shapes methods/* number_lists registry row_ranks selection signature smoothing",
-    3: "addresses expression extraction lora_prompt methods_page notations/* random_weights recipe recipe_check recipe_lines"
-    " recipe_save recipe_text recipe_tree",
-    4: "absence claims dendrogram descent diffusers_parts fold gains health_keys history jobs key_job ledger licences linear_form"
-    " lora_plan lora_source memory method_nodes modelspec output_dtypes permissions plan plan_options plan_words"
-    " provenance sidecar similarity_edits sources unknown_models vae verdicts",
+    3: "addresses expression extraction lora_prompt methods_page notations/* random_weights recipe recipe_check"
+    " recipe_lines recipe_save recipe_text recipe_tree",
+    4: "absence claims dendrogram descent diffusers_parts fold gains health_keys history jobs key_job known_good ledger"
+    " licences linear_form lora_plan lora_source memory method_nodes modelspec output_dtypes permissions plan"
+    " plan_options plan_words provenance sidecar similarity_edits sources unknown_models vae verdicts",
     5: "asim card card_hashes card_origin card_pages card_pictures compared converting copying diffusers_output"
-    " exact_product grams health inspection kernel lane_changes lane_health likeness live lora_change lora_delta"
-    " lora_join lora_kinds lora_output lora_reading"
-    " lora_values low_rank measure node_kernel pass_choice pass_health passes reading recorded_library report resident"
-    " resident_sources resident_table room shared_layers similarity slabs stream summing tally tensor_statistics"
-    " triton_pass verification weights workers",
+    " exact_product grams health inspection kernel known_lanes lane_changes lane_health likeness live lora_change"
+    " lora_delta lora_join lora_kinds lora_output lora_reading lora_values low_rank measure node_kernel pass_choice"
+    " pass_health passes reading recorded_library report resident resident_sources resident_table room shared_layers"
+    " similarity slabs stream summing tally tensor_statistics triton_pass verification weights workers",
     6: "canvas console engine host/* recipe_queue similarity_plots similarity_words",
     7: "argument_types arguments card_command cli contact_sheet demo demo_models demo_sheet family family_config"
-    " ledger_command looking_arguments merge_commands queue_command similarity_arguments similarity_command"
-    " similarity_models synth ui/* verify_command host/api_answers host/api_forms host/api_routes host/webui_api"
-    " host/webui_axes host/webui_cells host/webui_entry host/webui_failures host/webui_grid host/webui_request"
-    " host/webui_script",
+    " known_good_command ledger_command looking_arguments merge_commands queue_command similarity_arguments"
+    " similarity_command similarity_models synth ui/* verify_command host/api_answers host/api_forms host/api_routes"
+    " host/webui_api host/webui_axes host/webui_cells host/webui_entry host/webui_failures host/webui_grid"
+    " host/webui_request host/webui_script",
 }
 """A file may import from its own layer and from those below: those with smaller numbers."""
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import Interrupted, MergeError
 from ..health import health_of
 from ..host.base import Host
+from ..known_good import KnownGood
 from ..notations import read_recipe
 from ..report import default_threads
 from ..verdicts import WORDS
@@ -50,7 +51,7 @@ class Verdicts:
             return known
         key = _key(path)
         try:
-            health = health_of(path, threads=default_threads(), should_stop=job.progress.is_cancelled)
+            health = health_of(path, known=KnownGood(), threads=default_threads(), should_stop=job.progress.is_cancelled)
         except Interrupted:
             raise
         except MergeError as error:
@@ -99,5 +100,5 @@ def _report(files: Sequence[tuple[str, Path]], verdicts: Verdicts) -> dict[str, 
 
 
 def _key(path: Path) -> tuple[object, ...]:
-    """What says that a file, or all that lies in a folder's parts, is the same."""
-    return path, *(identity(each) for each in (sorted(path.glob("*/*")) if path.is_dir() else [path]))
+    """What says that a file, or all that lies in a folder's parts, is the same, and what it is compared with."""
+    return path, *KnownGood().stated(), *(identity(each) for each in (sorted(path.glob("*/*")) if path.is_dir() else [path]))
