@@ -29,7 +29,9 @@ def picture(kind: str = "PNG", colour: str = "red") -> bytes:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model, in a home that has no history yet."""
+    monkeypatch.setenv("CHILLY_HOME", str(tmp_path / "home"))
     return write_file(tmp_path / "mix.v1.safetensors", model(1))
 
 
