@@ -19,7 +19,7 @@
   };
 
   /** Whether so many bytes are read without being asked for. */
-  chilly.isSmall = (bytes) => bytes > 0 && bytes <= 256e6;
+  chilly.isSmall = (bytes) => bytes > 0 && bytes <= 512e6;
 
   /** A text as a file in the browser's downloads. */
   chilly.download = (text, name, type) => {

@@ -99,17 +99,22 @@ def _hashes(checkpoint: Checkpoint, should_stop: Callable[[], bool], on_bytes: C
 
 
 def _alike(path: Path, base: Path, threads: int, should_stop: Callable[[], bool]) -> Section:
-    title = f"Similarity to {base.name} (asim, percent)"
-    try:
-        found = compare(_plan_of(path), _plan_of(base), threads=threads, should_stop=should_stop)
-    except (ArchitectureError, RecipeError) as error:
-        return Section(title, [str(error)])
-    named = {"all": f"all {len(found.blocks)}"}
-    totals = [
-        [f"total {named.get(name, name)}", below_100(value, 4)] for name, value in found.totals.items() if value is not None
-    ]
-    rows = [["block", "%"], *([block, below_100(value, 4)] for block, value in found.blocks.items()), *totals]
-    return Section(title, found.notes, rows)
+    """By asim, as model cards have it; by the cosine where there is no attention that it looks at, as in a VAE."""
+    said = ""
+    for measure in ("asim", "cosine"):
+        title = f"Similarity to {base.name} ({measure}, percent)"
+        try:
+            found = compare(_plan_of(path), _plan_of(base), measure, threads=threads, should_stop=should_stop)
+        except ArchitectureError as error:
+            said = said or str(error)
+            continue
+        except (CheckpointError, RecipeError) as error:  # a broken model has a card too
+            return Section(title, [str(error)])
+        named = {"all": f"all {len(found.blocks)}"}
+        sums = [(f"total {named.get(name, name)}", value) for name, value in found.totals.items() if value is not None]
+        figures = [[name, below_100(value, 4)] for name, value in (*found.blocks.items(), *sums)]
+        return Section(title, found.notes, [["block", "%"], *figures])
+    return Section(f"Similarity to {base.name}", [said])
 
 
 def _plan_of(path: Path) -> Plan:

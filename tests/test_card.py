@@ -96,6 +96,18 @@ def test_card_has_recipe_sources_similarity_health_and_permissions(run: Run, mer
     assert page.startswith("<!doctype html>") and "<td>use without credit</td><td>yes</td>" in page
 
 
+def test_vae_is_compared_by_the_cosine_and_a_broken_model_has_a_card_all_the_same(run: Run, models: Path, tmp_path: Path):
+    tensors = read_file(models / "a.safetensors")
+    vae = write_file(tmp_path / "vae.safetensors", {key: each for key, each in tensors.items() if key.startswith("first_stage")})
+    out = run("card", vae, "--base", vae)[1]
+    assert "## Similarity to vae.safetensors \\(cosine, percent\\)" in out and "| total all 1 | 100.0000 |" in out
+    key = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.weight"
+    nan = tensors[key]._replace(data=b"\xff" * len(tensors[key].data))
+    path = write_file(tmp_path / "nan.safetensors", {**tensors, key: nan})
+    code, out, error = run("card", path, "--base", models / "b.safetensors")
+    assert (code, error) == (0, "") and "holds NaN" in out and "likely broken" in out
+
+
 def test_whatever_else_lies_beside_a_model_is_not_looked_for(run: Run, models: Path, tmp_path: Path):
     folder = tmp_path / "one"
     (folder / "locked").mkdir(parents=True)

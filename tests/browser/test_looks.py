@@ -49,9 +49,18 @@ def walk(page: Any, name: str) -> None:
     page.locator(".chilly-saved").get_by_text("The file: healthy").wait_for()
     page.locator(".chilly-saved").get_by_role("button", name="Model card").click()
     page.get_by_role("dialog").get_by_text("AutoV2").wait_for()
-    assert page.get_by_role("dialog").get_by_role("button", name="Copy Markdown").count() == 1
+    dialog = page.get_by_role("dialog")
+    assert dialog.get_by_role("button", name="Copy Markdown").count() == 1
+    assert dialog.get_by_text("Similarity to").count() == 0 and dialog.locator(".chilly-tree li").count() > 6
+    dialog.get_by_label("Compared with").select_option("v1-5-pruned-emaonly")
+    dialog.get_by_text("Similarity to v1-5-pruned-emaonly").wait_for()
+    dialog.get_by_text("against v1-5-pruned-emaonly").wait_for()
     page.keyboard.press("Escape")
-    page.get_by_role("dialog").wait_for(state="detached")
+    dialog.wait_for(state="detached")
+    page.locator(".chilly-saved").get_by_role("button", name="Model card").click()
+    dialog.get_by_text("Similarity to v1-5-pruned-emaonly").wait_for()  # the last base
+    assert dialog.get_by_label("Compared with").input_value() == "v1-5-pruned-emaonly"
+    page.keyboard.press("Escape")
 
 
 def test_measures_verdicts_and_cards_lead_from_looking_to_doing(page: Any):
@@ -66,6 +75,24 @@ def test_measures_verdicts_and_cards_lead_from_looking_to_doing(page: Any):
 @pytest.mark.parametrize("old_site", ["3.41.2"], indirect=True)  # on Forge's the whole way is walked
 def test_measures_verdicts_and_cards_work_on_the_gradio_of_webuis(new_context: Any, old_site: Site):
     walk(open_page(new_context(old_site), old_site.url), "looked")
+
+
+def test_blocks_of_a_third_model_come_in_by_one_click_after_it_is_chosen(page: Any):
+    page.evaluate("chilly.look('MIX = weighted_sum(NED, chilloutmix, alpha=0.5)')")
+    wait_for_view(page, "view.ok && view.step === 'MIX'")
+    page.wait_for_function("() => chilly.alike?.measure === 'asim'")
+    below = [lane for lane, figure in page.evaluate("chilly.alike.blocks").items() if figure < 90]
+    page.get_by_label("Blocks less alike than, in percent").fill("90")
+    donors = page.get_by_label("Whose blocks come in")
+    offered = donors.locator("option").all_inner_texts()
+    assert offered[0] == "chilloutmix (B)" and "NED" not in offered and "r34_e4" in offered
+    donors.select_option("r34_e4")
+    page.get_by_role("button", name="Take those of r34_e4").click()
+    values = wait_for_view(page, "view.mixer.pair[1] === 'r34_e4'")["mixer"]["values"]
+    assert 0 < len(below) < 16 and {lane for lane in values if values[lane] == 1} == set(below)
+    page.get_by_text("How alike are NED and r34_e4?").wait_for()
+    page.evaluate("chilly.undo()")
+    wait_for_view(page, "view.text.includes('alpha=0.5') && view.mixer.pair[1] === 'chilloutmix'")
 
 
 def test_measure_that_needs_an_ancestor_asks_for_it_and_names_stay_text(page: Any):
