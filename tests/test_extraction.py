@@ -115,6 +115,8 @@ def test_lora_on_the_model_gives_the_other_one_in_every_layer(architecture, tmp_
         assert np.abs(found[key].values.astype(np.float64) - wanted[key].values).max() <= 2**-10 * largest, key
     changed = {key for key in wanted if wanted[key].data != before[key].data and len(wanted[key].shape) > 1}
     lacking = {key for key in changed - file.modules.keys() if not key.startswith(("first_stage_model", "vae"))}
+    projections = {key: key in file.modules for key in changed if key.endswith(".text_projection")}
+    assert set(projections.values()) == {"sd2": {False}, "sdxl": {True}}.get(architecture, set())
     assert [
         key
         for key in lacking
