@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .checkpoint import open_checkpoint
 from .diffusers_folder import is_replaceable
-from .errors import Interrupted, OutputError, RecipeError
+from .errors import CheckpointError, Interrupted, OutputError, RecipeError
 from .fileio import SourceFile
 from .hashes import hash_checkpoints, known_hashes
 from .lora_plan import LoraPlan
@@ -166,13 +167,25 @@ def is_finished(
 
     They hold recipe, options and sources, and an output gets its name only when it is whole; its tensors are not read.
     """
-    found = {output / name: part.data_bytes for name, (part, _) in plan.files({}).items()}
+    if isinstance(plan, LoraPlan):
+        plan = _as_written(plan, output)
+    found = {output / name: part.file_bytes for name, (part, _) in plan.files({}).items()}
     if not all(path.is_file() and path.stat().st_size >= size for path, size in found.items()):
         return False  # before any source is read for its hash
     hashes = _hashes_needed(plan, source_hashes, threads, lambda what, count: None, should_stop)
     plan = plan.with_terms(hashes) if hashes else plan
     files = plan.files(dict(enumerate(hashes)) if source_hashes else {})
-    return all(_is_whole(output / name, header, part.data_bytes) for name, (part, header) in files.items())
+    return all(_is_whole(output / name, header, part.file_bytes) for name, (part, header) in files.items())
+
+
+def _as_written(plan: LoraPlan, output: Path) -> LoraPlan:
+    """The plan with the ranks of the file that is there, which only its values tell; as it is where that is no LoRA."""
+    try:
+        tensors, tail = open_checkpoint(output).tensors, ".lora_down.weight"
+    except CheckpointError:
+        return plan
+    ranks = {key.removesuffix(tail): info.shape[0] for key, info in tensors.items() if key.endswith(tail) and info.shape}
+    return dataclasses.replace(plan, written=ranks) if ranks else plan
 
 
 def _is_whole(path: Path, header: bytes, data_bytes: int) -> bool:

@@ -17,20 +17,22 @@ import torch
 from .diffusers_output import Run
 from .dtypes import torch_dtype
 from .errors import MergeError, RecipeError
-from .header import counted, quoted
+from .fileio import SourceFile
+from .header import TensorInfo, counted, quoted
 from .key_job import KeyJob
 from .lora_join import joined
 from .lora_keys import Place
 from .lora_plan import LoraPlan, module_shapes
+from .lora_reading import plain_tensor
 from .low_rank import factors
 from .plan import Plan
-from .stream import StreamResult
+from .stream import StreamResult, Target
 from .tally import RESULT
 from .writer import CheckpointWriter
 
 
 @dataclass
-class _Found:
+class Factors:
     """Layers' factors in the output's dtype, and what they do not hold.
 
     Attributes:
@@ -49,7 +51,24 @@ def write_lora(
 ) -> tuple[StreamResult, int, list[str]]:
     """Carry out `plan` into the file `target`; all else as of `write_folder`."""
     assert isinstance(plan, LoraPlan)
-    found = _Found()
+    found, result = make_factors(plan, run)
+    header = plan.header_of({name: len(down) for name, (down, _) in found.pairs.items()}, hashes)
+    width = plan.dtype.size_bytes
+    size = len(header) + sum(width * (1 + down.numel() + up.numel()) for down, up in found.pairs.values())
+    with CheckpointWriter(target, size, overwrite) as writer:
+        put_factors(plan, found, header, writer, result)
+        writer.commit()
+    return result, size, _notes(plan, found)
+
+
+def make_factors(plan: LoraPlan, run: Run) -> tuple[Factors, StreamResult]:
+    """The layers' factors, and what the pass saw.
+
+    Raises:
+        RecipeError: no layer changes.
+        MergeError: a source cannot be read, or a factor is too large for the output's dtype.
+    """
+    found = Factors()
     if plan.ranks.is_exact:
         result = StreamResult()
         for name, down, up, read in joined(plan):
@@ -61,35 +80,28 @@ def write_lora(
         result.tally.weighed.pop(RESULT, None)
     if not found.pairs:
         raise RecipeError("no layer changes: a LoRA would be empty. Extract from models that differ.")
-    size = _write(plan, found, hashes, target, overwrite, result)
-    return result, size, _notes(plan, found)
+    return found, result
 
 
-def _write(plan: LoraPlan, found: _Found, hashes: Mapping[int, str], target: Path, overwrite: bool, result: StreamResult) -> int:
+def put_factors(plan: LoraPlan, found: Factors, header: bytes, target: Target, result: StreamResult) -> None:
     """The file's bytes, in the order of its header; what they hash to goes into `result`."""
-    header = plan.header_of({name: len(down) for name, (down, _) in found.pairs.items()}, hashes)
     file_hash, data_hash, place = hashlib.sha256(header), hashlib.sha256(), len(header)
-    width = plan.dtype.size_bytes
-    size = place + sum(width * (1 + down.numel() + up.numel()) for down, up in found.pairs.values())
-    with CheckpointWriter(target, size, overwrite) as writer:
-        writer.write_at(header, 0)
-        for _, name, _ in plan.modules():
-            if name not in found.pairs:
-                continue
-            down, up = found.pairs[name]
-            alpha = torch.tensor(float(len(down)), dtype=down.dtype)
-            for part in (alpha, down, up):
-                data = part.reshape(-1).view(torch.uint8).numpy().data
-                file_hash.update(data)
-                data_hash.update(data)
-                writer.write_at(data, place)
-                place += len(data)
-        writer.commit()
+    target.write_at(header, 0)
+    for _, name, _ in plan.modules():
+        if name not in found.pairs:
+            continue
+        down, up = found.pairs[name]
+        alpha = torch.tensor(float(len(down)), dtype=down.dtype)
+        for part in (alpha, down, up):
+            data = part.reshape(-1).view(torch.uint8).numpy().data
+            file_hash.update(data)
+            data_hash.update(data)
+            target.write_at(data, place)
+            place += len(data)
     result.sha256, result.data_sha256 = file_hash.hexdigest(), data_hash.hexdigest()
-    return size
 
 
-def _notes(plan: LoraPlan, found: _Found) -> list[str]:
+def _notes(plan: LoraPlan, found: Factors) -> list[str]:
     """Which layers have modules, what these hold of the change, and what changes beside them."""
     sizes = [len(down) for down, _ in found.pairs.values()]
     ranks = f"rank {min(sizes)}" if min(sizes) == max(sizes) else f"ranks from {min(sizes)} to {max(sizes)}"
@@ -122,7 +134,7 @@ def _narrowed(plan: LoraPlan, name: str, values: torch.Tensor) -> torch.Tensor:
 class _Gathering:
     """Takes the bytes of the delta, a block at a time from any thread; whoever brings a weight's last byte decomposes it."""
 
-    def __init__(self, plan: LoraPlan, found: _Found):
+    def __init__(self, plan: LoraPlan, found: Factors):
         self.plan, self.found = plan, found
         self._starts = list(itertools.accumulate((job.size_bytes for job in plan.jobs), initial=0))
         self._open: dict[int, tuple[bytearray, list[int]]] = {}
@@ -173,3 +185,15 @@ def _matrix(values: torch.Tensor, place: Place) -> torch.Tensor:
     layer = values.T if place.is_turned else values
     first, end, of = place.share
     return layer[len(layer) * first // of : len(layer) * end // of].flatten(1)
+
+
+def is_as_good(file: SourceFile, stored: Mapping[str, TensorInfo], layer: str, made: Factors) -> bool:
+    """Whether a layer's factors in a file add what those that were made add, but for the last digits."""
+    down, up = made.pairs[layer]
+    infos = [stored.get(f"{layer}.{part}") for part in ("alpha", "lora_down.weight", "lora_up.weight")]
+    there = [plain_tensor(file, info).double() for info in infos if info]
+    if [each.shape for each in there] != [torch.Size(()), down.shape, up.shape]:
+        return False
+    found = there[2].flatten(1) @ there[1].flatten(1) * (float(there[0]) / len(down))
+    wanted = up.double().flatten(1) @ down.double().flatten(1)
+    return bool((found - wanted).norm() <= 2 * torch.finfo(down.dtype).eps * wanted.norm())

@@ -40,10 +40,12 @@ class LoraPlan(Plan):
     Attributes:
         ranks: how many are kept.
         layers: key of a weight to the layers that it is in the output.
+        written: layer to its rank in a file that is there; None where there is none yet.
     """
 
     ranks: Ranks = field(default_factory=Ranks)
     layers: Mapping[str, Sequence[tuple[str, Place]]] = field(default_factory=dict)
+    written: Mapping[str, int] | None = None
 
     @property
     def dtype(self) -> DType:
@@ -63,8 +65,9 @@ class LoraPlan(Plan):
         return {"": (self, self.header(hashes))}
 
     def header(self, hashes: Mapping[int, str]) -> bytes:
-        """The header of the largest file that this can come to."""
-        return self.header_of({name: self.most(job, place) for job, name, place in self.modules()}, hashes)
+        """The header of the file that is there, else of the largest that this can come to."""
+        ranks = {name: self.most(job, place) for job, name, place in self.modules()} if self.written is None else self.written
+        return self.header_of(ranks, hashes)
 
     def header_of(self, found: Mapping[str, int], hashes: Mapping[int, str]) -> bytes:
         """The output's header.
@@ -85,6 +88,10 @@ class LoraPlan(Plan):
         if "modelspec.architecture" in metadata:
             metadata["modelspec.architecture"] += "/lora"
         return build_header(self._entries(found), metadata | said)
+
+    @property
+    def file_bytes(self) -> int:
+        return self._most_bytes()
 
     def modules(self) -> Iterator[tuple[KeyJob, str, Place]]:
         """The weights, and the layers that they are, in the order of the output."""
@@ -114,7 +121,7 @@ class LoraPlan(Plan):
 
     def _shapes(self) -> Iterator[tuple[str, tuple[tuple[int, ...], tuple[int, ...]]]]:
         for job, name, place in self.modules():
-            if rank := self.most(job, place):
+            if rank := self.most(job, place) if self.written is None else self.written.get(name, 0):
                 yield name, module_shapes(job.shape, place, rank)
 
     def _entries(self, found: Mapping[str, int]) -> Iterator[tuple[str, DType, tuple[int, ...]]]:

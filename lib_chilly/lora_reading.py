@@ -46,10 +46,11 @@ def module_tensors(file: SourceFile, modules: Iterable[Module]) -> dict[str, tor
 
 
 def _tensor(file: SourceFile, info: TensorInfo) -> torch.Tensor:
-    values = _plain(file, info)
-    return values if info.scale is None else values.float() * _plain(file, info.scale).float().reshape(())
+    values = plain_tensor(file, info)
+    return values if info.scale is None else values.float() * plain_tensor(file, info.scale).float().reshape(())
 
 
-def _plain(file: SourceFile, info: TensorInfo) -> torch.Tensor:
+def plain_tensor(file: SourceFile, info: TensorInfo) -> torch.Tensor:
+    """Values as they are stored."""
     data = bytearray(file.read(info.offset, info.size_bytes))
     return torch.frombuffer(data, dtype=torch_dtype(info.dtype)).reshape(info.shape)

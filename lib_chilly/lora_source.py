@@ -95,7 +95,13 @@ def lora_source(name: str, path: Path, models: Sequence[Source], like: Architect
 def _shapes(key: str, modules: tuple[Module, ...], models: Sequence[Source], own: Architecture) -> list[tuple[int, ...]]:
     """The shapes that models have a weight in; where there are no models, that which the first module of it is made for."""
     if models:
-        return list(dict.fromkeys(source.tensors[key].shape for source in models if key in source.tensors))
+        found = dict.fromkeys(source.tensors[key].shape for source in models if key in source.tensors)
+        plain = own.conv_in.channels if key == own.conv_in.key else 0
+        # What is made for ordinary models goes into the channels that inpainting models have in common with them.
+        short = [
+            (shape[0], plain, *shape[2:]) for shape in found if len(shape) == 4 and plain and shape[1] in own.conv_in.extended
+        ]
+        return list(dict.fromkeys([*found, *short]))
     known = known_keys(own.name)[key][1]
     size, place = modules[0].size, modules[0].place
     if size is None or place.size_in(known) == size[:2]:
@@ -108,15 +114,17 @@ def _shapes(key: str, modules: tuple[Module, ...], models: Sequence[Source], own
 
 def _tensor(key: str, modules: tuple[Module, ...], shapes: Sequence[tuple[int, ...]]) -> LoraTensor | None:
     """What is added to a key; None where no model has it. Models whose first convolutions differ share some channels of it."""
+    refusals = []
     for shape in shapes:
         try:
             for module in modules:
                 module.check(shape)
-        except CheckpointError:
-            if shape == shapes[-1]:
-                raise
+        except CheckpointError as error:
+            refusals.append(error)
             continue
         return LoraTensor(_EXACT, shape, 0, math.prod(shape) * _EXACT.size_bytes, modules=modules)
+    if refusals:
+        raise refusals[0]
     return None
 
 

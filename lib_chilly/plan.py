@@ -70,6 +70,11 @@ class Plan:
         return sum(job.size_bytes for job in self.jobs)
 
     @property
+    def file_bytes(self) -> int:
+        """Bytes of the output's tensors."""
+        return self.data_bytes
+
+    @property
     def reads_bytes(self) -> int:
         """Bytes of tensors that are read from the sources: each once, but twice where a scale has to be measured."""
         return sum(job.passes * self.sources[number].tensors[job.key].read_bytes for job in self.jobs for number in job.reads())

@@ -144,13 +144,21 @@ class Reader:
 
 
 def not_finite(file: OpenSource, key: str) -> CheckpointError:
-    """What is said of a tensor that holds NaN or Inf; counts them."""
+    """What is said of a tensor that holds NaN or Inf, and counts them; or else of one whose values are too large for a sum."""
     info = file.source.tensors[key]
-    reader, count = Reader([file]), 0
+    reader, count, largest = Reader([file]), 0, 0.0
     for start in range(0, info.elements, SLAB_ELEMENTS):
         values, scale = reader.read(0, key, start, min(SLAB_ELEMENTS, info.elements - start))
-        count += int((~torch.isfinite(values.to(torch.float64) * (1 if scale is None else scale))).sum())
+        wide = values.to(torch.float64) * (1 if scale is None else scale)
+        count += int((~torch.isfinite(wide)).sum())
+        largest = max(largest, wide.abs().max().item())
+    name, does = f"'{file.source.checkpoint.path.name}'", "adds values" if file.source.lora else "holds values"
+    if not count:
+        return CheckpointError(
+            f"{name} {does} as large as {largest:.2g} {'to' if file.source.lora else 'in'} '{key}', more than float32 holds. "
+            "Use another release of it, or a merge in float64 (--compute float64)."
+        )
     return CheckpointError(
-        f"'{file.source.checkpoint.path.name}' holds NaN or Inf in {counted(count, 'value')} of '{key}'. Repair or "
+        f"{name} holds NaN or Inf in {counted(count, 'value')} of '{key}'. Repair or "
         "replace it, or pass --on-nan take:MODEL to take those values from another model of the recipe."
     )

@@ -217,9 +217,9 @@ def get_method(name: str) -> MergeMethod:
     known = all_methods()
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
-        hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(known)}."
+        hint = f". Did you mean '{near[0]}'?" if near else f", and models take no brackets. Known: {', '.join(known)}."
         instead = tuple(Instead(name, each) for each in near)
-        raise RecipeError(f"there is no merge method '{name}'. {hint}", instead=instead)
+        raise RecipeError(f"there is no merge method '{name}'{hint}", instead=instead)
     return known[name]
 
 

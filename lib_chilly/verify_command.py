@@ -24,7 +24,8 @@ def _some(lines: Iterable[str]) -> list[str]:
 
 def run_verify(options: argparse.Namespace) -> None:
     """Run again what made a file, compare, and say so; CheckpointError where it is not, or cannot be, confirmed."""
-    from .verification import DIFFERS, SAME, UNKNOWN, Verification, verify  # imports torch
+    from .verification import verify  # imports torch
+    from .verified_tensors import DIFFERS, SAME, UNKNOWN, Verification
 
     def lines(found: Verification) -> list[str]:
         said = [f"note: {words}" for words in found.says if found.verdict != UNKNOWN]

@@ -49,6 +49,27 @@ def held(file: Path) -> dict[str, np.ndarray]:
     return found
 
 
+def test_lora_is_verified_skipped_by_a_queue_and_told_from_another(run, folder: Path, tmp_path: Path):
+    queue = tmp_path / "loras.chilly"
+    recipes = {"lossy": "S = extract(A - B, rank=3)", "exact": "S = extract(0.5 * lora(grain) + lora(dust))"}
+    queue.write_text("".join(f"--- {name}.safetensors\n{text}\n" for name, text in recipes.items()), "utf-8")
+    command = ["queue", queue, "--models", folder, "--out", tmp_path, "--json"]
+    for status in ("done", "skipped"):
+        assert [fact["status"] for fact in json.loads(run(*command)[1])["merges"]] == [status] * 2
+    for name in recipes:
+        file = tmp_path / f"{name}.safetensors"
+        code, out, _ = run("verify", file, "--models", folder)
+        assert (code, "are what its recipe makes" in out) == (0, True)
+        key = next(key for key in read_file(file) if key.endswith("lora_up.weight"))
+        for factor, verdict in ((2, "differs"), (1 + 2**-10, "differs" if name == "exact" else "same")):
+            tensors = read_file(file)
+            values = (tensors[key].values.astype(np.float64) * factor).astype(np.float32)
+            write_file(tmp_path / "x.safetensors", {**tensors, key: stored(values, "fp16")}, metadata_of(file))
+            found = json.loads(run("verify", tmp_path / "x.safetensors", "--models", folder, "--json")[1])
+            assert found["verdict"] == verdict and (key in found["differing"]) == (verdict == "differs")
+            assert verdict == "differs" or "what they add is the same" in found["says"][-1]
+
+
 def difference(folder: Path, key: str, plus: str = "A", minus: str = "B") -> np.ndarray:
     a, b = (read_file(folder / f"{name}.safetensors")[key].values.astype(np.float64) for name in (plus, minus))
     return (a - b).reshape(len(a), -1)
@@ -94,6 +115,8 @@ def test_lora_on_the_model_gives_the_other_one_in_every_layer(architecture, tmp_
         assert np.abs(found[key].values.astype(np.float64) - wanted[key].values).max() <= 2**-10 * largest, key
     changed = {key for key in wanted if wanted[key].data != before[key].data and len(wanted[key].shape) > 1}
     lacking = {key for key in changed - file.modules.keys() if not key.startswith(("first_stage_model", "vae"))}
+    projections = {key: key in file.modules for key in changed if key.endswith(".text_projection")}
+    assert set(projections.values()) == {"sd2": {False}, "sdxl": {True}}.get(architecture, set())
     assert [
         key
         for key in lacking

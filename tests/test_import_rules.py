@@ -31,7 +31,7 @@ LAYERS = {
     " exact_product grams health inspection kernel known_lanes lane_changes lane_health likeness live lora_change"
     " lora_delta lora_join lora_kinds lora_output lora_reading lora_values low_rank measure node_kernel pass_choice"
     " pass_health passes reading recorded_library report resident resident_sources resident_table room shared_layers"
-    " similarity slabs stream summing tally tensor_statistics triton_pass verification weights workers",
+    " similarity slabs stream summing tally tensor_statistics triton_pass verification verified_tensors weights workers",
     6: "canvas console engine host/* recipe_queue similarity_plots similarity_words",
     7: "argument_types arguments card_command cli contact_sheet demo demo_models demo_sheet family family_config"
     " known_good_command ledger_command looking_arguments merge_commands queue_command similarity_arguments"

@@ -351,3 +351,41 @@ def test_lora_of_a_prompt_that_is_not_read_is_said():
 
 def test_quoted_tag_is_a_name():
     assert read_recipe('Z = "<lora:x:1>"').models()[0].name == "<lora:x:1>"
+
+
+def test_values_of_a_lora_that_are_too_large_or_none_are_said_as_what_they_are(folder, tmp_path):
+    layer, key = next(iter(MATRICES.items()))
+    tensors = lora(11)
+    for name, value in (("huge", 1e30), ("nan", np.nan)):
+        spoilt = {
+            f"{layer}.lora_{part}.weight": stored(np.full(size, value), "fp32")
+            for part, size in (("down", (4, 24)), ("up", (24, 4)))
+        }
+        write_file(folder.parent / "Lora" / f"{name}.safetensors", {**tensors, **spoilt})
+    with pytest.raises(CheckpointError) as caught:
+        merged(folder, "Z = slerp(A + lora(huge), B)", tmp_path)
+    assert f"'huge.safetensors' adds values as large as 2e+60 to '{key}', more than float32 holds." in str(caught.value)
+    merged(folder, "Z = slerp(A + lora(huge), B)", tmp_path, compute="float64")
+    for options in ({}, {"on_nan": "take:A"}):  # of which no element is spared
+        with pytest.raises(CheckpointError, match=r"'nan.safetensors' holds NaN or Inf in 96 values of .*Use another release"):
+            merged(folder, "Z = A + lora(nan)", tmp_path, **options)
+
+
+def test_lora_for_ordinary_models_goes_into_the_channels_that_an_inpainting_model_shares_with_them(folder, tmp_path):
+    layer = "lora_unet_input_blocks_0_0"
+    wide = of(folder, "inpainting", CONV_IN)
+    parts = {"down": draw(5, "down", (2, 4, 3, 3), 0.3), "up": draw(5, "up", (len(wide), 2, 1, 1), 0.3)}
+    write_file(
+        folder.parent / "Lora" / "first.safetensors", {f"{layer}.lora_{n}.weight": stored(v, "fp32") for n, v in parts.items()}
+    )
+    found = merged(folder, "Z = inpainting + 0.5 * lora(first)", tmp_path, dtype="fp32")[CONV_IN].values
+    product = np.einsum(
+        "or,rchw->ochw",
+        *(parts[n].astype(np.float32).astype(np.float64).reshape(s) for n, s in (("up", (-1, 2)), ("down", (2, 4, 3, 3)))),
+    )
+    np.testing.assert_allclose(found[:, :4], wide[:, :4] + 0.5 * product, rtol=1e-6, atol=1e-7)
+    assert (found[:, 4:] == wide[:, 4:]).all()
+    bad = {f"{layer}.lora_{n}.weight": stored(v[:, :3] if n == "down" else v, "fp32") for n, v in parts.items()}
+    write_file(folder.parent / "Lora" / "bad.safetensors", bad)
+    with pytest.raises(CheckpointError, match=r"of shape .*, 9, 3, 3"):
+        merged(folder, "Z = inpainting + lora(bad)", tmp_path)

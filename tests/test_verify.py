@@ -15,7 +15,8 @@ from test_schemas import faults, schema
 from lib_chilly import recorded_library
 from lib_chilly.errors import Interrupted
 from lib_chilly.header import Checkpoint
-from lib_chilly.verification import Verification, verify
+from lib_chilly.verification import verify
+from lib_chilly.verified_tensors import Verification
 
 Run = Callable[..., tuple[int, str, str]]
 RECIPE = "M = weighted_sum(a, b, alpha={*: 0.3, OUT*: 0.6})\nN = M + 0.5 * (a - c)"
