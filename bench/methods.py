@@ -34,15 +34,16 @@ THREADS = 1
 
 
 def measured_methods(only: Sequence[str] | None = None) -> list[MergeMethod]:
-    """The methods that are measured: all that take models alone and do not fold, or those of the names given.
+    """The methods that are measured: all that take models alone and fold in no key, or those of the names given.
 
     Raises:
         RecipeError: there is no method of a name, or it is not measured.
     """
-    fitting = [method for method in all_methods().values() if not method.is_sum and Kind.LORA not in method.kinds]
+    bending = (method for method in all_methods().values() if not method.is_sum and not method.keys)
+    fitting = [method for method in bending if Kind.LORA not in method.kinds]
     for name in only or ():
         if get_method(name) not in fitting:
-            raise RecipeError(f"'{name}' is not measured: it is a weighted sum, or takes more than models.")
+            raise RecipeError(f"'{name}' is not measured: it is a weighted sum, if only in most keys, or takes more than models.")
     return [method for method in fitting if not only or method.name in only]
 
 

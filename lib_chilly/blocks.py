@@ -5,14 +5,17 @@ A number is a `fractions.Fraction`: what the user typed, exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from .architecture import Architecture, NumberList
-from .block_rules import KeyRule, key_rule, listed, runs
+from .architecture import Architecture, NumberList, known_keys
+from .block_rules import KeyRule, key_glob, key_rule, listed, runs
+from .errors import RecipeError
 from .number_lists import Numbers, Preset, list_of_length, numbers_for, slots_of_lanes
 from .number_lists import presets as presets
+
+_UNET = "model.diffusion_model."
 
 Default = Fraction | Numbers | Preset
 
@@ -97,6 +100,22 @@ def resolve(weights: BlockWeights, architecture: Architecture, neutral: Fraction
     if len(numbers) < len(architecture.slots):
         notes.append(f"{listed(architecture.lanes_of_slot('BASE'))} keep {neutral}: the list has no number for BASE.")
     return KeyWeights(lanes, neutral, rules, tuple(notes))
+
+
+def in_keys(weights: BlockWeights, keys: Sequence[str], architecture: Architecture, neutral: Fraction) -> KeyWeights:
+    """One number for some keys, each set apart from its lane by the last parts of its name; all others have `neutral`.
+
+    Raises:
+        RecipeError: the architecture has no such key, and the number is not `neutral`.
+    """
+    assert isinstance(weights.default, Fraction)
+    everywhere = dict.fromkeys(architecture.lanes, neutral)
+    if weights.default == neutral:
+        return KeyWeights(everywhere, neutral)
+    if lacking := [key for key in keys if key not in known_keys(architecture.name)]:
+        raise RecipeError(f"{architecture.title} has no key '{lacking[0]}', which this changes: leave it out.")
+    rules = (KeyRule(None, key_glob(key), key.removeprefix(_UNET), weights.default) for key in keys)
+    return KeyWeights(everywhere, neutral, tuple(rules))
 
 
 def in_words(weights: KeyWeights, architecture: Architecture, first: str, second: str) -> str:

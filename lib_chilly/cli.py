@@ -178,8 +178,7 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _methods(options: argparse.Namespace) -> None:
-    from .methods_page import methods_page
-    from .registry import methods_table
+    from .methods_page import methods_page, methods_table
 
     print(methods_page().rstrip() if options.page else methods_table())
 

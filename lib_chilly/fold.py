@@ -16,7 +16,7 @@ from .method_nodes import NodeBook
 from .recipe import Recipe
 from .recipe_check import Checker, is_number
 from .registry import MergeMethod, coefficients, get_method
-from .signature import Absence
+from .signature import Absence, Place
 
 
 class Folder:
@@ -24,34 +24,37 @@ class Folder:
 
     Args:
         source_of: a file's name as written to the number of its source.
+        latents: kind of latents that the models make.
 
     Attributes:
         nodes: the calls that do not fold, as far as keys were folded.
     """
 
-    def __init__(self, recipe: Recipe, source_of: Mapping[FileName, int]):
-        self.recipe = recipe
-        self.source_of = source_of
+    def __init__(self, recipe: Recipe, source_of: Mapping[FileName, int], latents: str = ""):
+        self.recipe, self.source_of, self.latents = recipe, source_of, latents
         self.checker = Checker.of(recipe)
         self.lines = [line for line in recipe.used_lines() if not line.is_constant]
         self.calls = {id(call): number for number, call in enumerate(recipe.calls())}
         self._places = self._weights_of_lines()
+        self._own_keys = frozenset[str]().union(*(get_method(call.method).keys for call in recipe.calls()))
         self._values: dict[object, Value] = {}
         self.nodes = NodeBook(recipe, source_of)
 
-    def fold(self, weights: Mapping[tuple[int, str], Fraction], holders: frozenset[int]) -> Value:
+    def fold(self, weights: Mapping[tuple[int, str], Fraction], holders: frozenset[int], key: str = "") -> Value:
         """The result in keys that `holders` hold.
 
         Args:
             weights: (number of the call in `recipe.calls()`, parameter) to its value in these keys.
             holders: numbers of the sources that have these keys.
+            key: one of them; only methods with parameters that count in some keys alone tell it from the others.
 
         Raises:
             RecipeError: a method divides by zero with these weights.
         """
-        run = _Fold(self, weights, holders)
+        own_key = key if key in self._own_keys else ""
+        run = _Fold(self, weights, holders, own_key)
         for line in self.lines:  # most of them are the same in most kinds of keys
-            situation = line.name, holders, tuple(weights[place] for place in self._places[line.name])
+            situation = line.name, holders, own_key, tuple(weights[place] for place in self._places[line.name])
             if situation not in self._values:
                 self._values[situation] = run.value(line.expression)
             run.steps[line.name] = self._values[situation]
@@ -74,8 +77,8 @@ class Folder:
 class _Fold:
     """One evaluation of all steps."""
 
-    def __init__(self, folder: Folder, weights: Mapping[tuple[int, str], Fraction], holders: frozenset[int]):
-        self.folder, self.weights, self.holders = folder, weights, holders
+    def __init__(self, folder: Folder, weights: Mapping[tuple[int, str], Fraction], holders: frozenset[int], key: str):
+        self.folder, self.weights, self.holders, self.key = folder, weights, holders, key
         self.steps: dict[str, Value] = {}
 
     def value(self, node: Node) -> Value:
@@ -121,6 +124,8 @@ class _Fold:
             return Value(NOTHING, True, None, names_of(terms), None)
         roles = dict(zip(method.operand_names(len(terms)), terms, strict=True))
         end = next((roles[name] for (parameter, at), name in method.ends.items() if values[parameter] == Fraction(str(at))), None)
+        if method.keys and not any(values.values()):
+            end = terms[0]
         if end is not None and end.is_there:
             return replace(end.value, names=names_of(terms))
         in_row = len(terms) - len(method.named) if method.takes_any_number else 0
@@ -134,7 +139,8 @@ class _Fold:
         shares = [values[name] for name, term in zip(method.weights, row, strict=False) if term.is_there]
         shares += [Fraction(1)] * len(method.weights)
         values = {**values, **dict(zip(method.weights, shares, strict=False))}
-        number = self.folder.nodes.number(call, [term.value.form for term in (*present, *needed)], values)
+        where = Place(self.key, latents=self.folder.latents) if method.keys else None
+        number = self.folder.nodes.number(call, [term.value.form for term in (*present, *needed)], values, where)
         return Value(LinearForm({number: Fraction(1)}), True, first, names_of(terms), picked(terms))
 
     def terms(self, node: Node, weight: Fraction) -> list[Term]:

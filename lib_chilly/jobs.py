@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from .architecture import NO_LANE, Architecture
 from .block_rules import key_glob
-from .blocks import KeyWeights, in_words, resolve
+from .blocks import KeyWeights, in_keys, in_words, resolve
 from .checkpoint import TensorInfo
 from .dtypes import BY_NAME, DType
 from .errors import ArchitectureError, RecipeError, nearest
@@ -39,7 +39,7 @@ class JobMaker:
         self.merged = sources[: len(set(source_of.values()))]
         self.models = [source for source in self.merged if not source.lora]
         self.architecture: Architecture = sources[0].architecture
-        self.folder = Folder(recipe, source_of)
+        self.folder = Folder(recipe, source_of, self.architecture.latents)
         self.weights = self._resolve_weights()
         self.rows: dict[str, Row] = {}
         self.unwanted: list[str] = []
@@ -110,9 +110,11 @@ class JobMaker:
         resolved = {}
         for number, call in enumerate(self.recipe.calls()):
             for name, weights in self.folder.checker.parameters(call).items():
-                neutral = Fraction(str(get_method(call.method).parameters[name][0].neutral))
+                param = get_method(call.method).parameters[name][0]
+                neutral = Fraction(str(param.neutral))
                 try:
-                    resolved[number, name] = resolve(weights, self.architecture, neutral)
+                    found = in_keys(weights, param.keys, self.architecture, neutral) if param.keys else None
+                    resolved[number, name] = found or resolve(weights, self.architecture, neutral)
                 except RecipeError as error:
                     position = dict(call.parameters)[name].position
                     raise error.at(self.recipe.text, position or call.position) from None
@@ -180,23 +182,23 @@ class JobMaker:
         label = "/".join((lane, "+".join(rules))) if rules else lane
         weights = {place: value for place, (value, _) in settings.items()}
         names = shown_names(self.merged)
-        if missing := [names[number] for number in self._missing(weights, holders)]:
+        if missing := [names[number] for number in self._missing(weights, holders, key)]:
             label += "|-" + ",".join(missing)
         situation = (label, tuple(weights.items()), holders)
         if situation not in self._folded:
-            value = self.folder.fold(weights, holders)
+            value = self.folder.fold(weights, holders, key)
             pick = value.pick if value.pick is not None else min(holders)
             nodes = self.folder.nodes
             row = Row(label, lane, dict(nodes.in_order(value.form)), pick, nodes.below(value.form))
             self._folded[situation] = value, row
         return self._folded[situation]
 
-    def _missing(self, weights: Mapping[tuple[int, str], Fraction], holders: frozenset[int]) -> Iterator[int]:
+    def _missing(self, weights: Mapping[tuple[int, str], Fraction], holders: frozenset[int], key: str) -> Iterator[int]:
         """Numbers of the sources whose lack of a key is to be told: of LoRAs those that would count there."""
         for number, source in enumerate(self.merged):
             if number in holders:
                 continue
-            form = self.folder.fold(weights, holders | {number}).form if source.lora else None
+            form = self.folder.fold(weights, holders | {number}, key).form if source.lora else None
             if form is None or number in self.folder.nodes.sources_of(form):
                 yield number
 

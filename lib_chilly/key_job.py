@@ -13,7 +13,7 @@ from .header import quoted
 from .method_nodes import NODES, MethodNode
 from .registry import MergeMethod, get_method
 from .rounding import to_float32, to_float64
-from .signature import Reach
+from .signature import Place, Reach
 
 Terms = tuple[tuple[int, float], ...]
 """(number of a source or a node, its coefficient rounded once to the compute type), in the order of the sum; no zeros."""
@@ -27,17 +27,19 @@ class NodeJob:
         number: by which sums name it; what its operands are made of has smaller ones.
         operands: the weighted sum that each of them is.
         values: parameter to its value.
+        where: as of MethodNode.
     """
 
     number: int
     method: MergeMethod
     operands: tuple[Terms, ...]
     values: tuple[tuple[str, float], ...]
+    where: Place | None = None
 
     @property
     def identity(self) -> tuple[object, ...]:
         """What it computes, apart from what it is numbered."""
-        return self.method.name, self.values
+        return self.method.name, self.values, self.where
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class Row:
 
 def _node_job(number: int, node: MethodNode, rounded: Callable[[Fraction], float]) -> NodeJob:
     operands = tuple(tuple((term, rounded(weight)) for term, weight in operand) for operand in node.operands)
-    return NodeJob(number, get_method(node.method), operands, tuple((name, float(value)) for name, value in node.values))
+    values = tuple((name, float(value)) for name, value in node.values)
+    return NodeJob(number, get_method(node.method), operands, values, node.where)
 
 
 @dataclass(frozen=True)

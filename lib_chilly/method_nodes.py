@@ -9,6 +9,7 @@ from fractions import Fraction
 from .expression import Call, FileName, ModelRef, spell, walk
 from .linear_form import LinearForm
 from .recipe import Recipe
+from .signature import Place
 
 NODES = 1 << 20
 """What nodes are numbered from; there are never so many sources."""
@@ -26,6 +27,7 @@ class MethodNode:
         values: parameter to its value in these keys.
         text: the call as it stands in the canonical text.
         place: how many sources first stand before it in the text, and how many calls: its place in a sum.
+        where: the one key that it is made for; None where it is the same in all.
     """
 
     method: str
@@ -33,6 +35,7 @@ class MethodNode:
     values: tuple[tuple[str, Fraction], ...]
     text: str
     place: tuple[int, int]
+    where: Place | None = None
 
 
 class NodeBook:
@@ -54,10 +57,12 @@ class NodeBook:
                 elif isinstance(part, ModelRef):
                     seen.add(source_of[part.name])
 
-    def number(self, call: Call, operands: Sequence[LinearForm], values: Mapping[str, Fraction]) -> int:
+    def number(
+        self, call: Call, operands: Sequence[LinearForm], values: Mapping[str, Fraction], where: Place | None = None
+    ) -> int:
         """The number of a call over these operands; equal ones have one number."""
         sums = tuple(self.in_order(operand) for operand in operands)
-        node = MethodNode(call.method, sums, tuple(values.items()), spell(call), self._places[id(call)])
+        node = MethodNode(call.method, sums, tuple(values.items()), spell(call), self._places[id(call)], where)
         number = self._numbers.setdefault(node, NODES + len(self._numbers))
         self._nodes[number] = node
         return number

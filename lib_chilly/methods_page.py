@@ -1,4 +1,4 @@
-"""The page on merge methods, docs/methods.md: all that their signatures, decorators and docstrings say."""
+"""Merge methods as tables, and the page docs/methods.md: all that their signatures, decorators and docstrings say."""
 
 from __future__ import annotations
 
@@ -30,6 +30,16 @@ def methods_page() -> str:
     for title, says, family in _families():
         parts += [f"## {title}", says, *(part for method in family for part in _described(method))]
     return "\n\n".join(parts) + "\n"
+
+
+def methods_table() -> str:
+    """All methods as a Markdown table, for the command line."""
+    rows = ["| method | formula | what it does | source |", "|---|---|---|---|"]
+    for method in all_methods().values():
+        what = (inspect.getdoc(method.function) or "").splitlines()[0]
+        formula = method.formula.replace("|", "\\|")  # a bar by itself would end the cell
+        rows.append(f"| `{method.signature()}` | {formula} | {what} | {method.source} |")
+    return "\n".join(rows)
 
 
 def families_table() -> str:

@@ -106,7 +106,7 @@ def _called(node: NodeJob, operands: Sequence[torch.Tensor], shape: Sequence[int
     plain = len(operands) - len(method.named)
     given: dict[str, object] = {**dict(zip(method.named, operands[plain:], strict=True)), **dict(node.values)}
     if method.takes_place:
-        given["place"] = place
+        given["place"] = node.where or place
     return method.function(*operands[:plain], **given).reshape(-1)
 
 

@@ -40,7 +40,7 @@ class MergeMethod:
         is_bitwise: whether every machine makes the same bytes; powers, angles and decompositions differ in last bits.
         ends: (parameter, value) to the operand that the result then is, bit for bit.
         weights: parameters that weigh the first models of a row of any number; the others weigh 1.
-        takes_place: whether it draws, and so asks for the place of its values.
+        takes_place: whether it draws or does something of its own in some keys, and so asks for the place of its values.
     """
 
     name: str
@@ -62,6 +62,11 @@ class MergeMethod:
     ends: Mapping[tuple[str, float], str]
     weights: tuple[str, ...]
     takes_place: bool
+
+    @functools.cached_property
+    def keys(self) -> frozenset[str]:
+        """The keys in which some parameter counts that does not count in all; elsewhere such a method is its first operand."""
+        return frozenset(key for param, _ in self.parameters.values() for key in param.keys)
 
     @property
     def takes_files(self) -> bool:
@@ -221,16 +226,6 @@ def get_method(name: str) -> MergeMethod:
         instead = tuple(Instead(name, each) for each in near)
         raise RecipeError(f"there is no merge method '{name}'{hint}", instead=instead)
     return known[name]
-
-
-def methods_table() -> str:
-    """All methods as a Markdown table, for the command line."""
-    rows = ["| method | formula | what it does | source |", "|---|---|---|---|"]
-    for method in all_methods().values():
-        what = (inspect.getdoc(method.function) or "").splitlines()[0]
-        formula = method.formula.replace("|", "\\|")  # a bar by itself would end the cell
-        rows.append(f"| `{method.signature()}` | {formula} | {what} | {method.source} |")
-    return "\n".join(rows)
 
 
 def coefficients(method: MergeMethod, operands: Sequence[Any], values: Mapping[str, Fraction]) -> Any:

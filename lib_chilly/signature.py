@@ -35,6 +35,7 @@ class Param:
         per_block: whether block weights are accepted, or one number only.
         neutral: the value of keys that no block weight speaks of.
         is_whole: whether only whole numbers within the range are taken.
+        keys: the only keys in which it counts, where it is neutral in all others; it is one number then. Empty: it counts in all.
     """
 
     low: float
@@ -42,6 +43,7 @@ class Param:
     per_block: bool = True
     neutral: float = 0.0
     is_whole: bool = False
+    keys: tuple[str, ...] = ()
 
     def takes(self, value: object) -> bool:
         """Whether a value is a whole number within the range."""
@@ -68,15 +70,17 @@ class Cost(enum.Enum):
 
 @dataclass(frozen=True)
 class Place:
-    """Where the values that a method is called with stand: what random draws are keyed by.
+    """Where the values that a method is called with stand.
 
     Attributes:
-        key: of the tensor.
+        key: of the tensor; of an EMA copy its own where random draws are keyed by it, else that of what it is a copy of.
         start: number of the first element in it.
+        latents: kind of latents that the models make, as of Architecture; "" for methods whose parameters count in all keys.
     """
 
     key: str
     start: int = 0
+    latents: str = ""
 
 
 Model = Annotated[Any, Kind.MODEL]

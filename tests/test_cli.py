@@ -31,7 +31,8 @@ from safetensors import safe_open
 import lib_chilly
 from lib_chilly import hashes, writer
 from lib_chilly.architecture import load
-from lib_chilly.registry import all_methods, methods_table
+from lib_chilly.methods_page import methods_table
+from lib_chilly.registry import all_methods
 
 ROOT = Path(__file__).parents[1]
 RECIPE = "MIX = 0.3 * a + 0.7 * b"

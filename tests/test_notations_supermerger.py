@@ -188,7 +188,7 @@ def test_metadata_pasted_as_text_are_a_recipe():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"calcmode": "cosineA"}, "no method here yet for SuperMerger's calculation 'cosineA'"),
+        ({"calcmode": "cosineA"}, "SuperMerger's calculation 'cosineA' is not read here"),
         ({"calcmode": "trainDifference", "mode": "Add difference"}, "calculation 'trainDifference'"),
         ({"mode": "Mean"}, "mode 'Mean'"),
         ({"mode": 7}, "names no mode, such as 'Weight sum'"),
@@ -326,9 +326,63 @@ def test_elements_and_excluded_blocks_of_a_row_become_rules():
     assert f"alpha={{*: 0.3, {rules}}}" in read_recipe(plain(0.3, *tail)).canonical()
 
 
-def test_adjust_of_a_row_is_said_not_done():
-    tail = ("", "[]", "[]", "", "normal", 0, "1,2,0,0", 0.3, "Off", "[]", "")
-    assert any("Adjust (1,2,0,0) is not done here" in note for note in read_recipe(plain(0.3, *tail)).notes)
+@pytest.mark.parametrize(
+    ("adjust", "choice", "chosen", "expected"),
+    [
+        ("1,2,0,0", "Off", "", "IN=1, OUT=2"),
+        (
+            "1,-2.5,3,4,5,6,7,8,9",
+            "Off",
+            "",
+            "IN=1, OUT=-2.5, OUT2=3, contrast=4, brightness=5, cyan_red=6, magenta_green=7, yellow_blue=8",
+        ),
+        ("0,0,0,10", "Off", "", "contrast=10"),
+        ("0,0,0,0,0,0,0,0", "Off", "", None),
+        ("3", "Off", "", None),
+        ("", "Off", "", None),
+        ("1,2,0,0", "Exclude", "IN00", "OUT=2"),
+        ("1,2,3,4", "Exclude", "OUT11", "IN=1"),
+        ("1,2,0,0", "Exclude", "Adjust", None),
+        ("1,2,0,4", "Exclude", "out.2", "IN=1, OUT=2"),
+        ("1,2,0,0", "Include", "M00", None),
+        ("1,2,0,0", "Include", "Adjust", "IN=1, OUT=2"),
+    ],
+)
+def test_adjust_of_a_row_is_the_last_step_where_its_tensors_took_part(
+    adjust: str, choice: str, chosen: str, expected: str | None
+):
+    tail = ("", "[]", "[]", "", "normal", 0, adjust, 0.3, choice, f"['{chosen}']", "")
+    found = read_recipe(plain(0.3, *tail))
+    last = found.canonical().splitlines()[-2]
+    assert last == f"result = adjust(STEP1, {expected})" if expected else last.startswith("result = weighted_sum(")
+    assert any("has no comma" in note for note in found.notes) == (adjust == "3")
+
+
+def test_adjust_among_excluded_and_included_blocks_means_its_tensors():
+    layers = "model.diffusion_model.input_blocks.0.0.*: {}, model.diffusion_model.out.0.*: {}, model.diffusion_model.out.2.*: {}"
+    assert step(metadata(Exclude=["Adjust"])) == f"weighted_sum({A}, {B}, alpha={{*: 0.3, {layers.format(0, 0, 0)}}})"
+    found = step(metadata(Include=["Adjust"], mbw=True, weights_alpha=HALVES))
+    assert found == f"weighted_sum({A}, {B}, alpha={{*: 0, {layers.format(0.5, 0.1, 0.1)}}})"
+
+
+ALONE = "*/*to_out*: 1, */*proj_out*: 1, */*norm*: 1"
+
+
+def test_self_is_the_first_model_times_a_number_that_0_leaves_alone():
+    assert step(metadata(calcmode="self", base_alpha=1.1)) == f"free_sum({A}, alpha={{*: 1.1, {ALONE}}})"
+    assert step(metadata(calcmode="self", base_alpha=0)) == f"free_sum({A}, alpha={{*: 1, {ALONE}}})"
+    found = step(
+        metadata(calcmode="self", mbw=True, weights_alpha=[0, *[0.9] * 24], elemental_merge="IN04:attn2:0", Exclude=["M00"])
+    )
+    numbers = ", ".join(["0.3", "1", *["0.9"] * 24])
+    assert found == f"free_sum({A}, alpha={{*: [{numbers}], IN04/attn2: 1, M00: 1, {ALONE}}})"
+    found = step(metadata(calcmode="self", mode="Add difference", Include=["OUT03"], base_alpha=0.9))
+    assert found == f"free_sum({A}, alpha={{*: 1, OUT03: 0.9, {ALONE}}})"
+    text = plain().replace("dream v2 x 0.3", "dream v2 x 0.3_self").rstrip("\r\n") + ',,[],[],,self,0,"1,0"\r\n'
+    first, last, _ = read_recipe(text).canonical().splitlines()
+    assert (
+        first == f'STEP1 = free_sum("analog [6ce0161689]", alpha={{*: 0.3, {ALONE}}})' and last == "result = adjust(STEP1, IN=1)"
+    )
 
 
 @pytest.mark.parametrize(

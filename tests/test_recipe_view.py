@@ -98,6 +98,13 @@ def test_sums_are_read_as_the_method_that_they_are_and_stay_as_typed(look):
     assert view["result"] == view["step"] == "V1_NED" and view["save"] == {"dtype": "fp16"}
 
 
+def test_card_of_adjust_has_a_slider_for_each_number_and_names_those_that_do_something(look):
+    found = card(look("X = adjust(analog, IN=3, yellow_blue=-0.5)\n"), "X")
+    ranges = {each["name"]: (each["low"], each["high"], each["per_block"]) for each in found["parameters"]}
+    assert len(ranges) == 8 and ranges["IN"] == (-6, 6, False) and ranges["yellow_blue"] == (-10, 10, False)
+    assert "".join(text for text, _ in found["formula"]) == "adjust of analog, IN 3, yellow_blue −0.5"
+
+
 @pytest.mark.parametrize(
     ("right_side", "method", "alpha"),
     [

@@ -79,6 +79,9 @@ def weighted_subtraction(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Weigh
     keeps_sum=False,
 )
 def free_sum(*models: Anything, alpha: Factor = 1.0, beta: Factor = 1.0) -> Any:
-    """Add what is given, whether or not the weights add to 1."""
+    """Add what is given, whether or not the weights add to 1.
+
+    Of one model it is that model times a number, block by block: `free_sum(A, alpha={OUT*: 1.02})`.
+    """
     weights = (alpha, beta, *(1 for _ in models))
     return sum(weight * model for weight, model in zip(weights, models, strict=False))

@@ -20,6 +20,8 @@ from .element_lines import (
     sdxl_blocks,
     split_lines,
 )
+from .supermerger_adjust import WORD as ADJUST
+from .supermerger_adjust import rules_of_layers, write_adjust
 
 METADATA = "SuperMerger's metadata"
 _METHODS = {
@@ -30,7 +32,11 @@ _METHODS = {
 }
 """A word of the mode to (our method, its models, its parameters)."""
 _LETTERS = "ABC"
-_NO_BLOCK = ("Adjust", "print")
+_SELF = "self"
+"""The calculation that multiplies A, and reads no other model."""
+_NOT_BY_SELF = ("to_out", "proj_out", "norm")
+"""What keys have in their names that it leaves alone."""
+_NO_BLOCK = (ADJUST, "print")
 """What may stand among excluded blocks and is none."""
 
 Weights = Fraction | tuple[Fraction, ...]
@@ -47,6 +53,7 @@ class Merge:
         choice, chosen: "Off", "Include" or "Exclude", and the blocks and elements that it is about.
         is_converted: whether SDXL's numbers are 20; the history has them as they were typed, perhaps 26.
         fields: parameter to the field that its weights come from.
+        adjust: the numbers of Adjust.
     """
 
     models: Sequence[tuple[object, object]]
@@ -58,6 +65,12 @@ class Merge:
     chosen: Sequence[str] = ()
     is_converted: bool = True
     fields: Mapping[str, str] = field(default_factory=dict)
+    adjust: Sequence[Fraction] = ()
+
+    @property
+    def neutral(self) -> Fraction:
+        """The number of keys that stay A's."""
+        return Fraction(self.calcmode == _SELF)
 
 
 def read_metadata(recipe: Mapping[str, object], models: Mapping[str, object]) -> Imported:
@@ -93,7 +106,7 @@ def read_metadata(recipe: Mapping[str, object], models: Mapping[str, object]) ->
     write(merge, draft)
     draft.note(
         "SuperMerger's metadata name neither the dtype nor Adjust nor a baked VAE: fp16 is written unless something else "
-        "is asked for, and the other two are not done."
+        "is asked for. If the others were used, add adjust(...) as the last step, and save(vae=...)."
     )
     return draft.finish()
 
@@ -115,11 +128,11 @@ def write(merge: Merge, draft: Draft) -> None:
     if not merge.mode or not merge.calcmode:
         missing = "calculation, such as 'normal'" if merge.mode else "mode, such as 'Weight sum'"
         raise draft.error(f"it names no {missing}.")
-    if merge.calcmode != "normal":
-        raise draft.error(f"there is no method here yet for SuperMerger's calculation '{shortened(merge.calcmode)}'.")
+    if merge.calcmode not in ("normal", _SELF):
+        raise draft.error(f"SuperMerger's calculation '{shortened(merge.calcmode)}' is not read here.")
     if (word := next((word for word in _METHODS if word in merge.mode), None)) is None:
         raise draft.error(f"there is no method here for SuperMerger's mode '{shortened(merge.mode)}'.")
-    method, count, parameters = _METHODS[word]
+    method, count, parameters = ("free_sum", 1, ("alpha",)) if merge.calcmode == _SELF else _METHODS[word]
     models = [
         draft.model(name, f"model {letter} (SuperMerger's recipe has its hash; sd_merge_models has the name)", sha256)
         for letter, (name, sha256) in zip(_LETTERS[:count], merge.models, strict=False)
@@ -130,34 +143,45 @@ def write(merge: Merge, draft: Draft) -> None:
             raise draft.error(f"it does not say {name}, which the mode '{merge.mode}' needs.")
         values.append(f"{name}={_value(merge, name, draft)}")
         fields[name] = merge.fields.get(name, name) + (" and the element lines" if merge.elements and name == "alpha" else "")
-    draft.step(f"{method}({', '.join(models + values)})", **fields)
+    step = draft.step(f"{method}({', '.join(models + values)})", **fields)
+    write_adjust(merge.adjust, step, merge.choice, merge.chosen, _blocks(merge).order[-1], draft)
     _note_differences(merge, draft)
 
 
 def _value(merge: Merge, name: str, draft: Draft) -> str:
     """A parameter's value; the lines about elements are alpha's alone, what is left out is left out of both."""
-    weights = merge.weights[name]
-    blocks = _blocks(merge)
+    blocks, weights = _blocks(merge), merge.weights[name]
     rules = element_rules(merge.elements, blocks, draft) if name == "alpha" else []
+    if merge.calcmode == _SELF:  # 0 leaves a key alone
+        weights = (weights or Fraction(1)) if isinstance(weights, Fraction) else tuple(each or Fraction(1) for each in weights)
+        rules = [(pattern, number or Fraction(1)) for pattern, number in rules]
+    return _chosen(merge, weights, rules, blocks, draft)
+
+
+def _chosen(merge: Merge, weights: Weights, rules: list[Rule], blocks: Blocks, draft: Draft) -> str:
+    """Weights and rules, with what was included or excluded, and what a calculation leaves alone."""
+    alone = [(f"*/*{part}*", Fraction(1)) for part in _NOT_BY_SELF if merge.calcmode == _SELF]
     names = [item for item in merge.chosen if item in blocks.order or item == "VAE"]
     elements = matching([item for item in merge.chosen if item not in names and item not in _NO_BLOCK], blocks, draft)
     if merge.choice == "Exclude":
-        patterns = [*_lanes(names, blocks), *(f"*/*{element}*" for element in elements)]
-        return weights_text(weights, [*rules, *((pattern, Fraction(0)) for pattern in patterns)])
+        left = [(pattern, merge.neutral) for pattern in (*_lanes(names, blocks), *(f"*/*{element}*" for element in elements))]
+        left += rules_of_layers(merge.neutral, merge.neutral) if ADJUST in merge.chosen else []
+        return weights_text(weights, [*rules, *left, *alone])
     if merge.choice == "Include" and merge.chosen:
         if rules or (elements and not isinstance(weights, Fraction)):
             raise draft.error("Include goes here with block weights or with elements, not with both. Write the rules by hand.")
-        return weights_text(Fraction(0), _included(weights, names, elements, blocks))
-    return weights_text(weights, rules)
+        return weights_text(merge.neutral, [*_included(merge, weights, names, elements, blocks), *alone])
+    return weights_text(weights, [*rules, *alone])
 
 
-def _included(weights: Weights, names: Sequence[str], elements: Sequence[str], blocks: Blocks) -> list[Rule]:
-    rules = [(f"*/*{element}*", weights) for element in elements if isinstance(weights, Fraction)]
-    for name in names:
+def _included(merge: Merge, weights: Weights, names: Sequence[str], elements: Sequence[str], blocks: Blocks) -> list[Rule]:
+    def number_of(name: str) -> Fraction:
         index = blocks.order.index("BASE" if name == "VAE" else name)
-        number = weights if isinstance(weights, Fraction) else weights[index] if index < len(weights) else Fraction(0)
-        rules += [(lane, number) for lane in _lanes([name], blocks)]
-    return rules
+        return weights if isinstance(weights, Fraction) else weights[index] if index < len(weights) else merge.neutral
+
+    rules = [(f"*/*{element}*", weights) for element in elements if isinstance(weights, Fraction)]
+    rules += rules_of_layers(number_of("IN00"), number_of(blocks.order[-1])) if ADJUST in merge.chosen else []
+    return rules + [(lane, number_of(name)) for name in names for lane in _lanes([name], blocks)]
 
 
 def _lanes(names: Sequence[str], blocks: Blocks) -> list[str]:

@@ -10,6 +10,7 @@ from ..expression import shortened
 from .draft import Draft, Imported
 from .element_lines import split_lines
 from .supermerger import Merge, Weights, write
+from .supermerger_adjust import numbers_in
 
 HISTORY = "a row of SuperMerger's history"
 # fmt: off
@@ -59,18 +60,20 @@ def read(text: str) -> Imported:
             weights[name] = draft.numbers(row[f"weights_{name}"], f"weights {name}")
         elif row.get(name, "").strip():
             weights[name] = draft.number(row[name], name)
-    names = _names(row.get("name", ""), word, uses_blocks, draft)
+    calcmode = row.get("calcmode", "").strip() or "normal"
+    names = _names(row.get("name", "").removesuffix(f"_{calcmode}"), word, uses_blocks, draft)
     choice = row.get("choice", "").strip() or "Off"
     chosen = split_lines(re.sub(r"[\[\]']", "", row.get("chosen_blocks", "")), draft)
     merge = Merge(
         [(name, row.get(f"model_{letter}")) for letter, name in names.items()],
         mode,
-        row.get("calcmode", "").strip() or "normal",
+        calcmode,
         weights,
         split_lines(row.get("elements", ""), draft),
         choice,
         [*chosen, *split_lines(row.get("chosen_elements", ""), draft)] if choice != "Off" else [],
         is_converted=False,
+        adjust=numbers_in(row.get("adjust", ""), draft),
     )
     write(merge, draft)
     _options(row, draft)
@@ -119,8 +122,4 @@ def _options(row: dict[str, str], draft: Draft) -> None:
         draft.option("position_ids", "rebuild")
     if row.get("custom_name", "").strip():
         draft.option("title", row["custom_name"].strip(), "custom_name")
-    if row.get("adjust", "").strip().rstrip(",0"):
-        draft.note(
-            f"Adjust ({shortened(row['adjust'].strip())}) is not done here: SuperMerger would have changed IN00 and FINAL by it."
-        )
     draft.note("SuperMerger's history does not say whether a VAE was baked in.")

@@ -144,8 +144,10 @@ def _formula(reading: Reading, written: Written, draft: Draft) -> list[Piece]:
     pieces: list[Piece] = [["mean of " if reading.method == "mean" else f"{method.title.lower()} of ", False]]
     for number_, piece in enumerate(names):
         pieces += [[", ", False], piece] if number_ else [piece]
-    for name in method.parameters:
+    for name, (param, _) in method.parameters.items():
         value = number_of(reading.value(name), draft)
+        if param.keys and value == 0:  # it has many of these, and changes nothing
+            continue
         pieces.append([f", {name} {'by blocks' if value is None else _shown(value)}", False])
     return pieces
 
