@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 from pathlib import Path
 
 import torch
@@ -28,7 +27,10 @@ def main() -> None:
     options = parser.parse_args()
     lib_chilly.memory.SLAB_ELEMENTS = options.slab
     torch.zeros(1)
-    before = resource.getrusage(resource.RUSAGE_SELF)
+
+    from lib_chilly.report import peak_rss_bytes
+
+    before = peak_rss_bytes() or 0
 
     from lib_chilly.engine import merge
     from lib_chilly.models import ModelLibrary
@@ -39,14 +41,10 @@ def main() -> None:
     plan = make_plan(parse_recipe(options.recipe), ModelLibrary([options.models]))
     report = merge(plan, options.output, overwrite=True, threads=options.threads, source_hashes=options.hashes)
     taken = since(started)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = peak_rss_bytes() or 0
     if not options.keep:
         options.output.unlink()
-    print(
-        json.dumps(
-            {**taken, "rss_above_torch": (peak - before.ru_maxrss) * 1024, "peak_bytes": peak * 1024, "sha256": report.sha256}
-        )
-    )
+    print(json.dumps({**taken, "rss_above_torch": peak - before, "peak_bytes": peak, "sha256": report.sha256}))
 
 
 if __name__ == "__main__":

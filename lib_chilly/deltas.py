@@ -72,12 +72,16 @@ def agreed(deltas: Sequence[torch.Tensor], by_count: bool = False) -> torch.Tens
     """
     import torch
 
-    up = down = ups = downs = torch.zeros_like(deltas[0])
+    if by_count:
+        elected = added([delta.sign() for delta in deltas]).sign_()
+    elif len(deltas) < 3:
+        elected = sum(deltas[1:], deltas[0]).sign()
+    else:
+        up, down = (added([delta.clamp(**bound) for delta in deltas]) for bound in ({"min": 0}, {"max": 0}))
+        elected = up.add_(down).sign_()
+    total, count = torch.zeros_like(elected), torch.zeros_like(elected)
     for delta in deltas:
-        sign = delta.sign()
-        up, down = delta.clamp(min=0).add_(up), delta.clamp(max=0).add_(down)
-        ups, downs = sign.clamp(min=0).add_(ups), sign.clamp_(max=0).neg_().add_(downs)
-    elected = (ups - downs if by_count else up + down).sign_()
-    is_up, is_down = elected.clamp(min=0), elected.clamp_(max=0).neg_()
-    count = ups.mul_(is_up).add_(downs.mul_(is_down)).clamp_(min=1)
-    return up.mul_(is_up).add_(down.mul_(is_down)).div_(count)
+        share = (delta * elected).clamp_(min=0)
+        total += share
+        count += share.sign_()
+    return total.mul_(elected).div_(count.clamp_(min=1))

@@ -15,25 +15,28 @@ _BLOCK = 1 << 16
 _AT_ONCE = 1 << 17
 """Elements that are widened at once."""
 
+_AT_LAST = 32
+"""The share of a long row's elements that is left when rows are added up for all at once."""
+
 
 def dot(left: Tensor, right: Tensor) -> Tensor:
     """The sum of the products of all elements: 0-d, float64."""
-    return _whole(lambda one, other: summed_rows(one * other), left, right).view(())
+    return _whole(lambda one, other: [one * other], left, right).view(())
 
 
 def norm(values: Tensor) -> Tensor:
     """The L2 norm: 0-d, float64."""
-    return _whole(lambda each: summed_rows(each * each), values).view(()).sqrt()
+    return _whole(lambda each: [each * each], values).view(()).sqrt()
 
 
 def magnitude(values: Tensor) -> Tensor:
     """The L1 norm, the sum of magnitudes: 0-d, float64."""
-    return _whole(lambda each: summed_rows(each.abs()), values).view(())
+    return _whole(lambda each: [each.abs()], values).view(())
 
 
 def row_dots(left: Tensor, right: Tensor) -> Tensor:
     """The dot product of each row of [N, K] tensors: [N, 1], float64."""
-    return _rows(lambda one, other: summed_rows(one * other), left, right)
+    return _rows(lambda one, other: [one * other], left, right)
 
 
 def gaps(left: Tensor, right: Tensor, left_norm: Tensor, right_norm: Tensor) -> Tensor:
@@ -50,11 +53,9 @@ def gram(tensors: Sequence[Tensor], base: Tensor | None = None) -> list[list[flo
     """The dot products of all pairs, as they are or less `base`."""
     pairs = list(combinations_with_replacement(range(len(tensors)), 2))
 
-    def products(*rows: Tensor) -> Tensor:
-        import torch
-
+    def products(*rows: Tensor) -> list[Tensor]:
         found = rows if base is None else [each - rows[-1] for each in rows[:-1]]
-        return torch.cat([summed_rows(found[one] * found[other]) for one, other in pairs], 1)
+        return [found[one] * found[other] for one, other in pairs]
 
     sums = _whole(products, *tensors, *([] if base is None else [base])).view(-1).tolist()
     table = dict(zip(pairs, sums, strict=True))
@@ -86,37 +87,42 @@ def scaled(values: Tensor, factor: Tensor, out: Tensor | None = None) -> Tensor:
     return found
 
 
-def summed_rows(values: Tensor) -> Tensor:
-    """The sum of each row of [N, K], which is used up: its second half is added to its first, again and again."""
+def _halved(values: Tensor, least: int) -> Tensor:
+    """The rows of [N, K], which are used up, with their second half added to their first, until they are as short as `least`."""
     length = values.shape[1]
     if length == 0:
         return values.new_zeros((values.shape[0], 1))
-    while length > 1:
+    while length > least:
         half = 1 << (length - 1).bit_length() - 1
         values[:, : length - half] += values[:, half:length]
         length = half
-    return values[:, :1].clone()
+    return values[:, :length].clone()
 
 
-def _gaps(left: Tensor, right: Tensor) -> Tensor:
-    import torch
-
-    return torch.cat([summed_rows(each.square_()) for each in (left - right, left + right)], 1)
+def _gaps(left: Tensor, right: Tensor) -> list[Tensor]:
+    return [(left - right).square_(), (left + right).square_()]
 
 
-def _whole(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """The sum, [K, 1], of what a function makes of each block of tensors: [N, K] of [N, elements]."""
+def _whole(function: Callable[..., list[Tensor]], *tensors: Tensor) -> Tensor:
+    """The sums, [K, 1], of the K things that a function makes of tensors, each of its blocks by itself first."""
     flat = [each.reshape(-1) for each in tensors]
     whole = flat[0].numel() // _BLOCK * _BLOCK
     blocks = _rows(function, *(each[:whole].view(-1, _BLOCK) for each in flat))
-    return summed_rows(blocks.t().contiguous()) + function(*(each[whole:].view(1, -1).double() for each in flat)).t()
+    rest = _rows(function, *(each[whole:].view(1, -1) for each in flat))
+    return _halved(blocks.t().contiguous(), 1) + rest.t()
 
 
-def _rows(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """What a function makes of rows of tensors in float64, some at a time."""
+def _rows(function: Callable[..., list[Tensor]], *tensors: Tensor) -> Tensor:
+    """The sums of the rows, [N, K], of the K new tensors that a function makes of rows in float64, some at a time.
+
+    What is left of long rows after some halvings is added up for all at once: the sums are the same, the calls fewer.
+    """
     import torch
 
     rows, length = tensors[0].shape
-    most = max(1, _AT_ONCE // max(1, length))
-    starts = range(0, max(rows, 1), most)
-    return torch.cat([function(*(each[start : start + most].double() for each in tensors)) for start in starts])
+    most, least = max(1, _AT_ONCE // max(1, length)), max(1, length // _AT_LAST)
+    found = []
+    for start in range(0, max(rows, 1), most):
+        made = function(*(each[start : start + most].double() for each in tensors))
+        found.append([_halved(each, least) for each in made])
+    return torch.cat([_halved(torch.cat(parts), 1) for parts in zip(*found, strict=True)], 1)

@@ -21,8 +21,8 @@ _STEPS = 0x9E3779B9, 0xBB67AE85
 """What the key's words grow by after each round."""
 
 _WORD = 0xFFFFFFFF
-_BLOCKS = 1 << 14
-"""Blocks that are made at once, in 768 KiB of scratch."""
+_BLOCKS = 1 << 15
+"""Blocks that are made at once, in 1.5 MiB of scratch."""
 
 
 def uniforms(place: Place, count: int, seed: float, stream: int, device: torch.device | str = "cpu") -> torch.Tensor:

@@ -21,6 +21,9 @@ Fetch = Callable[[int], tuple[torch.Tensor, torch.Tensor | None]]
 """For the slab in hand: source -> (the stored values, the scale of scaled fp8 or None)."""
 
 
+_KEPT_BYTES = 31 << 20
+"""Once so much was freed at once, glibc keeps what is freed: to get memory anew costs more than to fill it."""
+
 _WEIGHED, _LEAST_WEIGHED = 4, 4096
 """Of how many slabs one is weighed, and of how many of its elements one; how many of these at least."""
 
@@ -41,6 +44,8 @@ class Kernel:
         self._copier = Copier(values, on_nan, self.scales, weighs, self.tally)
         self._is_weighed = False
         self._scratch: dict[torch.dtype, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+        torch.empty(_KEPT_BYTES, dtype=torch.uint8)
+        self._rooms: dict[tuple[int, torch.dtype], torch.Tensor] = {}
 
     def turn_to(self, values: Values, on_nan: int | None) -> None:
         """Serve another merge with the same scratch; arguments as when it was made."""
@@ -121,7 +126,7 @@ class Kernel:
         dtype = getattr(torch, job.compute)
 
         def values(source: int) -> torch.Tensor:
-            found = load(torch.empty(out.numel(), dtype=dtype), *fetch(source))
+            found = load(self._room_of(source, dtype, out.numel()), *fetch(source))
             self._weigh(job, source, found)
             return found
 
@@ -216,6 +221,14 @@ class Kernel:
             else:
                 self._sum(job, terms, fetch, part)
             whole[:, region] = part.view(whole[:, region].shape)
+
+    def _room_of(self, source: int, dtype: torch.dtype, count: int) -> torch.Tensor:
+        """Where a source's values stand until the next sum: memory that is new costs more to get than to fill."""
+        found = self._rooms.get((source, dtype))
+        if found is None or found.numel() < count:
+            self._rooms.pop((source, dtype), None)  # before there is more
+            found = self._rooms[source, dtype] = torch.empty(max(count, SLAB_ELEMENTS), dtype=dtype)
+        return found[:count]
 
     def _buffers(self, compute: str, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         dtype = getattr(torch, compute)

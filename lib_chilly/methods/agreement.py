@@ -55,7 +55,8 @@ def sce(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0)
         sign = only_where(mask, added([deltas[0].clone(), *deltas[1:]]).sign_())
         shares = [(delta * sign).sign_().clamp_(min=0).mul_(own) for own, delta in zip(weights, deltas, strict=True)]
         total = added([delta.mul_(share) for delta, share in zip(deltas, shares, strict=True)])
-        return ratio(total, added(shares))
+        weight = added(shares)
+        return total.add_(0.0).div_(weight.add_(weight == 0))  # where no weight is, the total is 0, of either sign
 
     return merged(base, scale, [selected.masks(spread), *spread.deltas], combine)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..bit_masks import choose
 from ..registry import merge_method
 from ..signature import Cost, Model, Reach, Weight
 
@@ -115,7 +116,7 @@ def multiply_difference(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, be
     own, delta = a - c, b - c
     size = _power(own, 1 - alpha).mul_(_power(delta, alpha)).to(a.dtype)
     way = (b - a).mul_(beta).add_(own)
-    return a.where(a == b, size.copysign_(way).add_(c))
+    return choose(a == b, a, size.copysign_(way).add_(c))
 
 
 def _power(values: Any, exponent: float) -> Any:
@@ -124,11 +125,13 @@ def _power(values: Any, exponent: float) -> Any:
     The last few elements of an array are computed in another way than the others, a bit apart: the array is made longer, so that
     an element's power does not depend on where a slab ends.
     """
+    import torch
+
     count = values.numel()
-    wide = values.new_zeros(count + -count % 64, dtype=values.double().dtype)
+    wide = values.new_zeros(count + -count % 64, dtype=torch.float64)
     wide[:count] = values.reshape(-1)
     powers = wide.abs_() ** exponent
-    if exponent != 0:
+    if exponent < 0:
         powers.masked_fill_(wide == 0, 0)
     return powers[:count].view(values.shape)
 
@@ -149,4 +152,4 @@ def clamp_to_envelope(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> A
     """
     held = a.minimum(b.maximum(c)).maximum(b.minimum(c))
     inside = a == held
-    return a.where(inside, (held.sub_(a).mul_(alpha).add_(a) if alpha != 1 else held).add_(0.0))  # no sign of a 0 is left open
+    return choose(inside, a, (held.sub_(a).mul_(alpha).add_(a) if alpha != 1 else held).add_(0.0))  # no sign of a 0 is left open
