@@ -24,9 +24,9 @@ LAYERS = {
     " lora_roles lora_shapes methods/* number_lists registry row_ranks selection signature smoothing",
     3: "addresses expression extraction lora_prompt methods_page notations/* random_weights recipe recipe_check recipe_lines"
     " recipe_save recipe_text recipe_tree",
-    4: "absence claims dendrogram diffusers_parts fold gains health_keys history jobs key_job ledger licences linear_form"
-    " lora_plan lora_source memory method_nodes modelspec output_dtypes permissions plan plan_options plan_words"
-    " provenance sidecar similarity_edits sources unknown_models vae verdicts",
+    4: "absence claims dendrogram diffusers_parts fold gains grid_plan health_keys history jobs key_job ledger licences"
+    " linear_form lora_plan lora_source memory method_nodes modelspec origins output_dtypes permissions plan plan_options"
+    " plan_words provenance sidecar similarity_edits sources unknown_models vae verdicts",
     5: "asim card card_hashes card_pages compared converting copying diffusers_output exact_product grams health inspection"
     " kernel lane_changes lane_health likeness live lora_change lora_delta lora_join lora_kinds lora_output lora_reading"
     " lora_values low_rank measure node_kernel pass_choice pass_health passes reading recorded_library report resident"
