@@ -221,8 +221,9 @@ def in_words(order: Order, cells: int, pictures: int, seconds: float) -> list[st
 
 
 def spell_seconds(seconds: float) -> str:
+    """A duration as people read it."""
     if seconds < 90:
-        return f"about {max(1, round(seconds))} s"
+        return f"about {seconds:.1f} s" if 0.05 < seconds < 3 else f"about {round(seconds)} s"
     return f"about {round(seconds / 60)} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
 
 

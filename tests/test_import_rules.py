@@ -34,7 +34,8 @@ LAYERS = {
     " triton_pass verification weights workers",
     6: "canvas console engine host/* recipe_queue similarity_plots similarity_words",
     7: "argument_types arguments card_command cli contact_sheet demo demo_models demo_sheet family family_config"
-    " ledger_command looking_arguments merge_commands queue_command similarity_arguments similarity_command"
+    " grid_arguments grid_command grid_sheet ledger_command looking_arguments merge_commands queue_command recipe_argument"
+    " similarity_arguments similarity_command"
     " similarity_models synth ui/* verify_command host/api_answers host/api_forms host/api_routes host/webui_api"
     " host/webui_axes host/webui_cells host/webui_entry host/webui_failures host/webui_grid host/webui_request"
     " host/webui_script",
