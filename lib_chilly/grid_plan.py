@@ -104,7 +104,7 @@ def best_order(merges: Merges) -> Order:
     return Order(tuple(best), _length(costs, best), _length(costs, given))
 
 
-def best_nesting(merges: Merges, axes: Sequence[Sequence[int]]) -> tuple[int, ...]:
+def best_nesting(merges: Merges, axes: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], int]:
     """Which loop over an axis is best the outermost, and which comes next: numbers of the axes.
 
     For programs that go through a grid in loops of their own. An axis is taken to change the same keys wherever the others stand.
@@ -113,7 +113,7 @@ def best_nesting(merges: Merges, axes: Sequence[Sequence[int]]) -> tuple[int, ..
         axes: for each value of each axis the number of the merge of the cell in which all other axes have their first value.
 
     Returns:
-        The order of the axes as they are given, unless another one moves less.
+        The order of the axes as they are given, unless another one moves less; and the bytes that it moves.
     """
     ids, moved = merges.tables()
 
@@ -121,7 +121,7 @@ def best_nesting(merges: Merges, axes: Sequence[Sequence[int]]) -> tuple[int, ..
         return ids[axes[axis][start]] != ids[axes[axis][end]]
 
     def moves(nesting: Sequence[int]) -> int:
-        total, rounds = 0, 1
+        total, rounds = int(moved[axes[0][0]].sum()), 1
         for depth, axis in enumerate(nesting):
             back = [change(inner, -1, 0) for inner in nesting[depth + 1 :]]  # the loops inside begin anew
             for place in range(1, len(axes[axis])):
@@ -130,7 +130,8 @@ def best_nesting(merges: Merges, axes: Sequence[Sequence[int]]) -> tuple[int, ..
             rounds *= len(axes[axis])
         return total
 
-    return min(itertools.permutations(range(len(axes))), key=moves)
+    moved_by = {nesting: moves(nesting) for nesting in itertools.permutations(range(len(axes)))}
+    return min(moved_by.items(), key=lambda each: each[1])
 
 
 def _length(costs: np.ndarray, order: Sequence[int]) -> int:
@@ -210,7 +211,7 @@ def in_words(order: Order, cells: int, pictures: int, seconds: float) -> list[st
         pictures: of all its cells.
         seconds: what all of it will take.
     """
-    moved, given = (_gigabytes(count) for count in (order.moved_bytes, order.given_bytes))
+    moved, given = (spell_bytes(count) for count in (order.moved_bytes, order.given_bytes))
     merges = f"{len(order.merges)} merge{'s' if len(order.merges) > 1 else ''}"
     less = f", {given} in the order of the cells" if given != moved else ""
     return [
@@ -227,6 +228,7 @@ def spell_seconds(seconds: float) -> str:
     return f"about {round(seconds / 60)} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
 
 
-def _gigabytes(count: int) -> str:
+def spell_bytes(count: int) -> str:
+    """Bytes in GB, with three figures."""
     digits = max(0, 2 - math.floor(math.log10(count / 1e9))) if count else 0
     return f"{count / 1e9:.{min(digits, 6)}f} GB"

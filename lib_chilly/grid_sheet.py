@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from .contact_sheet import MOST_PIXELS_ON_A_SIDE, Cell, Section, draw_sheet, siz
 from .errors import Interrupted, OutputError
 from .grid_plan import Merges, Order, best_order, in_words, spell_seconds
 from .host.base import GenParams, Host
+from .host.merge_pace import merging_seconds
 from .models import ModelLibrary
 from .plan import Plan, make_plan
 from .recipe import Recipe
@@ -23,11 +23,6 @@ from .ui.grid_axes import Axis
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_OPTION = "live_bytes_a_second"
-_FIRST_GUESS = 500e6
-"""Bytes a second that merging in memory reads and writes; the first grid sets it right."""
-_LEAST_BYTES = 1 << 20
-"""Of merges that say something of the pace."""
 _BEGINNING_SECONDS = 6.0
 """What diffusers takes until its modules are built, as measured."""
 _SMALLEST = 128
@@ -106,7 +101,7 @@ class GridSheet:
     def seconds(self) -> tuple[float, float]:
         """What all merges and one picture will take on this machine, as far as that is known before."""
         plan = self._plan_of(self._made[0].recipe)
-        return self.order.moved_bytes / self._pace(), self._host.estimate(plan, self.params)[0]
+        return merging_seconds(self.order.moved_bytes), self._host.estimate(plan, self.params)[0]
 
     def words(self) -> list[str]:
         """What the grid takes, and the order of its merges."""
@@ -131,16 +126,13 @@ class GridSheet:
             MergeError: a picture cannot be made; there is no sheet then.
         """
         painted: dict[tuple[int, int, int], Image] = {}
-        merged = 0.0
-        for place, number in enumerate(self.order.merges):
+        for number in self.order.merges:
             merge = self._made[number]
             plan = self._plan_of(merge.recipe)
             for prompt, words in enumerate(self.prompts):
-                made = self._host.preview(plan, replace(self.params, prompt=words))
-                merged += made.merge_seconds if place else 0.0
-                painted.update({(prompt, *cell): made.image for cell in merge.cells})
+                image = self._host.preview(plan, replace(self.params, prompt=words)).image
+                painted.update({(prompt, *cell): image for cell in merge.cells})
                 on_picture()
-        self._learn(merged)
         return draw_sheet(self.sections, [[[painted[cell] for cell in row] for row in part] for part in self._layout()])
 
     @cached_property
@@ -187,15 +179,3 @@ class GridSheet:
         if names not in self._architectures:
             self._architectures[names] = self._plan_of(recipe).architecture
         return self._architectures[names]
-
-    def _pace(self) -> float:
-        known = self._host.option(_OPTION, None)
-        return known if isinstance(known, float) and 1e6 < known < 1e13 else _FIRST_GUESS
-
-    def _learn(self, seconds: float) -> None:
-        """What all merges but the first have taken; the first one's modules are built in its time."""
-        costs = self._merges.costs()
-        moved = sum(int(costs[pair]) for pair in itertools.pairwise(self.order.merges))
-        if moved > _LEAST_BYTES and seconds > 0:
-            with contextlib.suppress(OutputError):  # the sheet is there nevertheless
-                self._host.set_option(_OPTION, moved / seconds)

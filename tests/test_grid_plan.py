@@ -122,6 +122,8 @@ def test_loop_that_changes_everything_is_the_outermost_unless_that_moves_more(fo
     merges = Merges()
     alphas = [merges.add(plan_in(folder, f"weighted_sum(a, b, alpha={{*: {alpha}, M00: 0.1}})")) for alpha in ALPHAS]
     lanes = [merges.add(plan_in(folder, f"weighted_sum(a, b, alpha={{*: 0.2, M00: {lane}}})")) for lane in LANES]
-    assert best_nesting(merges, [alphas, lanes]) == (0, 1) and best_nesting(merges, [lanes, alphas]) == (1, 0)
-    assert best_nesting(merges, [alphas, alphas]) == (0, 1) and best_nesting(merges, [lanes[:1], alphas]) == (0, 1)
-    assert best_nesting(merges, [lanes, alphas, [lanes[0], lanes[0]]]) == (1, 0, 2)
+    everything, lane = merges.costs()[[-1, alphas[0]], [0, lanes[1]]]
+    moved = everything * len(ALPHAS) + lane * (len(LANES) - 1) * len(ALPHAS)
+    assert best_nesting(merges, [alphas, lanes]) == ((0, 1), moved) and best_nesting(merges, [lanes, alphas]) == ((1, 0), moved)
+    assert best_nesting(merges, [alphas, alphas])[0] == best_nesting(merges, [lanes[:1], alphas])[0] == (0, 1)
+    assert best_nesting(merges, [lanes, alphas, [lanes[0], lanes[0]]])[0] == (1, 0, 2)

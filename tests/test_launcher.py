@@ -234,7 +234,7 @@ def test_what_previews_and_the_page_need_is_installed_once_and_for_commands_that
 
 
 def test_grids_need_what_previews_need():
-    launcher = runpy.run_path(str(Path(__file__).parents[1] / "chilly"))
+    launcher = runpy.run_path(str(LAUNCHER))
     needed = [launcher["needed_by"](command) for command in (["grid", "x"], ["bench", "--previews"], ["plan", "grid"])]
     assert needed == [launcher["NEEDED_BY_PREVIEWS"]] * 2 + [launcher["NEEDED"]]
 
