@@ -10,6 +10,7 @@ from . import __version__
 from .architecture import architecture_names
 from .argument_types import limits, port, positive
 from .errors import RecipeError
+from .grid_arguments import add_grid
 from .looking_arguments import add_looking_commands
 from .plan_options import CHOICES
 from .similarity_arguments import add_similarity
@@ -32,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_merge(commands)
     _add_plan(commands)
     _add_queue(commands)
+    add_grid(commands)
     _add_inspect(commands)
     add_similarity(commands)
     add_looking_commands(commands)

@@ -138,6 +138,12 @@ def _synth(options: argparse.Namespace) -> None:
     show([f"wrote '{options.output}', {sum(path.stat().st_size for path in files if path.is_file()):,} bytes."])
 
 
+def _grid(options: argparse.Namespace) -> None:
+    from .grid_command import run_grid
+
+    run_grid(options)
+
+
 def _similarity(options: argparse.Namespace) -> None:
     from .similarity_command import run_similarity
 
@@ -193,6 +199,7 @@ COMMANDS = {
     "merge": run_merge,
     "plan": run_plan,
     "queue": run_queue,
+    "grid": _grid,
     "inspect": _inspect,
     "similarity": _similarity,
     "verify": run_verify,

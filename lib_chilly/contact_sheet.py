@@ -5,6 +5,7 @@ Every picture is a preview of a plan, merged in memory, at one seed, so that wha
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,9 @@ _CELL, _GAP, _GUTTER, _MARGIN = 128, 6, 200, 16
 _TITLE, _TEXT, _LEADING = 20, 13, 17
 _HEAD = 2 * _LEADING + _GAP
 _INK, _PALE, _PAPER = "#1b1b1f", "#5c5c66", "#ffffff"
+FORMATS = {".png": "PNG", ".webp": "WEBP"}
+MOST_PIXELS_ON_A_SIDE = 16_383
+"""Of a WebP file."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,16 @@ class Section:
 
     Attributes:
         columns: what stands above each.
-        rows: (what stands beside it, its cells) from top to bottom.
+        rows: (what stands beside it, its cells for `paint_sections`) from top to bottom.
+        caption: what stands below the title.
+        size: width and height of a picture on the sheet.
     """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[tuple[str, Sequence[Cell]]]
+    caption: str = ""
+    size: tuple[int, int] = (_CELL, _CELL)
 
 
 def paint_sections(
@@ -73,10 +81,7 @@ def draw_sheet(sections: Sequence[Section], painted: Sequence[Sequence[Sequence[
     """The sections below each other, titled, as one RGB picture."""
     from PIL import Image, ImageDraw
 
-    widest = max(len(section.columns) for section in sections)
-    width = 2 * _MARGIN + _GUTTER + widest * (_CELL + _GAP)
-    height = 2 * _MARGIN + sum(_height(section) for section in sections)
-    sheet = Image.new("RGB", (width, height), _PAPER)
+    sheet = Image.new("RGB", size_of(sections), _PAPER)
     pen, top = ImageDraw.Draw(sheet), _MARGIN
     for section, rows in zip(sections, painted, strict=True):
         _draw_section(sheet, pen, section, rows, top)
@@ -84,15 +89,21 @@ def draw_sheet(sections: Sequence[Section], painted: Sequence[Sequence[Sequence[
     return sheet
 
 
+def size_of(sections: Sequence[Section]) -> tuple[int, int]:
+    """Width and height of the sheet that the sections make."""
+    width = max(_GUTTER + len(section.columns) * (section.size[0] + _GAP) for section in sections)
+    return 2 * _MARGIN + width, 2 * _MARGIN + sum(_height(section) for section in sections)
+
+
 def save_sheet(sheet: Image, path: Path) -> None:
-    """Write a PNG beside its place and put it there when it is whole.
+    """Write a PNG, or what else the name ends with, beside its place and put it there when it is whole.
 
     Raises:
         OutputError: it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        sheet.save(temporary, "PNG", optimize=True)
+        sheet.save(temporary, FORMATS.get(path.suffix.lower(), "PNG"), optimize=True, quality=90)
         temporary.replace(path)
     except OSError as error:
         raise OutputError(f"'{path}' cannot be written: {error.strerror or error}.") from None
@@ -101,24 +112,36 @@ def save_sheet(sheet: Image, path: Path) -> None:
 
 
 def _height(section: Section) -> int:
-    return _TITLE + _TEXT + _HEAD + len(section.rows) * (_CELL + _GAP) + 2 * _MARGIN
+    above = _TITLE + _TEXT + _LEADING * bool(section.caption) + _head(section)
+    return above + len(section.rows) * (section.size[1] + _GAP) + 2 * _MARGIN
+
+
+def _head(section: Section) -> int:
+    """What the words above the columns take."""
+    lines = [len(list(_lines(column, _font(_TEXT), section.size[0]))) for column in section.columns]
+    return max([_HEAD, *(count * _LEADING + _GAP for count in lines)])
 
 
 def _draw_section(sheet: Image, pen: ImageDraw, section: Section, rows: Sequence[Sequence[Image]], top: int) -> None:
-    title, text = _font(_TITLE), _font(_TEXT)
-    pen.text((_MARGIN, top), section.title, _INK, title)
+    title, text, (width, height) = _font(_TITLE), _font(_TEXT), section.size
+    most = sheet.width - 2 * _MARGIN
+    pen.text((_MARGIN, top), _fitted(section.title, title, most), _INK, title)
     top += _TITLE + _TEXT
+    if section.caption:
+        pen.text((_MARGIN, top - _TEXT // 2), _fitted(section.caption, text, most), _PALE, text)
+        top += _LEADING
     left = _MARGIN + _GUTTER
     for number, column in enumerate(section.columns):
-        for line, words in enumerate(_lines(column, text, _CELL)):
-            pen.text((left + number * (_CELL + _GAP), top + line * _LEADING), words, _PALE, text)
-    top += _HEAD
+        for line, words in enumerate(_lines(column, text, width)):
+            pen.text((left + number * (width + _GAP), top + line * _LEADING), words, _PALE, text)
+    top += _head(section)
     for (name, _), images in zip(section.rows, rows, strict=True):
-        for line, words in enumerate(_lines(name, text, _GUTTER - _GAP)):
-            pen.text((_MARGIN, top + _CELL // 3 + line * _LEADING), words, _INK, text)
+        most_lines = (height - height // 3) // _LEADING
+        for line, words in enumerate(itertools.islice(_lines(name, text, _GUTTER - _GAP), most_lines)):
+            pen.text((_MARGIN, top + height // 3 + line * _LEADING), words, _INK, text)
         for number, image in enumerate(images):
-            sheet.paste(image.resize((_CELL, _CELL), resample=0), (left + number * (_CELL + _GAP), top))
-        top += _CELL + _GAP
+            sheet.paste(image.resize(section.size, resample=0), (left + number * (width + _GAP), top))
+        top += height + _GAP
 
 
 def _font(size: int) -> FreeTypeFont:

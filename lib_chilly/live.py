@@ -13,12 +13,12 @@ import torch
 
 from .dtypes import torch_dtype
 from .kernel import Kernel
-from .key_job import KeyJob, NodeJob, Terms
+from .key_job import KeyJob
 from .measure import measure_scales
 from .memory import Block, blocks_of
+from .origins import digest, origins, source_identity
 from .plan import Plan
 from .reading import OpenSource, Reader, not_finite
-from .sources import Source
 from .tally import NotFinite, Tally
 from .weights import Change, Weights
 from .workers import Failures, single_threaded_torch, work_together
@@ -82,12 +82,12 @@ class LiveWeights(Weights):
         merged_now = {job.key for job in stale}
         self.overflow = {key: count for key, count in self.overflow.items() if key in now and key not in merged_now}
         self.overflow.update(run.tally.overflow)
-        self._seen.add(_digest(now))
+        self._seen.add(digest(now))
         return self._finish(run.tally)
 
     def were_of(self, plan: Plan) -> bool:
         """Whether these were the tensors of a plan's result since the last `close`, or are still; any thread may ask."""
-        return _digest(origins(plan)) in self._seen
+        return digest(origins(plan)) in self._seen
 
     def file_sha256(self, plan: Plan, header: bytes) -> str | None:
         """sha256 in hex of the file that would hold these tensors behind `header`; None where they are not those of `plan`."""
@@ -138,55 +138,6 @@ class LiveWeights(Weights):
             for file in before.values():
                 file.__exit__()
         return [self._sources[source_identity(source)] for source in plan.sources]
-
-
-def source_identity(source: Source) -> Hashable:
-    """What says that a source is still the same: its files, their header, and what is taken of it under which keys."""
-    checkpoint = source.checkpoint
-    return checkpoint.files, checkpoint.header_digest, source.architecture.name, len(source.tensors)
-
-
-def _digest(found: Mapping[str, Hashable]) -> int:
-    return hash(frozenset(found.items()))
-
-
-def origins(plan: Plan) -> dict[str, Hashable]:
-    """Key to all that its values follow from."""
-    sources = [source_identity(source) for source in plan.sources]
-    on_nan = None if plan.on_nan is None else sources[plan.on_nan]
-
-    def named(terms: Terms, nodes: Sequence[NodeJob]) -> Hashable:
-        known: dict[int, Hashable] = dict(enumerate(sources))
-        for node in nodes:  # as a digest: what is used twice would be spelt out twice, and what it is made of four times
-            made_of = node.identity, tuple(spelt(operand, known) for operand in node.operands)
-            known[node.number] = hashlib.sha256(repr(made_of).encode()).hexdigest()
-        return spelt(terms, known)
-
-    def spelt(terms: Terms, known: Mapping[int, Hashable]) -> Hashable:
-        return tuple((known[number], coefficient) for number, coefficient in terms)
-
-    found: dict[str, Hashable] = {}
-    for job in plan.jobs:
-        extra: Hashable = None
-        if job.extra:
-            holders = frozenset(sources[number] for number in job.extra.holders)
-            extra = job.extra.shared, holders, named(job.extra.terms, job.extra.nodes)
-        copied = None if job.source is None else sources[job.source]
-        found[job.key] = (
-            job.dtype,
-            job.shape,
-            job.compute,
-            job.row is None,
-            job.is_scaled,
-            named(job.terms, job.nodes),
-            copied,
-            extra,
-            on_nan,
-        )
-    for job in plan.jobs:
-        if job.scale_of:
-            found[job.key] = "scale", found[job.scale_of]
-    return found
 
 
 class _Update:

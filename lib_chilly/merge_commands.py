@@ -17,21 +17,18 @@ from .engine import check_known_titles, check_output, merge
 from .errors import CheckpointError, OutputError, RecipeError
 from .header import quoted
 from .lora_plan import plan_output
-from .models import SUFFIXES, ModelLibrary, default_folders
+from .models import ModelLibrary, default_folders
 from .notations import read_recipe, recipe_from_metadata
 from .notations.preset_files import read_preset_files, with_presets
 from .plan import MATHS, Plan
 from .provenance import read_record
 from .random_weights import Draw
 from .recipe import SAVE_OPTIONS, Recipe
+from .recipe_argument import load_recipe
 from .recipe_queue import SUFFIX
 from .recorded_library import RecordedLibrary
 from .report import default_threads, plan_facts
-from .text_files import read_text
 
-_LARGEST_RECIPE_BYTES = 1 << 20
-_RECIPE_SUFFIXES = (".chilly", ".txt", ".mecha", ".json", ".csv", ".tsv")
-"""Of recipes' files: text on one line that ends so is taken for the name of one."""
 _ACCEPT = ", or pass --accept-other-sources to merge what is there"
 
 ShouldStop = Callable[[], bool]
@@ -73,29 +70,6 @@ def run_plan(options: argparse.Namespace) -> None:
         print_json(plan_facts(plan, threads, options.mmap))
     else:
         show(describe_plan(plan, threads, Path.cwd(), options.mmap))
-
-
-def load_recipe(argument: str, draw: Draw | None = None) -> Recipe:
-    """The recipe that RECIPE means: an existing file's text, else the argument itself.
-
-    Args:
-        draw: puts numbers in the places of random weights.
-
-    Raises:
-        RecipeError: it looks like a file's name and there is none, or the text is no recipe.
-    """
-    is_one_line = "\n" not in argument.strip()
-    try:
-        is_file = is_one_line and Path(argument).is_file()
-    except (OSError, ValueError):  # too long for a name
-        is_file = False
-    if is_file and argument.lower().endswith(SUFFIXES):
-        raise RecipeError(f"'{argument}' is a model, no recipe; --from '{argument}' carries out what made it, out of its header.")
-    if is_file:
-        return read_recipe(read_text(Path(argument), _LARGEST_RECIPE_BYTES, "recipe"), draw)
-    if is_one_line and argument.strip().lower().endswith(_RECIPE_SUFFIXES):
-        raise RecipeError(f"the recipe '{argument}' was not found.")
-    return read_recipe(argument, draw)
 
 
 def print_json(facts: object) -> None:

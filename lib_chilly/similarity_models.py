@@ -12,10 +12,10 @@ from .diffusers_folder import is_diffusers_folder
 from .errors import MergeError, RecipeError
 from .expression import ModelRef, spell_name
 from .header import quoted
-from .merge_commands import load_recipe
 from .models import SUFFIXES, ModelLibrary, OneModel, last_part, split_title, without_suffix
 from .plan import Plan, make_plan
 from .recipe import Recipe
+from .recipe_argument import load_recipe
 from .recipe_text import parse_recipe
 from .shared_layers import result_name, shared_layers, takes_deltas
 

@@ -24,9 +24,9 @@ LAYERS = {
     " lora_roles lora_shapes methods/* number_lists registry row_ranks selection signature smoothing",
     3: "addresses expression extraction lora_prompt methods_page notations/* random_weights recipe recipe_check"
     " recipe_lines recipe_save recipe_text recipe_tree",
-    4: "absence claims dendrogram descent diffusers_parts fold gains health_keys history jobs key_job known_good ledger"
-    " licences linear_form lora_plan lora_source memory method_nodes modelspec output_dtypes permissions plan"
-    " plan_options plan_words provenance sidecar similarity_edits sources unknown_models vae verdicts",
+    4: "absence claims dendrogram descent diffusers_parts fold gains grid_plan health_keys history jobs key_job"
+    " known_good ledger licences linear_form lora_plan lora_source memory method_nodes modelspec origins output_dtypes"
+    " permissions plan plan_options plan_words provenance sidecar similarity_edits sources unknown_models vae verdicts",
     5: "asim card card_hashes card_origin card_pages card_pictures compared converting copying diffusers_output"
     " exact_product grams health inspection kernel known_lanes lane_changes lane_health likeness live lora_change"
     " lora_delta lora_join lora_kinds lora_output lora_reading lora_values low_rank measure node_kernel pass_choice"
@@ -34,10 +34,10 @@ LAYERS = {
     " similarity slabs stream summing tally tensor_statistics triton_pass verification verified_tensors weights workers",
     6: "canvas console engine host/* recipe_queue similarity_plots similarity_words",
     7: "argument_types arguments card_command cli contact_sheet demo demo_models demo_sheet family family_config"
-    " known_good_command ledger_command looking_arguments merge_commands queue_command similarity_arguments"
-    " similarity_command similarity_models synth ui/* verify_command host/api_answers host/api_forms host/api_routes"
-    " host/webui_api host/webui_axes host/webui_cells host/webui_entry host/webui_failures host/webui_grid"
-    " host/webui_request host/webui_script",
+    " grid_arguments grid_command grid_sheet known_good_command ledger_command looking_arguments merge_commands"
+    " queue_command recipe_argument similarity_arguments similarity_command similarity_models synth ui/* verify_command"
+    " host/api_answers host/api_forms host/api_routes host/webui_api host/webui_axes host/webui_cells host/webui_entry"
+    " host/webui_failures host/webui_grid host/webui_request host/webui_script",
 }
 """A file may import from its own layer and from those below: those with smaller numbers."""
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}

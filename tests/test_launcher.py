@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -230,6 +231,12 @@ def test_what_previews_and_the_page_need_is_installed_once_and_for_commands_that
     assert "frame here" in page.stdout
     for command in ("demo", "ui", "merge"):
         assert house.start(command).stderr == ""
+
+
+def test_grids_need_what_previews_need():
+    launcher = runpy.run_path(str(LAUNCHER))
+    needed = [launcher["needed_by"](command) for command in (["grid", "x"], ["bench", "--previews"], ["plan", "grid"])]
+    assert needed == [launcher["NEEDED_BY_PREVIEWS"]] * 2 + [launcher["NEEDED"]]
 
 
 def test_venv_that_somebody_else_made_is_kept(house):

@@ -14,6 +14,7 @@ import torch
 
 from ..architecture import NO_LANE
 from ..errors import Interrupted, MergeError
+from ..grid_plan import moved_bytes
 from ..header import counted
 from ..key_job import KeyJob
 from ..live import LiveWeights
@@ -23,6 +24,7 @@ from ..report import default_threads
 from ..workers import single_threaded_torch
 from .base import COMPARING, STOPPED, CheckpointRef, GenParams, GenResult, Host, Progress
 from .configs import configs_of
+from .merge_pace import learn_merging
 from .parts import Parts, load_modules, shapes_of
 from .sampling import check_params, decode, encode, sample
 from .schedulers import SAMPLERS, make_scheduler
@@ -136,10 +138,11 @@ class StandaloneHost(Host):
 
     def _merged(self, plan: Plan, progress: Progress) -> tuple[Parts, int]:
         """The modules with the plan's result in them, and how many blocks were merged for it."""
-        done, total, blocks = 0, 1, 0
+        done, total, blocks, moved, started = 0, 1, 0, 0, time.perf_counter()
 
         def on_stale(jobs: Sequence[KeyJob]) -> None:
-            nonlocal total, blocks
+            nonlocal total, blocks, moved
+            moved = sum(moved_bytes(plan, job) for job in jobs)
             total, blocks = max(1, sum(job.size_bytes for job in jobs)), len({job.lane for job in jobs} - {NO_LANE})
             progress.at(0.0, f"merging {counted(blocks, 'block')}")
 
@@ -154,6 +157,7 @@ class StandaloneHost(Host):
         with single_threaded_torch():  # copying waits for memory; threads would wait for each other besides
             if parts is not None and parts.fits(plan.architecture, tensors):
                 parts.follow(tensors, change.keys)
+                learn_merging(moved, time.perf_counter() - started)
             else:
                 parts = Parts(plan.architecture, tensors)
         self._parts = parts

@@ -22,7 +22,7 @@ PREFIX = "[ChillyMerge] "
 _SCRIPT = "xyz_grid.py"
 _SLOWEST = 1.59
 """Cost of the first axis; each has one of its own. The webui changes what costs most least often, so all of ours stand outside of
-its own, which cost 1 at most, and every merge is made once."""
+its own, which cost 1 at most, and every merge is made once. In a grid of several of ours they may change places."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,10 @@ def _option(module: Any, axis: Axis, cost: float) -> Any:
     """An axis as the script has them. It is of the script's own class: of another one the script could not draw its page."""
 
     def confirm(p: Any, values: Sequence[Any]) -> None:
-        add_axis(p, [axis.coordinate(value) for value in values], cost)
+        add_axis(p, [axis.coordinate(value) for value in values], made, cost)
+        from .webui_grid import nest_best
+
+        nest_best(p)
 
     def apply(p: Any, value: Any, values: Sequence[Any]) -> None:
         from .webui_grid import add_to_cell
@@ -85,7 +88,7 @@ def _option(module: Any, axis: Axis, cost: float) -> Any:
 
         return label_of(axis.name, value)
 
-    return module.AxisOption(
+    made = module.AxisOption(
         PREFIX + axis.name,
         axis.kind,
         apply,
@@ -95,6 +98,7 @@ def _option(module: Any, axis: Axis, cost: float) -> Any:
         choices=axis.choices,
         prepare=axis.split,
     )
+    return made
 
 
 # ---- what the values mean ----

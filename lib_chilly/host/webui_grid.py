@@ -9,23 +9,28 @@ from typing import Any, cast
 
 from ..architecture import Architecture
 from ..errors import Interrupted, MergeError, RecipeError
+from ..grid_plan import Merges, best_nesting, spell_bytes, spell_seconds
+from ..header import counted
 from ..plan import Plan, make_plan
 from ..recipe import Recipe
 from ..ui.cell_recipe import RECIPE, Coordinate, cell_recipe
 from ..ui.recipe_view import CurrentRecipe
+from .merge_pace import merging_seconds
 from .webui import WebuiHost
 from .webui_entry import room
 from .webui_features import why_no_pictures
 from .webui_merged import CHOSEN, MARK
 from .webui_pictures import check_settings
 from .webui_queue import is_interrupted
-from .webui_request import Grid, add_value, cell_of, grid_of, text_given
+from .webui_request import Grid, add_value, cell_of, grid_of, nest, text_given
 from .webui_tensors import check_can_be_shown
 from .webui_weights import has_own_vae
 
 Cell = Sequence[Coordinate]
 _MOST_READ = 10_000
 """Cells whose recipes are read before the first one is made; in those beyond, a mistake shows when their turn comes."""
+_MOST_COMPARED = 4
+"""Values of an axis that are planned to see what it changes."""
 _NO_RECIPE = (
     "there is no recipe that the axes could act on. Open one in the ChillyMerge tab, take the axis 'recipe', or give a text in "
     'the API: "alwayson_scripts": {"ChillyMerge": {"args": [TEXT]}}.'
@@ -43,6 +48,28 @@ def add_to_cell(p: Any, value: Coordinate) -> None:
         _check(p, grid)
         grid.is_checked = True
     add_value(p, value)
+
+
+def nest_best(p: Any) -> None:
+    """Let the webui change least often what changes most of the merge, as the values of the axes are; called before its loops.
+
+    Its loops are nested and go through the values as they are written: their nesting is all that can be chosen.
+    """
+    grid = grid_of(p)
+    assert grid is not None
+    grid.moved_bytes = 0
+    merges, first = Merges(), tuple(axis[0] for axis in grid.axes)
+    text = Grid(text=_text_of(p), architectures=grid.architectures)
+    numbers = []
+    try:
+        for place, axis in enumerate(grid.axes):
+            cells = [(*first[:place], value, *first[place + 1 :]) for value in axis[:_MOST_COMPARED]]
+            found = [merges.add(plan_of(_recipe_of_cell(text, cell))) for cell in cells]
+            numbers.append(found + [found[1 + after % (len(found) - 1)] for after in range(len(axis) - len(found))])
+    except MergeError:  # which is said before the first cell; another axis may still come, too
+        return
+    order, grid.moved_bytes = best_nesting(merges, numbers)
+    nest(grid, order)
 
 
 def recipe_of(p: Any) -> Recipe:
@@ -118,6 +145,12 @@ def _check(p: Any, grid: Grid) -> None:
         if recipe not in planned:
             planned.add(recipe)
             plan_of(recipe)
+    if grid.moved_bytes:
+        takes = spell_seconds(merging_seconds(grid.moved_bytes))
+        print(
+            f"ChillyMerge: the grid has {counted(len(seen), 'merge')}, which read and write {spell_bytes(grid.moved_bytes)} "
+            f"and take {takes} beside the pictures."
+        )
 
 
 def _beside_the_first(axes: Sequence[Sequence[Coordinate]]) -> Iterator[tuple[Coordinate, Cell]]:

@@ -5,7 +5,7 @@ The webui makes a copy of the request for each cell; the copies share their obje
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,9 @@ class Grid:
 
     Attributes:
         axes: the values of each, in the order of the webui's loops.
-        costs: of the axes.
+        given: (cost of an axis by itself, its values, the webui's option for it), what costs most first.
         again: recipes, in canonical text, that come again after others.
+        moved_bytes: what its merges read and write; 0 where that is not known.
         text: of the recipe that they act on, as it was before the first cell.
         architectures: names of models to what they are.
         is_checked: whether all cells were looked at.
@@ -37,8 +38,9 @@ class Grid:
     """
 
     axes: list[list[Coordinate]] = field(default_factory=list)
-    costs: list[float] = field(default_factory=list)
+    given: list[tuple[float, list[Coordinate], Any]] = field(default_factory=list)
     again: set[str] = field(default_factory=set)
+    moved_bytes: int = 0
     text: str = ""
     architectures: dict[tuple[str, ...], Architecture] = field(default_factory=dict)
     is_checked: bool = False
@@ -56,11 +58,12 @@ def grid_of(p: Any) -> Grid | None:
     return found
 
 
-def add_axis(p: Any, values: list[Coordinate], cost: float) -> None:
+def add_axis(p: Any, values: list[Coordinate], option: Any, cost: float) -> None:
     """Take the values of one more axis.
 
     Args:
-        cost: the webui's loop over the axis that costs most is the outermost.
+        option: of the webui's script; its loop over the option that costs most is the outermost, as it is when all axes are read.
+        cost: of the axis by itself.
 
     Raises:
         MergeError: there are none.
@@ -69,9 +72,15 @@ def add_axis(p: Any, values: list[Coordinate], cost: float) -> None:
         raise MergeError("an axis has no values. Write some, or take the axis out.")
     grid = grid_of(p) or Grid()
     setattr(p, _GRID, grid)
-    place = sum(cost <= other for other in grid.costs)
-    grid.axes.insert(place, values)
-    grid.costs.insert(place, cost)
+    grid.given = sorted([*grid.given, (cost, values, option)], key=lambda each: -each[0])
+    nest(grid, range(len(grid.given)))
+
+
+def nest(grid: Grid, order: Sequence[int]) -> None:
+    """Give the webui's loops over our axes an order, the outermost first: numbers of `grid.given`."""
+    grid.axes = [grid.given[number][1] for number in order]
+    for (cost, _, _), number in zip(grid.given, order, strict=True):
+        grid.given[number][2].cost = cost
 
 
 def cell_of(p: Any) -> tuple[Coordinate, ...]:

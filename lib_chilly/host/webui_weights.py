@@ -6,6 +6,7 @@ there are merges that a grid needs again, as far as there is room.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from modules import sd_vae, shared
 
 from ..architecture import NO_LANE
+from ..grid_plan import moved_bytes
 from ..header import counted
 from ..key_job import KeyJob
 from ..live import LiveWeights
@@ -20,6 +22,7 @@ from ..plan import Plan
 from ..report import default_threads
 from ..room import spare_host_bytes
 from .base import Progress
+from .merge_pace import learn_merging
 from .shown import is_in_file
 from .webui_kept import choose, put_choice_back
 from .webui_merged import CHOSEN, MergedInfo, forget, hold, info_of
@@ -72,6 +75,7 @@ class WebuiWeights:
 
     Attributes:
         built: how many merges were carried out.
+        moved_bytes: what they have read and written.
     """
 
     def __init__(self) -> None:
@@ -81,7 +85,7 @@ class WebuiWeights:
         self._kept: _Held | None = None
         self._aside: list[_Held] = []
         self._comes_again = False
-        self.built = 0
+        self.built = self.moved_bytes = 0
 
     def take(self, plan: Plan, progress: Progress | None = None, comes_again: bool | None = None) -> Taken:
         """The merge of a plan, from memory where it was the last one; `info.title` is then known to the webui.
@@ -178,10 +182,11 @@ class WebuiWeights:
 
     def _update(self, plan: Plan, progress: Progress) -> int:
         """Merge; how many blocks had to be."""
-        state, done, total, blocks = shared.state, 0, 1, 0
+        state, done, total, blocks, moved, started = shared.state, 0, 1, 0, 0, time.perf_counter()
 
         def on_stale(jobs: Sequence[KeyJob]) -> None:
-            nonlocal total, blocks
+            nonlocal total, blocks, moved
+            moved = sum(moved_bytes(plan, job) for job in jobs)
             total, blocks = max(1, sum(job.size_bytes for job in jobs)), len({job.lane for job in jobs} - {NO_LANE})
             state.textinfo = f"merging {counted(blocks, 'block')}"
             progress.at(0.0, state.textinfo)
@@ -198,6 +203,8 @@ class WebuiWeights:
             self._weights.update(plan, on_stale=on_stale, on_bytes=on_bytes, should_stop=should_stop)
         finally:
             state.textinfo = None
+        self.moved_bytes += moved
+        learn_merging(moved, time.perf_counter() - started)
         return blocks
 
 

@@ -16,7 +16,7 @@ from ..console import show
 from ..errors import OutputError, RecipeError
 from ..host.parts import load_modules
 from ..host.standalone import StandaloneHost
-from ..merge_commands import load_recipe
+from ..recipe_argument import load_recipe
 from ..recipe_text import parse_recipe
 from .gate import Gate
 from .questions import Room

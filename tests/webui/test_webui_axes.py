@@ -199,3 +199,17 @@ def test_grid_through_the_api_has_its_recipes_and_a_request_may_bring_one_withou
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda more: real.post("sdapi/v1/txt2img", **asked, **more), ({}, ours)))
     assert both[0]["images"] == plain["images"] != both[1]["images"]
+
+
+def test_loop_over_what_changes_all_of_the_merge_is_the_outer_one_whichever_axis_it_is(double: Double):
+    lane, whole = "M.alpha.M00 = 0.1, 0.5, 0.9", "ratio = 0.2, 0.4, 0.6"
+    text = "ratio = 0.5\nM = weighted_sum(A, B, alpha=ratio)"
+    moved, pictures = set(), set()
+    for first, second in ((lane, whole), (whole, lane)):
+        double.call("fresh")
+        grid = drawn(double, [PARAMETER, first], [f"{PARAMETER}, a second", second], recipe=text)
+        moved.add(grid["moved"])
+        pictures.add(tuple(sorted(grid["pictures"])))
+    one = drawn(double, [PARAMETER, lane], recipe=text.replace("0.5", "0.6"))
+    assert len(pictures) == len(moved) == 1 and len(*pictures) == 9
+    assert one["built"] == 3 and 0 < one["moved"] < moved.pop() / 3, "each ratio is merged once, beside it a block alone"

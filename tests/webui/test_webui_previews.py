@@ -242,4 +242,4 @@ def test_model_that_is_put_into_the_folder_is_found(webui: House):
 
 def test_start_imports_nothing_of_the_engine(double: Double):
     heavy = {"lib_chilly.plan", "lib_chilly.live", "lib_chilly.ui", "lark", "gradio", "lib_chilly.host.webui"}
-    assert heavy & set(double.start["imported"]) == set()
+    assert heavy & set(double.start["imported"]) == set() and len(double.start["imported"]) <= 16

@@ -31,7 +31,7 @@ def grid(x=None, y=None, z=None, recipe="", amid=None, from_picture=False, **fie
     args[script.args_from : script.args_to] = [*own, False, True, False, False, False, False, False, 0, False]
     args[0], args[ours.args_from] = runner.selectable_scripts.index(script) + 1, recipe
     do_amid(amid_named(amid, Progress()))
-    built = host().weights.built
+    built, moved = host().weights.built, host().weights.moved_bytes
     with call_queue.queue_lock:
         shared.state.begin(job="test")
         p = request_for(from_picture, fields)
@@ -45,7 +45,7 @@ def grid(x=None, y=None, z=None, recipe="", amid=None, from_picture=False, **fie
             shared.state.end()
             shared.state.interrupted = False
             end_amid()
-    after = {**state(), "built": host().weights.built - built}
+    after = {**state(), "built": host().weights.built - built, "moved": host().weights.moved_bytes - moved}
     if made is None:
         return {"error": failed, **after}
     cells, texts = made.images[made.index_of_first_image :], made.infotexts[made.index_of_first_image :]
