@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.asim import asim_table, measure_asim
 from bench.cases import Case, make
 from bench.processes import MIB, prepare, run
 
@@ -21,7 +22,8 @@ THREADS = 2
 
 
 def run_similarity_bench(folder: Path, rounds: int, as_json: bool) -> None:
-    """Measure and print; reading and ranking take turns, with files out of the page cache and in it."""
+    """Measure and print; reading and ranking take turns, with files out of the page cache and in it. Where CHILLY_SUPERMERGER
+    names a checkout, so do asim and its function."""
     from bench.run import machine
 
     files = make(Case("similarity", "", NAMES), folder)
@@ -33,8 +35,9 @@ def run_similarity_bench(folder: Path, rounds: int, as_json: bool) -> None:
                 prepare(files, is_cold)
                 measured.append(run("bench.similarity", [what, *files]))
         results["cold" if is_cold else "warm"] = runs
+    asim = measure_asim(folder, rounds) if "CHILLY_SUPERMERGER" in os.environ else None
     if as_json:
-        print(json.dumps({"machine": machine(), "results": results}))
+        print(json.dumps({"machine": machine(), "results": results, "asim": asim}))
         return
     print(machine())
     print("| files | read once, wall s | ranked by cosine, wall / CPU s | wall / read | MiB above torch |\n|---|---|---|---|---|")
@@ -43,6 +46,8 @@ def run_similarity_bench(folder: Path, rounds: int, as_json: bool) -> None:
         read, wall, cpu = (statistics.median(each[key] for each in runs[what]) for what, key in asked)
         memory = max(each["above_torch"] for each in runs["rank"]) // MIB
         print(f"| {state} | {read:.2f} | {wall:.2f} / {cpu:.2f} | {wall / read:.2f} | {memory} |")
+    if asim:
+        print(f"\n{asim_table(asim)}")
 
 
 def read_once(files: Sequence[Path]) -> None:

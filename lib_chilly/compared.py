@@ -93,7 +93,8 @@ class Values:
             return
         values, scale = self._reader.read(self._first[number] + job.terms[0][0], key, start, out.numel())
         # From 16 bits torch goes to float64 slowly, by way of float32 fast.
-        out.copy_(values if values.dtype is torch.float64 else self._in_float32(values))
+        through = out.dtype is torch.float64 and values.dtype is not torch.float64
+        out.copy_(self._in_float32(values) if through else values)
         if scale is not None:
             out.mul_(scale)
 

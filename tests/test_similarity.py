@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import torch
 from checkpoints import CLIP, UNET, merge_in, plan_in, tiny
 from safetensors.torch import load_file, save_file
 
+from bench.asim import supermerger_s_own
 from bench.picturable import picturable
 from lib_chilly.errors import ArchitectureError, CheckpointError, Interrupted, RecipeError
 from lib_chilly.similarity import MEASURES, Question, Similarity, compare, compare_all, shared_layers, totals
@@ -84,18 +83,34 @@ def test_asim_is_supermerger_s_table(folder, other):
     assert all(value < 99.9 for value in expected.values()) and found.notes == ()
 
 
-def one_layer(given: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
-    """A layer's answer in float32, step by step as the formula is written."""
-    q, k, v = (torch.einsum("ic,oc->io", given, weight) for weight in weights)
-    attention = torch.softmax(torch.einsum("ij,kj->ik", q, k), dim=-1)
-    return torch.einsum("ik,jk->ik", attention, v)
+def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """left right^T in float32, by oneDNN where torch has it."""
+    if not torch.backends.mkldnn.is_available():
+        return left @ right.T
+    return torch.nn.functional.linear(left.to_mkldnn(), right.to_mkldnn()).to_dense()
+
+
+def one_layer(given: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """A layer's answer in float32, step by step."""
+    queries, keys = product(given, q), product(given, k)
+    attention = torch.softmax(product(queries, keys), dim=-1)
+    return attention * (v @ given.sum(dim=0))
 
 
 @pytest.mark.parametrize(
-    ("stream", "seed", "unused", "threads_of_ours"),
-    [("supermerger", 2244096, 6, 1), ("supermerger", 2244096, 6, 3), ("original", 114514, 3, 2)],
+    ("stream", "seed", "unused", "threads_of_ours", "has_onednn"),
+    [
+        ("supermerger", 2244096, 6, 1, True),
+        ("supermerger", 2244096, 6, 3, True),
+        ("original", 114514, 3, 2, True),
+        ("supermerger", 2244096, 6, 2, False),
+    ],
 )
-def test_asim_is_the_step_by_step_figure_of_one_thread_to_the_last_bit(folder, stream, seed, unused, threads_of_ours):
+def test_asim_is_the_step_by_step_figure_of_one_thread_to_the_last_bit(
+    folder, monkeypatch, stream, seed, unused, threads_of_ours, has_onednn
+):
+    if not has_onednn:
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     models = [{key: value.float() for key, value in load_file(folder / f"{name}.safetensors").items()} for name in "ac"]
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     torch.set_num_threads(1)
@@ -111,21 +126,6 @@ def test_asim_is_the_step_by_step_figure_of_one_thread_to_the_last_bit(folder, s
     torch.set_num_threads(threads)
     torch.set_rng_state(state)
     assert alike(folder, "a", "c", stream=stream, threads=threads_of_ours).blocks == expected
-
-
-def supermerger_s_own() -> Callable[..., list]:
-    """Its function out of its file, without the webui around it."""
-    path = Path(os.environ["CHILLY_SUPERMERGER"]) / "scripts" / "supermerger.py"
-    wanted = {"cal_cross_attn", "eval", "asimilarity", "ATTN1BLOCKS"}
-    body = [
-        node
-        for node in ast.parse(path.read_text("utf-8")).body
-        if getattr(node, "name", "") in wanted or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in wanted)
-    ]
-    names: dict = {"torch": torch, "nn": torch.nn, "F": torch.nn.functional, "tqdm": lambda each, desc: each}
-    names["blockfromkey"] = lambda key, kind: key
-    exec(compile(ast.Module(body, []), str(path), "exec"), names)
-    return names["asimilarity"]
 
 
 @pytest.mark.skipif("CHILLY_SUPERMERGER" not in os.environ, reason="compares with peers: CHILLY_SUPERMERGER names a checkout")
