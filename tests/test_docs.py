@@ -60,7 +60,7 @@ def test_example_recipe_reads_and_round_trips(path: Path) -> None:
 def test_commands_named_in_the_readme_exist() -> None:
     from lib_chilly.cli import COMMANDS
 
-    named = set(re.findall(r"^\| `\./chilly (\w+)", (ROOT / "README.md").read_text("utf-8"), re.M))
+    named = set(re.findall(r"^\| `\./chilly ([\w-]+)", (ROOT / "README.md").read_text("utf-8"), re.M))
     assert named == set(COMMANDS) | {"test"}
 
 
