@@ -12,6 +12,7 @@ import pytest
 from reference import INTEGERS, TAGS, Stored, encoded, rounded
 
 from lib_chilly.engine import merge
+from lib_chilly.family import MEMBERS, build_family
 from lib_chilly.models import ModelLibrary
 from lib_chilly.plan import Plan, make_plan
 from lib_chilly.recipe_text import parse_recipe
@@ -157,3 +158,11 @@ def tiny(session: pytest.TempPathFactory, name: str, architecture: str = "sd1", 
         else:
             synthesise(architecture, "tiny", path, **options)  # type: ignore[arg-type]
     return path
+
+
+def trained_family(session: pytest.TempPathFactory) -> Path:
+    """The folder of the family of tiny models that were trained, built once a session; nothing writes into it."""
+    folder = session.getbasetemp() / "trained-family"
+    if not folder.exists():
+        assert len(list(build_family(folder))) == len(MEMBERS)
+    return folder

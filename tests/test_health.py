@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import CLIP, UNET, merge_in, model, plan_in, stored, tiny, write_file
+from checkpoints import CLIP, UNET, merge_in, model, plan_in, stored, tiny, trained_family, write_file
 from reference import Stored
 from safetensors.torch import load_file, save_file
 from test_schemas import faults, schema
@@ -20,7 +20,7 @@ from lib_chilly import cli
 from lib_chilly.architecture import architecture_names, detect, known_keys, load
 from lib_chilly.checkpoint import open_checkpoint
 from lib_chilly.errors import ArchitectureError
-from lib_chilly.family import MEMBERS, build_family
+from lib_chilly.family import MEMBERS
 from lib_chilly.gains import gain_of, judge_gains
 from lib_chilly.health import Health, health_of
 from lib_chilly.sources import source_of
@@ -32,11 +32,15 @@ BASE, BROKEN_MEMBER = "v1-5-pruned-emaonly", "F222_v1"
 NAMES = tuple(member.name for member in MEMBERS)
 
 
+@pytest.fixture(autouse=True)
+def nothing_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merges compare with what the user knows to be good: here with nothing."""
+    monkeypatch.setenv("CHILLY_HOME", str(tmp_path / "home"))
+
+
 @pytest.fixture(scope="module")
 def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("family")
-    assert len(list(build_family(folder))) == len(MEMBERS)
-    return folder
+    return trained_family(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

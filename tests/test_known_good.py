@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkpoints import merge_in, stored, tiny, write_file
+from checkpoints import merge_in, stored, tiny, trained_family, write_file
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -22,7 +22,6 @@ from test_health import BASE, BROKEN_MEMBER, NAMES, changed
 from test_schemas import faults, schema
 
 from lib_chilly.architecture import known_keys, load
-from lib_chilly.family import MEMBERS, build_family
 from lib_chilly.gains import factor
 from lib_chilly.health import health_of
 from lib_chilly.host.standalone import StandaloneHost
@@ -37,9 +36,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("family")
-    assert len(list(build_family(folder))) == len(MEMBERS)
-    return folder
+    return trained_family(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
