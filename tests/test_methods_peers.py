@@ -1,9 +1,13 @@
-"""Other mergers' arithmetic, where it is right: sd-mecha 1.1.8 and mergekit 0.1.5 on the same tensors."""
+"""Other mergers' arithmetic, where it is right: sd-mecha 1.1.8, mergekit 0.1.5 and SuperMerger on the same tensors."""
 
 from __future__ import annotations
 
+from typing import Optional
+
+import numpy as np
 import pytest
 import torch
+from supermergers import NEEDED, supermerger_s_own
 
 from lib_chilly.methods.agreement import ram, ram_plus, sce
 from lib_chilly.methods.angular import karcher_mean, nuslerp, nuslerp_columns, nuslerp_rows, slerp
@@ -11,10 +15,10 @@ from lib_chilly.methods.centres import geometric_median, model_stock
 from lib_chilly.methods.difference import add_opposite, add_strict_opposite, clamp_to_envelope, train_difference
 from lib_chilly.methods.dropping import dare, dare_l1, dare_ties, della, della_linear
 from lib_chilly.methods.nearness import arcee_fusion, nearswap
-from lib_chilly.methods.selecting import tensor_sum, top_k_tensor_sum
+from lib_chilly.methods.selecting import cosine_a, cosine_b, tensor_sum, top_k_tensor_sum
 from lib_chilly.methods.spectral import truncate_rank
 from lib_chilly.methods.trimming import breadcrumbs, ties, ties_count
-from lib_chilly.methods.whole_difference import add_perpendicular
+from lib_chilly.methods.whole_difference import add_perpendicular, extract_dissimilar, extract_similar
 from lib_chilly.signature import Place
 
 pytestmark = pytest.mark.peers
@@ -149,3 +153,29 @@ def test_without_draws_the_random_ones_are_those_of_mergekit(learned, method, na
     given = {"weight": [1.0] * 3, "density": [1.0] * 3, "int8_mask": False, "lambda": 0.5}
     given |= {"normalize": normalize, "rescale": rescale} | ({"epsilon": [0.0] * 3} if "della" in name else {})
     same(method(*models, base=base, density=1.0, scale=0.5, place=Place("key")), of_mergekit(name, base, *models, **given))
+
+
+@NEEDED
+def test_cosines_differences_and_rows_are_those_of_supermerger_in_float32(models: list[torch.Tensor]) -> None:
+    names = {"torch": torch, "nn": torch.nn, "lerp": torch.lerp, "caster": lambda *said: None, "hear": False}
+    names |= {"cosine_similarity": torch.cosine_similarity, "Tensor": torch.Tensor, "Optional": Optional}
+    wanted = "cosine", "traindiff", "extract_super", "tensormerge"
+    own = supermerger_s_own("mergers/mergers.py", *wanted, **names)
+    key, range_ = "model.x", np.array([-0.2, 0.4])
+
+    def given() -> list[dict[str, torch.Tensor]]:
+        return [{key: model.clone()} for model in models]
+
+    for letter, method in (("A", cosine_a), ("B", cosine_b)):
+        a, b, _ = given()
+        own["cosine"](letter, key, torch.nn.CosineSimilarity(dim=0), range_, 0.3, a, b, 0, "", True)
+        same(method(*models[:2], alpha=0.3, low=-0.2, high=0.4), a[key], 1e-5)
+    tensors = given()
+    own["traindiff"](key, 0.7, *tensors)
+    same(train_difference(*models, alpha=0.7), tensors[0][key], 1e-5)
+    for beta, method in ((0.0, extract_similar), (1.0, extract_dissimilar)):
+        same(method(*models, alpha=0.3, gamma=2.0), own["extract_super"](*models, 0.3, beta, 2.0), 1e-5)
+    for alpha, beta in ((0.25, 0.5), (0.5, 0.75)):
+        a, b, _ = given()
+        own["tensormerge"](True, key, 2, a, b, alpha, beta)
+        same(tensor_sum(*models[:2], alpha=alpha, beta=beta), a[key])

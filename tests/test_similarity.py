@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +9,7 @@ import pytest
 import torch
 from checkpoints import CLIP, UNET, merge_in, plan_in, tiny
 from safetensors.torch import load_file, save_file
+from supermergers import NEEDED, supermerger_s_own
 
 from bench.picturable import picturable
 from lib_chilly.errors import ArchitectureError, CheckpointError, Interrupted, RecipeError
@@ -113,26 +111,15 @@ def test_asim_is_the_step_by_step_figure_of_one_thread_to_the_last_bit(folder, s
     assert alike(folder, "a", "c", stream=stream, threads=threads_of_ours).blocks == expected
 
 
-def supermerger_s_own() -> Callable[..., list]:
-    """Its function out of its file, without the webui around it."""
-    path = Path(os.environ["CHILLY_SUPERMERGER"]) / "scripts" / "supermerger.py"
-    wanted = {"cal_cross_attn", "eval", "asimilarity", "ATTN1BLOCKS"}
-    body = [
-        node
-        for node in ast.parse(path.read_text("utf-8")).body
-        if getattr(node, "name", "") in wanted or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in wanted)
-    ]
-    names: dict = {"torch": torch, "nn": torch.nn, "F": torch.nn.functional, "tqdm": lambda each, desc: each}
-    names["blockfromkey"] = lambda key, kind: key
-    exec(compile(ast.Module(body, []), str(path), "exec"), names)
-    return names["asimilarity"]
-
-
-@pytest.mark.skipif("CHILLY_SUPERMERGER" not in os.environ, reason="compares with peers: CHILLY_SUPERMERGER names a checkout")
+@NEEDED
 def test_asim_is_what_supermerger_s_own_function_says(folder):
     models = [load_file(folder / f"{name}.safetensors") for name in "ab"]
     state = torch.get_rng_state()
-    said = [figure for _, _, figure in supermerger_s_own()(*models, False)]
+    names = {"torch": torch, "nn": torch.nn, "F": torch.nn.functional, "tqdm": lambda each, desc: each}
+    names["blockfromkey"] = lambda key, kind: key
+    wanted = ("cal_cross_attn", "eval", "asimilarity", "ATTN1BLOCKS")
+    own = supermerger_s_own("supermerger.py", *wanted, **names)
+    said = [figure for _, _, figure in own["asimilarity"](*models, False)]
     torch.set_rng_state(state)
     found = alike(folder, "a", "b").blocks
     assert list(found.values()) == pytest.approx(said, abs=1.5e-3)  # theirs is rounded to 3 decimals
