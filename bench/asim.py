@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from bench.cases import Case, make
 from bench.processes import prepare, run
+from bench.supermerger import supermerger_s_own
 
 NAMES = ("v1-5-pruned-emaonly", "r34_e4")
 THREADS = 2
@@ -50,28 +49,20 @@ def asim_table(results: dict[str, dict[str, list[dict]]]) -> str:
     return "\n".join(lines)
 
 
-def supermerger_s_own() -> Callable[..., list]:
-    """Its function out of its file, without the webui around it."""
+def asimilarity() -> Callable[..., list]:
+    """SuperMerger's own function."""
     import torch
 
-    path = Path(os.environ["CHILLY_SUPERMERGER"]) / "scripts" / "supermerger.py"
-    wanted = {"cal_cross_attn", "eval", "asimilarity", "ATTN1BLOCKS"}
-    body = [
-        node
-        for node in ast.parse(path.read_text("utf-8")).body
-        if getattr(node, "name", "") in wanted or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in wanted)
-    ]
-    names: dict = {"torch": torch, "nn": torch.nn, "F": torch.nn.functional, "tqdm": lambda each, desc: each}
-    names["blockfromkey"] = lambda key, kind: key
-    exec(compile(ast.Module(body, []), str(path), "exec"), names)
-    return names["asimilarity"]
+    names = {"torch": torch, "nn": torch.nn, "F": torch.nn.functional, "tqdm": lambda each, desc: each}
+    wanted = "cal_cross_attn", "eval", "asimilarity", "ATTN1BLOCKS"
+    return supermerger_s_own("supermerger.py", *wanted, **names, blockfromkey=lambda key, kind: key)["asimilarity"]
 
 
 def theirs(files: Sequence[Path]) -> list[float]:
     """As the webui loads and SuperMerger asks."""
     from safetensors.torch import load_file
 
-    return [figure for _, _, figure in supermerger_s_own()(*map(load_file, files), False)]
+    return [figure for _, _, figure in asimilarity()(*map(load_file, files), False)]
 
 
 def ours(files: Sequence[Path]) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,9 @@ import pytest
 import torch
 from checkpoints import CLIP, UNET, merge_in, plan_in, tiny
 from safetensors.torch import load_file, save_file
+from supermergers import NEEDED
 
-from bench.asim import supermerger_s_own
+from bench.asim import asimilarity
 from bench.picturable import picturable
 from lib_chilly.errors import ArchitectureError, CheckpointError, Interrupted, RecipeError
 from lib_chilly.similarity import MEASURES, Question, Similarity, compare, compare_all, shared_layers, totals
@@ -128,11 +128,11 @@ def test_asim_is_the_step_by_step_figure_of_one_thread_to_the_last_bit(
     assert alike(folder, "a", "c", stream=stream, threads=threads_of_ours).blocks == expected
 
 
-@pytest.mark.skipif("CHILLY_SUPERMERGER" not in os.environ, reason="compares with peers: CHILLY_SUPERMERGER names a checkout")
+@NEEDED
 def test_asim_is_what_supermerger_s_own_function_says(folder):
     models = [load_file(folder / f"{name}.safetensors") for name in "ab"]
     state = torch.get_rng_state()
-    said = [figure for _, _, figure in supermerger_s_own()(*models, False)]
+    said = [figure for _, _, figure in asimilarity()(*models, False)]
     torch.set_rng_state(state)
     found = alike(folder, "a", "b").blocks
     assert list(found.values()) == pytest.approx(said, abs=1.5e-3)  # theirs is rounded to 3 decimals
