@@ -203,6 +203,12 @@ def test_metadata_of_model_mixer_is_a_step_for_each_model():
     )
 
 
+def test_adjust_of_model_mixer_is_the_last_step():
+    text = canonical(mixer(adjust="1,0,0,0,-2"))
+    assert text.endswith("result = adjust(STEP2, IN=1, brightness=-2)\n") and "STEP2 = weighted_sum(STEP1, C, " in text
+    assert canonical(mixer(adjust="0,0,0,0,0,0,0,0")) == canonical(mixer(adjust=None)) == canonical(mixer())
+
+
 def test_model_with_the_name_of_a_step_is_not_taken_for_it():
     text = canonical(mixer(model_c="STEP1"))
     assert text.startswith("STEP1_2 = weighted_sum(A") and "weighted_sum(STEP1_2, STEP1, " in text

@@ -13,6 +13,7 @@ from .draft import Draft, Imported, weights_text
 from .element_lines import SD1_BLOCKS, SDXL_BLOCKS, Blocks, Rule, element_rules, split_lines
 from .model_mixer_blocks import block_numbers
 from .supermerger import named
+from .supermerger_adjust import numbers_in, write_adjust
 
 METADATA, INFOTEXT = "model-mixer's metadata", "model-mixer's infotext"
 _START = re.compile(r"(?:^|,)[ \t]*ModelMixer model a:", re.MULTILINE)
@@ -172,8 +173,8 @@ def _write(first: str, mixed: Sequence[Mixed], base: str | None, adjust: object,
         "model-mixer keeps A's logit_scale and text_projection of CLIP-G, which here are merged as the rest of their lane; it "
         "rounds to the files' dtype after each model, and here once."
     )
-    if isinstance(adjust, str) and adjust.strip().rstrip(",0"):
-        draft.note(f"Adjust ({shortened(adjust.strip())}) is not done here: model-mixer would have changed IN00 and FINAL by it.")
+    if isinstance(adjust, str):
+        write_adjust(numbers_in(adjust, draft), before, draft)
 
 
 def _alpha(each: Mixed, draft: Draft) -> str:

@@ -144,7 +144,7 @@ def write(merge: Merge, draft: Draft) -> None:
         values.append(f"{name}={_value(merge, name, draft)}")
         fields[name] = merge.fields.get(name, name) + (" and the element lines" if merge.elements and name == "alpha" else "")
     step = draft.step(f"{method}({', '.join(models + values)})", **fields)
-    write_adjust(merge.adjust, step, merge.choice, merge.chosen, _blocks(merge).order[-1], draft)
+    write_adjust(merge.adjust, step, draft, merge.choice, merge.chosen, _blocks(merge).order[-1])
     _note_differences(merge, draft)
 
 

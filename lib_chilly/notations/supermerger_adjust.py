@@ -1,4 +1,4 @@
-"""SuperMerger's Adjust -> a call of adjust: its eight numbers, and the tensors that "Include" and "Exclude" keep from it."""
+"""SuperMerger's and model-mixer's Adjust -> a call of adjust, without the tensors that were left out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def numbers_in(text: str, draft: Draft) -> tuple[Fraction, ...]:
     """
     parts = text.strip().split(",")
     if len(parts) == 1 and parts[0]:
-        draft.note(f"Adjust '{shortened(parts[0])}' has no comma: SuperMerger reads eight numbers, and does nothing by it.")
+        draft.note(f"Adjust '{shortened(parts[0])}' has no comma: it is of eight numbers, and does nothing, there as here.")
     if len(parts) == 1:
         return ()
     found = [draft.number(part.strip() or "0", f"number {place} of Adjust") for place, part in enumerate(parts[:8], 1)]
@@ -41,7 +41,9 @@ def rules_of_layers(first: Fraction, last: Fraction) -> list[Rule]:
     return [(f"{layer}.*", number) for layer, number in zip(_LAYERS, (first, last, last), strict=True)]
 
 
-def write_adjust(numbers: Sequence[Fraction], step: str, choice: str, chosen: Sequence[str], last: str, draft: Draft) -> None:
+def write_adjust(
+    numbers: Sequence[Fraction], step: str, draft: Draft, choice: str = "Off", chosen: Sequence[str] = (), last: str = ""
+) -> None:
     """Write the step that adjusts another one; a tensor that was left out of the merge was left out of this too.
 
     Args:
