@@ -16,10 +16,10 @@ class Deltas:
     """The slabs of a model less its base, flat; each a new tensor.
 
     Args:
-        size: of a slab.
+        size: of a slab; None for the usual one.
     """
 
-    def __init__(self, model: torch.Tensor, base: torch.Tensor, size: int = SLAB):
+    def __init__(self, model: torch.Tensor, base: torch.Tensor, size: int | None = None):
         self._model, self._base, self._size = model, base, size
 
     def __iter__(self) -> Iterator[torch.Tensor]:
@@ -27,9 +27,9 @@ class Deltas:
             yield part - base
 
 
-def slabs(values: torch.Tensor, size: int = SLAB) -> Sequence[torch.Tensor]:
+def slabs(values: torch.Tensor, size: int | None = None) -> Sequence[torch.Tensor]:
     """The values, flat, in parts; the last may be shorter, and without values it is one that is empty."""
-    return values.reshape(-1).split(size)
+    return values.reshape(-1).split(size or SLAB)
 
 
 def merged(
@@ -37,7 +37,7 @@ def merged(
     scale: float,
     deltas: Iterable[Iterable[torch.Tensor]],
     combine: Callable[[Sequence[torch.Tensor]], torch.Tensor],
-    size: int = SLAB,
+    size: int | None = None,
 ) -> torch.Tensor:
     """base + scale * (what each slab's deltas combine to), of the base's shape.
 

@@ -13,16 +13,13 @@ import torch
 from .converting import E4M3FN_LIMIT, load, narrow, squares
 from .copying import Copier, Values
 from .key_job import ExtraChannels, KeyJob, NodeJob, Terms
-from .memory import SLAB_ELEMENTS
+from .memory import KEPT_BYTES, SLAB_ELEMENTS
 from .node_kernel import sum_with_nodes
 from .tally import RESULT, Matrix, NotFinite, Tally
 
 Fetch = Callable[[int], tuple[torch.Tensor, torch.Tensor | None]]
 """For the slab in hand: source -> (the stored values, the scale of scaled fp8 or None)."""
 
-
-_KEPT_BYTES = 31 << 20
-"""Once so much was freed at once, glibc keeps what is freed: to get memory anew costs more than to fill it."""
 
 _WEIGHED, _LEAST_WEIGHED = 4, 4096
 """Of how many slabs one is weighed, and of how many of its elements one; how many of these at least."""
@@ -44,7 +41,7 @@ class Kernel:
         self._copier = Copier(values, on_nan, self.scales, weighs, self.tally)
         self._is_weighed = False
         self._scratch: dict[torch.dtype, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
-        torch.empty(_KEPT_BYTES, dtype=torch.uint8)
+        torch.empty(KEPT_BYTES, dtype=torch.uint8)  # freed at once, untouched
         self._rooms: dict[tuple[int, torch.dtype], torch.Tensor] = {}
 
     def turn_to(self, values: Values, on_nan: int | None) -> None:

@@ -25,6 +25,11 @@ _THREAD_BYTES = 6 << 20
 """Stack, allocator and Python's own of one worker, as measured."""
 
 
+KEPT_BYTES = 31 << 20
+"""Once so much was freed at once, glibc keeps up to twice as much of what is freed: memory that is new costs more to get than
+to fill."""
+
+
 @dataclass(frozen=True)
 class Slab:
     """Elements [start, start + count) of one output tensor, at byte `place` of their block."""
@@ -92,11 +97,15 @@ def _lora_bytes(plan: Plan, job: KeyJob) -> int:
 
 
 def _node_bytes(job: KeyJob, widest: int) -> int:
-    """What the calls that do not fold need in one thread: the sources' values, each sum and each result, all at once."""
-    held = len(job.reads()) + 2
+    """What the calls that do not fold need in one thread where most is held at once, the sources' values included."""
+    held, most, sums = len(job.reads()), 0, 0
     for node in job.nodes:
-        held += 1 + node.method.scratch + sum(len(operand) > 1 or operand[0][1] != 1 for operand in node.operands if operand)
+        sums = sum(len(operand) != 1 or operand[0][1] != 1 for operand in node.operands)
+        most = max(most, held + sums + node.method.scratch + 1)
+        held += 1
+    is_node = len(job.terms) == 1 and job.terms[0][1] == 1
+    most = max(most, held + sums + (0 if is_node else 2))
     compute = 8 if job.compute == "float64" else 4
     if not job.is_whole:
-        return held * compute * min(job.elements, SLAB_ELEMENTS)
-    return job.elements * (held * compute + widest + job.dtype.size_bytes)
+        return most * compute * min(job.elements, SLAB_ELEMENTS)
+    return job.elements * (most * compute + widest + job.dtype.size_bytes) + min(2 * KEPT_BYTES, job.elements * compute)

@@ -115,10 +115,10 @@ def _weighted(values: Mapping[int, torch.Tensor], zeros: Callable[[], torch.Tens
     if not terms:
         return zeros()
     (number, coefficient), *others = terms
-    total = values[number] if coefficient == 1 else values[number] * coefficient
-    for place, (number, coefficient) in enumerate(others):
+    total, is_own = (values[number], False) if coefficient == 1 else (values[number] * coefficient, True)
+    for number, coefficient in others:
         term = values[number] * coefficient
-        total = total + term if place == 0 else total.add_(term)
+        total, is_own = total.add_(term) if is_own else term.add_(total), True
     return total
 
 

@@ -64,6 +64,7 @@ class Cost(enum.Enum):
     ARITHMETIC = "plain arithmetic"
     DIVISION = "division, powers or draws"
     SELECTION = "selection by size"
+    NEIGHBOURS = "medians of neighbours"
     SORTING = "sorting"
     SPECTRAL = "matrix decompositions, Fourier transforms"
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,15 +15,29 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import KEYS, model, plan_in, write_models
+from live_bytes import LiveBytes
 from method_operands import HARD_KINDS, KINDS, SHAPES, operands, tensors
 
+from lib_chilly import deltas, dot_products, draws, row_ranks, smoothing
+from lib_chilly.methods import dropping, nearness
 from lib_chilly.registry import MergeMethod, all_methods
-from lib_chilly.signature import Place, Reach
+from lib_chilly.signature import Cost, Place, Reach
 
 METHODS = [method for method in all_methods().values() if not method.is_sum]
 ELEMENTS = [method for method in METHODS if method.reach is Reach.ELEMENT]
 COUNT = 3
 """Models in a row of any number."""
+SLABS = (
+    (deltas, "SLAB"),
+    (dot_products, "_AT_ONCE"),
+    (dot_products, "_BLOCK"),
+    (draws, "_BLOCKS"),
+    (dropping, "CELLS"),
+    (nearness, "_CELLS"),
+    (row_ranks, "CELLS"),
+    (smoothing, "_BLOCK"),
+)
+"""How many elements are looked at at once."""
 
 
 def count_of(method: MergeMethod) -> int:
@@ -72,6 +92,58 @@ def test_ends_are_what_the_method_would_have_come_to(method: MergeMethod) -> Non
         for values in ({}, other):
             found = call(method, models, **values | {parameter: float(value)})
             torch.testing.assert_close(found, models[names.index(name)], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", [each for each in METHODS if not each.takes_files], ids=lambda method: method.name)
+def test_method_holds_as_many_tensors_at_once_as_it_says(method: MergeMethod, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slabs are made small, as they are beside a large tensor; a method of elements is called with slabs as they are."""
+    shape: Sequence[int] = (1 << 18,)
+    if method.reach is Reach.TENSOR:
+        shape = (340, 340, 3, 3)
+        for module, name in SLABS:
+            monkeypatch.setattr(module, name, getattr(module, name) // 16)
+    models = tensors(operands(2 + len(method.named) if method.takes_any_number else count_of(method), shape))
+    with LiveBytes(models) as counted:
+        found = call(method, models)
+    needed = counted.most / found.nbytes - 1
+    unseen = (
+        5 if method.cost in (Cost.SORTING, Cost.SPECTRAL) else 1
+    )  # what sorting and the like hold inside
+    assert method.scratch - unseen < needed <= method.scratch + 0.01, needed
+
+
+def digests() -> dict[str, str]:
+    """sha256 of what each method that promises its bytes makes of some operands."""
+    found = {}
+    for method in METHODS:
+        if method.takes_files or not method.is_bitwise:
+            continue
+        hashed = hashlib.sha256()
+        for kind, shape in (("drawn", (16, 67)), ("holes", (60, 1031)), ("one zero", (7, 3, 3, 3)), ("opposite", (1, 9))):
+            models = tensors(operands(count_of(method), shape, kind))
+            models = [each.reshape(-1) for each in models] if method.reach is Reach.ELEMENT else models
+            hashed.update(call(method, models).contiguous().numpy().tobytes())
+        found[method.name] = hashed.hexdigest()
+    return found
+
+
+@pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="torch has kernels to choose on x86"
+)
+@pytest.mark.parametrize("capability", ["default", "avx2"])
+def test_method_that_promises_its_bytes_makes_them_by_any_kernels_of_the_processor(capability: str) -> None:
+    tests = Path(__file__).parent
+    program = (
+        "import sys; sys.path[:0] = sys.argv[1:3]\n"
+        "import json, torch; from test_method_promises import digests\n"
+        "print(json.dumps([torch.backends.cpu.get_cpu_capability(), digests()]))\n"
+    )
+    command = [sys.executable, "-c", program, str(tests), str(tests.parent)]
+    environment = os.environ | {"ATEN_CPU_CAPABILITY": capability}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    kernels, found = json.loads(done.stdout.splitlines()[-1])
+    assert kernels == capability.upper()
+    assert found == digests()
 
 
 def test_plan_promises_the_same_bytes_only_where_no_power_or_angle_is_taken(tmp_path: Path) -> None:

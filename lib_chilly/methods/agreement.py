@@ -25,7 +25,6 @@ _RAM = "Behavior knowledge merge in reinforced agentic models, 2026, arXiv:2601.
     source="Wan et al. 2024, FuseChat, arXiv:2408.07990",
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=2,
     ends={("density", 0): "base", ("scale", 0): "base"},
 )
 def sce(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0) -> Any:
@@ -79,7 +78,7 @@ class _Spread:
     source=_RAM,
     reach=Reach.ELEMENT,
     cost=Cost.DIVISION,
-    scratch=4,
+    scratch=5,
     ends={("scale", 0): "base"},
 )
 def ram(*models: Model, base: Model, epsilon: Threshold = 1e-5, scale: Scale = 1.0) -> Any:
@@ -106,7 +105,6 @@ def ram(*models: Model, base: Model, epsilon: Threshold = 1e-5, scale: Scale = 1
     source=_RAM,
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=2,
     ends={("scale", 0): "base"},
 )
 def ram_plus(

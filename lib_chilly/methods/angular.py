@@ -25,7 +25,6 @@ _ENDS = {("alpha", 0.0): "a", ("alpha", 1.0): "b"}
     source="Shoemake 1985, Animating rotation with quaternion curves",
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=2,
     is_bitwise=False,
     ends=_ENDS,
 )
@@ -48,7 +47,7 @@ def slerp(a: Alike, b: Alike, *, alpha: Weight = 0.5) -> Any:
     source="mergekit, nuslerp",
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=4,
+    scratch=3,
     is_bitwise=False,
     ends=_ENDS,
 )
@@ -71,7 +70,7 @@ def nuslerp(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any:
     source="mergekit, nuslerp",
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=6,
+    scratch=3,
     is_bitwise=False,
     ends=_ENDS,
 )
@@ -90,7 +89,7 @@ def nuslerp_rows(a: Model, b: Model, *, base: Model, alpha: Weight = 0.5) -> Any
     source="mergekit, nuslerp",
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=8,
+    scratch=7,
     is_bitwise=False,
     ends=_ENDS,
 )

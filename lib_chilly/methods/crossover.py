@@ -20,7 +20,7 @@ _ENDS = {("alpha", 0.0): "a", ("alpha", 1.0): "b"}
     source="ljleb/sd-mecha, crossover",
     reach=Reach.TENSOR,
     cost=Cost.SPECTRAL,
-    scratch=6,
+    scratch=9,
     is_bitwise=False,
     ends=_ENDS,
 )

@@ -80,7 +80,7 @@ def add_strict_opposite(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) ->
     source="s1dlx/meh, merge_methods.py",
     reach=Reach.ELEMENT,
     cost=Cost.DIVISION,
-    scratch=4,
+    scratch=3,
     ends={("alpha", 0): "a"},
 )
 def similarity_add_difference(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, beta: Weight = 0.5) -> Any:
@@ -102,7 +102,7 @@ def similarity_add_difference(a: Model, b: Model, c: Model, *, alpha: Weight = 0
     source="s1dlx/meh, merge_methods.py",
     reach=Reach.ELEMENT,
     cost=Cost.DIVISION,
-    scratch=6,
+    scratch=7,
     is_bitwise=False,
 )
 def multiply_difference(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, beta: Weight = 0.5) -> Any:

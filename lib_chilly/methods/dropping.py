@@ -30,7 +30,7 @@ _DELLA = "Deep et al. 2024, DELLA-Merging, arXiv:2406.11617"
     source=_DARE,
     reach=Reach.ELEMENT,
     cost=Cost.DIVISION,
-    scratch=4,
+    scratch=6,
     ends=_TO_BASE,
 )
 def dare(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0, seed: Seed = 0, place: Place) -> Any:
@@ -49,7 +49,7 @@ def dare(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0
     source=f"mergekit 0.1.5, after {_DARE}",
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=3,
+    scratch=2,
     ends=_TO_BASE,
 )
 def dare_l1(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0, seed: Seed = 0, place: Place) -> Any:
@@ -78,7 +78,7 @@ def dare_l1(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 
     source=_DARE,
     reach=Reach.ELEMENT,
     cost=Cost.DIVISION,
-    scratch=6,
+    scratch=9,
     ends=_TO_BASE,
 )
 def dare_ties(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0, seed: Seed = 0, place: Place) -> Any:
@@ -96,7 +96,6 @@ def dare_ties(*models: Model, base: Model, density: Density = 0.5, scale: Scale 
     source=_DELLA,
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=2,
     ends=_TO_BASE,
 )
 def della(
@@ -125,7 +124,6 @@ def della(
     source=f"mergekit 0.1.5, after {_DELLA}",
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=2,
     ends=_TO_BASE,
 )
 def della_linear(

@@ -107,7 +107,7 @@ def tensor_sum(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Weight = 0.0) -
     source="s1dlx/meh, merge_methods.py",
     reach=Reach.TENSOR,
     cost=Cost.SORTING,
-    scratch=6,
+    scratch=7,
     ends={("alpha", 0): "a"},
 )
 def top_k_tensor_sum(a: Model, b: Model, *, alpha: Weight = 0.5, beta: Weight = 0.0) -> Any:
@@ -142,7 +142,7 @@ def _smallest(values: Any, count: int) -> Any:
     source="ljleb/sd-mecha, dropout of two models",
     reach=Reach.ELEMENT,
     cost=Cost.DIVISION,
-    scratch=3,
+    scratch=2,
     ends=_ENDS,
 )
 def random_mix(a: Model, b: Model, *, alpha: Weight = 0.5, seed: Seed = 0, place: Place) -> Any:

@@ -21,7 +21,7 @@ _TURNS = 3
     source="ljleb/sd-mecha; Halko et al. 2011, Finding structure with randomness, arXiv:0909.4061",
     reach=Reach.TENSOR,
     cost=Cost.SPECTRAL,
-    scratch=8,
+    scratch=4,
     is_bitwise=False,
     ends={("density", 0): "base", ("density", 1): "a"},
 )

@@ -25,7 +25,6 @@ _TO_BASE: Mapping[tuple[str, float], str] = {("density", 0): "base", ("scale", 0
     source="Yadav et al. 2023, arXiv:2306.01708",
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=2,
     ends=_TO_BASE,
 )
 def ties(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0) -> Any:
@@ -45,7 +44,6 @@ def ties(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0
     source="s1dlx/meh; ljleb/sd-mecha",
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=2,
     ends=_TO_BASE,
 )
 def ties_count(*models: Model, base: Model, density: Density = 0.5, scale: Scale = 1.0) -> Any:
@@ -79,7 +77,6 @@ def _ranked(deltas: Deltas, start: int, stop: int, elements: int) -> Iterator[An
     source="Davari, Belilovsky 2023, Model breadcrumbs, arXiv:2312.06795",
     reach=Reach.TENSOR,
     cost=Cost.SELECTION,
-    scratch=3,
     ends=_TO_BASE,
 )
 def breadcrumbs(*models: Model, base: Model, density: Density = 0.9, gamma: Outliers = 0.01, scale: Scale = 1.0) -> Any:

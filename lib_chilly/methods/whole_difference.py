@@ -18,8 +18,8 @@ Steepness = Annotated[float, Param(0, 15, neutral=1)]
     formula="A + alpha * smoothed(B - C)",
     source="SuperMerger",
     reach=Reach.TENSOR,
-    cost=Cost.SELECTION,
-    scratch=4,
+    cost=Cost.NEIGHBOURS,
+    scratch=5,
     ends={("alpha", 0): "a"},
 )
 def smooth_add(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> Any:
@@ -39,7 +39,7 @@ def smooth_add(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> Any:
     source="s1dlx/meh, merge_methods.py",
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=4,
+    scratch=3,
     ends={("alpha", 0): "a", ("alpha", 1): "b"},
 )
 def euclidean_add_difference(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5) -> Any:
@@ -83,7 +83,7 @@ def add_perpendicular(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) -> A
     source="SuperMerger, extract with beta 0",
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=2,
+    scratch=5,
     is_bitwise=False,
 )
 def extract_similar(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, gamma: Steepness = 1.0) -> Any:
@@ -102,7 +102,7 @@ def extract_similar(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, gamma:
     source="SuperMerger, extract with beta 1",
     reach=Reach.TENSOR,
     cost=Cost.DIVISION,
-    scratch=2,
+    scratch=5,
     is_bitwise=False,
 )
 def extract_dissimilar(a: Model, b: Model, c: Model, *, alpha: Weight = 0.5, gamma: Steepness = 1.0) -> Any:
