@@ -121,7 +121,7 @@ def peers_picture(runs: dict[str, list[dict]]) -> Canvas:
         longest = max(found.values(), default=0) or 1
         for name, value in found.items():
             width = max(1.0, _BAR * value / longest)
-            said = f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
+            said = f"{value:.3g}" if value < 100 else f"{value:,.0f}"
             canvas.shapes += [
                 Words(_LEFT - 8, top + 16, fitted(name, _LEFT - 8 - _MARGIN, 12), 12, "end", INK if name == OURS else PALE),
                 Box(_LEFT, top + 4, width, _ROW - 8, LINES[0] if name == OURS else LINES[7]),
