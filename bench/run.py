@@ -44,9 +44,7 @@ def run_bench(folder: Path, rounds: int, only: Sequence[str] | None, what: str, 
         print(machine(), flush=True)
     measures = {"floor": _measure, "slabs": _measure_slabs, "peers": measure_peers}
     results = [measures[what](case, folder, rounds) for case in (chosen if what == "floor" else chosen[:1])]
-    print(
-        json.dumps({"machine": machine(), "results": results}) if as_json else "\n\n".join(_table(result) for result in results)
-    )
+    print(json.dumps({"machine": machine(), "results": results}) if as_json else "\n\n".join(table(result) for result in results))
 
 
 def _measure(case: Case, folder: Path, rounds: int) -> dict:
@@ -84,7 +82,7 @@ def _measure_slabs(case: Case, folder: Path, rounds: int) -> dict:
     return {"case": case.name, "cold": False, "runs": runs}
 
 
-def _table(result: dict) -> str:
+def table(result: dict) -> str:
     """Medians, and their ratios to the best floor at the same number of threads."""
     runs, cold_runs = result["runs"], result.get("cold_runs", {})
     lines = [

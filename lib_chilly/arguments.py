@@ -175,9 +175,9 @@ def _add_synth(commands: argparse._SubParsersAction) -> None:
 def _add_bench(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("bench", help="measure against the copy floor, in one interleaved run")
     parser.add_argument("--dir", type=Path, default=Path("bench/work"), help="folder for the files (default: ./bench/work)")
-    parser.add_argument("--all", action="store_true", help="measure every case (which is what happens without --only)")
+    parser.add_argument("--all", action="store_true", help="every part below too, one by one, into DIR/report.md (100 GB)")
     parser.add_argument("--rounds", type=positive, default=5)
-    parser.add_argument("--only", action="append", metavar="CASE", help="one of the cases; may be repeated")
+    parser.add_argument("--only", action="append", metavar="CASE", help="a case, or with --all a part; may be repeated")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--slabs", dest="what", action="store_const", const="slabs", help="compare slab sizes instead")
     what.add_argument("--peers", dest="what", action="store_const", const="peers", help="compare with other mergers instead")

@@ -152,35 +152,9 @@ def _similarity(options: argparse.Namespace) -> None:
 
 def _bench(options: argparse.Namespace) -> None:
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from bench.plans import run_memory, run_plans
-    from bench.run import run_bench
+    from bench.everything import run_chosen
 
-    if options.what == "plans":
-        run_plans(options.rounds, options.json)
-    elif options.what == "previews":
-        from bench.previews import run_previews
-
-        run_previews(options.rounds, options.json)
-    elif options.what == "live":
-        from bench.live import run_live
-
-        run_live(options.dir, options.rounds, options.device, options.only, options.json)
-    elif options.what == "similarity":
-        from bench.similarity import run_similarity_bench
-
-        run_similarity_bench(options.dir, options.rounds, options.json)
-    elif options.what == "methods":
-        from bench.methods import run_methods
-
-        run_methods(options.dir, options.rounds, options.only, options.json)
-    elif options.what == "webui":
-        from bench.webui import run_webui
-
-        run_webui(options.rounds, options.json)
-    elif options.what == "memory":
-        run_memory(options.dir, options.rounds, options.json)
-    else:
-        run_bench(options.dir, options.rounds, options.only, options.what, options.json)
+    run_chosen(options.what, options)
 
 
 def _methods(options: argparse.Namespace) -> None:

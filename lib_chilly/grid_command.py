@@ -10,8 +10,8 @@ from pathlib import Path
 
 from .console import show, stop_flag
 from .contact_sheet import FORMATS, save_sheet
-from .errors import Interrupted, OutputError, RecipeError
-from .grid_sheet import STOPPED, GridSheet
+from .errors import OutputError, RecipeError
+from .grid_sheet import GridSheet
 from .host.base import DEFAULT_SAMPLER, GenParams
 from .host.sampling import check_params
 from .host.schedulers import SAMPLERS
@@ -55,13 +55,7 @@ def _paint(sheet: GridSheet, output: Path, should_stop: Callable[[], bool]) -> N
     from tqdm import tqdm
 
     with tqdm(total=sheet.pictures, desc="painting", unit="picture", leave=False, disable=not sys.stderr.isatty()) as bar:
-
-        def on_picture() -> None:
-            bar.update()
-            if should_stop():
-                raise Interrupted(STOPPED)
-
-        save_sheet(sheet.paint(on_picture), output)
+        save_sheet(sheet.paint(bar.update, should_stop), output)
 
 
 def _output_of(options: argparse.Namespace) -> Path | None:

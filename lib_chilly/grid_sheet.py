@@ -12,7 +12,7 @@ from .architecture import Architecture
 from .contact_sheet import MOST_PIXELS_ON_A_SIDE, Cell, Section, draw_sheet, size_of
 from .errors import Interrupted, OutputError
 from .grid_plan import Merges, Order, best_order, in_words, spell_seconds
-from .host.base import GenParams, Host
+from .host.base import GenParams, Host, Progress
 from .host.merge_pace import merging_seconds
 from .models import ModelLibrary
 from .plan import Plan, make_plan
@@ -27,7 +27,7 @@ _BEGINNING_SECONDS = 6.0
 """What diffusers takes until its modules are built, as measured."""
 _SMALLEST = 128
 """Pixels on the sheet of a picture's shorter side; smaller ones are enlarged by whole numbers."""
-STOPPED = "stopped. There is no sheet."
+_STOPPED = "stopped. There is no sheet."
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class GridSheet:
         downwards: Sequence[Sequence[Coordinate]] = [[each] for each in self.y.coordinates] if self.y else [[]]
         for (row, down), (column, across) in itertools.product(enumerate(downwards), enumerate(self.x.coordinates)):
             if should_stop():
-                raise Interrupted(STOPPED)
+                raise Interrupted(_STOPPED)
             recipe = cell_recipe(self._text, [across, *down], self._architecture_of)
             plan = self._plan_of(recipe)
             number = self._merges.add(plan)
@@ -116,21 +116,28 @@ class GridSheet:
         merges = [self._made[number] for number in self.order.merges]
         return [f"{place}. {'; '.join(map(self._cell_in_words, merge.cells))}" for place, merge in enumerate(merges, 1)]
 
-    def paint(self, on_picture: Callable[[], None]) -> Image:
+    def paint(self, on_picture: Callable[[], object], should_stop: Callable[[], bool]) -> Image:
         """The sheet.
 
         Args:
-            on_picture: called after each picture; may raise Interrupted.
+            on_picture: called after each picture.
+            should_stop: asked at each step of a picture.
 
         Raises:
-            MergeError: a picture cannot be made; there is no sheet then.
+            MergeError: a picture cannot be made, or `should_stop` said so (Interrupted); there is no sheet then.
         """
+
+        def look(progress: Progress) -> None:
+            progress.cancelled = progress.cancelled or should_stop()
+
         painted: dict[tuple[int, int, int], Image] = {}
         for number in self.order.merges:
             merge = self._made[number]
             plan = self._plan_of(merge.recipe)
             for prompt, words in enumerate(self.prompts):
-                image = self._host.preview(plan, replace(self.params, prompt=words)).image
+                if should_stop():
+                    raise Interrupted(_STOPPED)
+                image = self._host.preview(plan, replace(self.params, prompt=words), Progress(on_change=look)).image
                 painted.update({(prompt, *cell): image for cell in merge.cells})
                 on_picture()
         return draw_sheet(self.sections, [[[painted[cell] for cell in row] for row in part] for part in self._layout()])

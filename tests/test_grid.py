@@ -17,7 +17,7 @@ from PIL import Image
 from lib_chilly.contact_sheet import size_of
 from lib_chilly.errors import Interrupted, RecipeError
 from lib_chilly.grid_sheet import GridSheet
-from lib_chilly.host.base import GenParams
+from lib_chilly.host.base import GenParams, Progress
 from lib_chilly.host.standalone import StandaloneHost
 from lib_chilly.models import ModelLibrary
 from lib_chilly.plan import Plan, make_plan
@@ -45,7 +45,7 @@ def painted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Pictures of one colour for each merge and prompt; (merge, prompt) of those that were made, in their order."""
     made: list[tuple[str, str]] = []
 
-    def preview(_: StandaloneHost, plan: Plan, params: GenParams) -> SimpleNamespace:
+    def preview(_: StandaloneHost, plan: Plan, params: GenParams, progress: Progress) -> SimpleNamespace:
         made.append((weights_key(plan), params.prompt))
         return SimpleNamespace(image=Image.new("RGB", (64, 64), colour_of(plan, params.prompt)), merge_seconds=0.1)
 
@@ -68,7 +68,7 @@ def cells_of(image: Image.Image, rows: int, columns: int, top: int = 106) -> lis
 def test_every_cell_is_of_its_own_recipe_and_each_merge_is_made_once(models, painted):
     sheet = sheet_of(models, "alpha = 0.2, 0.6, 0.2", "M.alpha.M00 = 0.2, 0.9", ("p", "q"))
     order = sheet.plan(lambda: False)
-    image = sheet.paint(lambda: None)
+    image = sheet.paint(lambda: None, lambda: False)
     recipes = [[f"weighted_sum(a, b, alpha={{*: {alpha}, M00: {lane}}})" for alpha in (0.2, 0.6, 0.2)] for lane in (0.2, 0.9)]
     library = ModelLibrary([models])
     expected = [[colour_of(make_plan(parse_recipe(recipe), library), "p") for recipe in row] for row in recipes]
@@ -82,7 +82,9 @@ def test_without_a_second_axis_the_rows_are_the_prompts(models, painted):
     assert len(sheet.plan(lambda: False).merges) == 2
     library = ModelLibrary([models])
     plans = [make_plan(parse_recipe(MIX.replace("0.3", alpha)), library) for alpha in ("0.2", "0.6")]
-    assert cells_of(sheet.paint(lambda: None), 2, 2) == [[colour_of(plan, prompt) for plan in plans] for prompt in ("p", "q")]
+    assert cells_of(sheet.paint(lambda: None, lambda: False), 2, 2) == [
+        [colour_of(plan, prompt) for plan in plans] for prompt in ("p", "q")
+    ]
 
 
 def test_cell_is_the_picture_of_its_recipe_by_itself(tmp_path_factory, tmp_path, run: Run):
@@ -162,6 +164,10 @@ def test_sheet_that_is_there_is_replaced_only_when_that_is_said_and_stopping_lea
     sheet = sheet_of(models, "alpha = 0, 1")
     with pytest.raises(Interrupted):
         sheet.plan(lambda: True)
+    sheet.plan(lambda: False)
+    with pytest.raises(Interrupted):
+        sheet.paint(lambda: None, lambda: len(painted) == 1)
+    assert len(painted) == 1
     assert output.read_bytes() == b"old" and run(*command, "--overwrite")[0] == 0
     with Image.open(output) as image:
         assert image.format == "WEBP"

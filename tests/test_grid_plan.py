@@ -8,11 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checkpoints import LANES as LANE_KEYS
 from checkpoints import model, plan_in, write_models
 
 from lib_chilly import grid_plan
+from lib_chilly.architecture import load
 from lib_chilly.grid_plan import Merges, best_nesting, best_order, moved_bytes
 from lib_chilly.live import LiveWeights
+from lib_chilly.models import ModelLibrary
+from lib_chilly.plan import make_plan
+from lib_chilly.recipe_text import parse_recipe
+from lib_chilly.ui.open_step import OpenStep
+from lib_chilly.ui.picture_wants import read_wanted
 
 ALPHAS, LANES = ("0.2", "0.4", "0.6"), ("0.1", "0.3", "0.5", "0.7")
 
@@ -127,3 +134,17 @@ def test_loop_that_changes_everything_is_the_outermost_unless_that_moves_more(fo
     assert best_nesting(merges, [alphas, lanes]) == ((0, 1), moved) and best_nesting(merges, [lanes, alphas]) == ((1, 0), moved)
     assert best_nesting(merges, [alphas, alphas])[0] == best_nesting(merges, [lanes[:1], alphas])[0] == (0, 1)
     assert best_nesting(merges, [lanes, alphas, [lanes[0], lanes[0]]])[0] == (1, 0, 2)
+
+
+@pytest.mark.parametrize("alpha", ["0.3", "{IN*: 0.2, OUT*: 0.8}"])
+def test_order_of_the_page_s_pictures_is_nearly_the_best(folder, alpha):
+    step = OpenStep(parse_recipe(f"M = weighted_sum(a, b, alpha={alpha})"), None, None)
+    wanted = [{"id": f"variant {number}", "variant": number, "seed": 1} for number in range(4)]
+    wanted += [{"id": f"strength {share}", "strength": share} for share in (0, 0.25, 0.5, 0.75, 1)]
+    wanted += [{"id": lane, "block": lane} for lane in LANE_KEYS if lane.startswith(("IN", "M0", "OUT"))]
+    wanted += [{"id": name, "of": name} for name in ("merged", "a", "b")]
+    merges = Merges()
+    for each in read_wanted(step, wanted, load("sd1")):
+        merges.add(make_plan(each.recipe, ModelLibrary([folder])))
+    order = best_order(merges)
+    assert len(merges) > 30 and order.given_bytes < 1.15 * order.moved_bytes
