@@ -13,12 +13,13 @@ import torch
 
 from .dtypes import torch_dtype
 from .kernel import Kernel
-from .key_job import KeyJob, NodeJob, Terms
+from .key_job import KeyJob
+from .matching import Found, match_units
 from .measure import measure_scales
 from .memory import Block, blocks_of
+from .origins import order_origins, origins, source_identity
 from .plan import Plan
 from .reading import OpenSource, Reader, not_finite
-from .sources import Source
 from .tally import NotFinite, Tally
 from .weights import Change, Weights
 from .workers import Failures, single_threaded_torch, work_together
@@ -44,6 +45,7 @@ class LiveWeights(Weights):
         self._origins: dict[str, Hashable] = {}
         self.overflow: dict[str, int] = {}
         self._seen: set[int] = set()
+        self._orders: dict[str, Found] = {}
 
     def update(
         self,
@@ -71,7 +73,7 @@ class LiveWeights(Weights):
         self._make_room(plan, stale)
         files = self._open(plan)
         with single_threaded_torch():
-            part = dataclasses.replace(plan, jobs=tuple(stale))
+            part = self._matched(plan, stale, files, should_stop)
             scales, _ = measure_scales(part, files, self.threads, lambda count: None, should_stop)
             run = _Update(part, files, scales, self._tensors, on_bytes)
             stopped = "stopped. The weights are as far as they came; the next update finishes them."
@@ -105,7 +107,18 @@ class LiveWeights(Weights):
         for source in self._sources.values():
             source.__exit__()
         self._sources, self._tensors, self._origins, self._is_whole = {}, {}, {}, False
-        self.overflow, self._seen = {}, set()
+        self.overflow, self._seen, self._orders = {}, set(), {}
+
+    def _matched(self, plan: Plan, stale: Sequence[KeyJob], files: Sequence[OpenSource], should_stop: Callable[[], bool]) -> Plan:
+        """What is to be merged again, with the orders of its units; what the last updates have found is not found again."""
+        keys = {job.key for job in stale}
+        identities = {matching.identity: identity for matching, identity in order_origins(plan)}
+        known = {each: self._orders[identity] for each, identity in identities.items() if identity in self._orders}
+        try:
+            matched, _ = match_units(plan, files, self.threads, should_stop=should_stop, only=keys, known=known)
+        finally:
+            self._orders = {identities[each]: orders for each, orders in known.items()}
+        return dataclasses.replace(matched, jobs=tuple(job for job in matched.jobs if job.key in keys))
 
     def _make_room(self, plan: Plan, stale: Sequence[KeyJob]) -> None:
         """A tensor for every key that is to be merged; those of keys that the result no longer has are let go."""
@@ -140,53 +153,8 @@ class LiveWeights(Weights):
         return [self._sources[source_identity(source)] for source in plan.sources]
 
 
-def source_identity(source: Source) -> Hashable:
-    """What says that a source is still the same: its files, their header, and what is taken of it under which keys."""
-    checkpoint = source.checkpoint
-    return checkpoint.files, checkpoint.header_digest, source.architecture.name, len(source.tensors)
-
-
 def _digest(found: Mapping[str, Hashable]) -> int:
     return hash(frozenset(found.items()))
-
-
-def origins(plan: Plan) -> dict[str, Hashable]:
-    """Key to all that its values follow from."""
-    sources = [source_identity(source) for source in plan.sources]
-    on_nan = None if plan.on_nan is None else sources[plan.on_nan]
-
-    def named(terms: Terms, nodes: Sequence[NodeJob]) -> Hashable:
-        known: dict[int, Hashable] = dict(enumerate(sources))
-        for node in nodes:  # as a digest: what is used twice would be spelt out twice, and what it is made of four times
-            made_of = node.identity, tuple(spelt(operand, known) for operand in node.operands)
-            known[node.number] = hashlib.sha256(repr(made_of).encode()).hexdigest()
-        return spelt(terms, known)
-
-    def spelt(terms: Terms, known: Mapping[int, Hashable]) -> Hashable:
-        return tuple((known[number], coefficient) for number, coefficient in terms)
-
-    found: dict[str, Hashable] = {}
-    for job in plan.jobs:
-        extra: Hashable = None
-        if job.extra:
-            holders = frozenset(sources[number] for number in job.extra.holders)
-            extra = job.extra.shared, holders, named(job.extra.terms, job.extra.nodes)
-        copied = None if job.source is None else sources[job.source]
-        found[job.key] = (
-            job.dtype,
-            job.shape,
-            job.compute,
-            job.row is None,
-            job.is_scaled,
-            named(job.terms, job.nodes),
-            copied,
-            extra,
-            on_nan,
-        )
-    for job in plan.jobs:
-        if job.scale_of:
-            found[job.key] = "scale", found[job.scale_of]
-    return found
 
 
 class _Update:

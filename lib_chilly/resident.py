@@ -19,7 +19,8 @@ import torch
 from .dtypes import torch_dtype
 from .errors import Interrupted, MergeError
 from .key_job import KeyJob
-from .live import LiveWeights, source_identity
+from .live import LiveWeights
+from .origins import source_identity
 from .plan import Plan
 from .resident_sources import ResidentSource, Shelves
 from .resident_table import Table

@@ -64,6 +64,7 @@ class Cost(enum.Enum):
     SELECTION = "selection by size"
     SORTING = "sorting"
     SPECTRAL = "matrix decompositions, Fourier transforms"
+    MATCHING = "matching units before the pass"
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,9 @@ class Place:
     key: str
     start: int = 0
 
+
+Orders = tuple[tuple[int, Any], ...]
+"""(axis, int64 tensor of where each of its elements is taken from) of a tensor whose units change places."""
 
 Model = Annotated[Any, Kind.MODEL]
 Alike = Annotated[Any, Kind.ALIKE]

@@ -30,6 +30,8 @@ def call(method: MergeMethod, models: Sequence[torch.Tensor], start: int = 0, **
     given |= {name: float(default) for name, (_, default) in method.parameters.items()} | values
     if method.takes_place:
         given["place"] = Place("key", start)
+    if method.takes_orders:
+        given["orders"] = ()
     return method.function(*models[:plain], **given)
 
 

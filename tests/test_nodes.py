@@ -17,8 +17,9 @@ from updates import differing, keys_of
 
 from lib_chilly import registry
 from lib_chilly.errors import CheckpointError, RecipeError
-from lib_chilly.live import LiveWeights, origins
+from lib_chilly.live import LiveWeights
 from lib_chilly.memory import peak_memory_bytes
+from lib_chilly.origins import origins
 from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.registry import merge_method
 from lib_chilly.report import plan_facts

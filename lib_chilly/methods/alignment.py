@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..registry import merge_method
-from ..signature import Cost, Model, Reach, Weight
+from ..signature import Cost, Model, Orders, Reach, Weight
 
 _LEAST = 1e-10
 """What stands against turning directions that nothing is known of, as a share of all that speaks for it."""
@@ -94,3 +94,29 @@ def _power(rotation: Any, share: float) -> Any:
     skew = torch.where(is_turn, (share * angles).sin() / torch.where(is_turn, sines, 1), torch.where(cosines > 0, share, 0.0))
     even, odd = ((planes * each) @ planes.t() for each in ((share * angles).cos(), skew))
     return even + odd @ (rotation - rotation.t()) / 2
+
+
+@merge_method(
+    title="Re-basin",
+    formula="B with its units in the order in which the sum of A's times B's elements is the largest, over all tensors of a unit",
+    source="Ainsworth et al. 2022, Git Re-Basin, arXiv:2209.04836, weight matching; for SD 1.x, SD 2.x, SDXL",
+    reach=Reach.TENSOR,
+    cost=Cost.MATCHING,
+    scratch=0,
+    is_bitwise=False,
+)
+def rebasin(a: Model, b: Model, *, orders: Orders) -> Any:
+    """B, which computes what it did, with its units in the places where they fit A best.
+
+    To be merged with A: weighted_sum(A, rebasin(A, B), alpha=0.5). By itself it is B, written otherwise. Models of one ancestor
+    have their units in the same places already, and nothing moves; models that were trained apart have them anywhere, and their
+    plain sum is mud. Units are the channels between the two convolutions of a residual block, inside the groups of its norm and
+    with them; those inside feed-forward layers and the embeddings of time and labels; attention's heads, and in each what queries
+    and keys, and what values share: in U-Net, text encoders and VAE, found by what the architecture's layers are called. What
+    residual connections carry from block to block stays, and so do EMA copies. No tensor has units of two groups, so the best
+    orders are found exactly, by linear assignment, from the tensors in which the call counts. They are found before the pass, for
+    which these tensors are read once more. B counts alone where A lacks a key.
+    """
+    for axis, order in orders:
+        b = b.index_select(axis, order)
+    return b

@@ -9,7 +9,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from ..host.base import GenParams
-from ..live import origins
+from ..origins import origins
 from ..plan import Plan
 
 _MOST_BYTES = 192 << 20
