@@ -21,7 +21,13 @@ A, B, BASE, LORA = "chilloutmix", "analogDiffusion_10", "v1-5-pruned-emaonly", "
 PROMPT = "a green square on white"
 PARAMS = GenParams("", seed=0, steps=10, cfg=4.0, width=64, height=64, sampler="DDIM")
 _SHARES = ("0.25", "0.5", "1")
-STEPS = {"alpha": _SHARES, "density": ("0.1", "0.5", "1"), "distance": ("0.001", "0.01", "0.1"), "scale": _SHARES}
+STEPS = {
+    "alignment": _SHARES,
+    "alpha": _SHARES,
+    "density": ("0.1", "0.5", "1"),
+    "distance": ("0.001", "0.01", "0.1"),
+    "scale": _SHARES,
+}
 """Values of the first of these parameters that a method has."""
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from checkpoints import merge_in, plan_in
 from permuting import Tensors, drawn_orders, groups_of, permuted
+from pictures import family_pair
 from safetensors.torch import load_file, save_file
 from updates import differing
 
@@ -93,6 +94,17 @@ def test_model_near_it_comes_back_in_its_own_order(folder: Path, tmp_path: Path)
         "weighted_sum(A, N, alpha={IN*: 0.3, attn1: 0.6, VAE: 0, *: 1})",
         tmp_path,
     )
+
+
+def test_trained_model_is_found_again_from_another_of_its_family(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    for name in "ab":
+        merge_in(family_pair(tmp_path_factory), name, tmp_path / f"{name}.safetensors", options=AS_STORED)
+    b = load_file(tmp_path / "b.safetensors")
+    write(tmp_path, moved=moved(b, "sd1", 1))
+    merge_in(tmp_path, "rebasin(a, moved)", tmp_path / "x.safetensors", options=AS_STORED)
+    assert unlike(tmp_path / "x.safetensors", b) == []
 
 
 def test_operands_may_be_sums_steps_and_other_calls(folder: Path, tmp_path: Path) -> None:

@@ -27,12 +27,13 @@ def rotate(a: Model, b: Model, *, alignment: Weight = 1.0, alpha: Weight = 0.0) 
     """Turn A's weights as a whole to where B's point, without taking B's weights over.
 
     What A's neurons are to each other stays: lengths of the rows of a weight, angles between them. B gives the directions that
-    they read from. alignment says how far they turn; alpha mixes in B's own rows, turned back to A's directions: with alignment 0
-    and alpha 0.5 two models meet in A's frame, where less cancels than in a weighted sum. alignment 0 and alpha 0 is A, both 1 is
-    B. Models of one ancestor, whose rows point nearly the same way, turn little; it is for what was trained apart. Linear layers
-    and 1x1 convolutions are matrices of a row for each output; of other convolutions each kernel is a row. Vectors are
-    (1 - alpha) * A + alpha * B. Directions in which A or B has nothing turn as little as they can; one that is mirrored goes
-    through 0 halfway. Where a result would be beyond the range of its type, it is A.
+    they read from: A's drawing stays, with a touch of B's light. alignment says how far they turn; alpha mixes in B's own rows,
+    turned back to A's directions: with alignment 0 two models meet in A's frame, and at alpha 1 most of B's light and palette
+    shows in A's drawing. alignment 0 and alpha 0 is A, both 1 is B. Models of one ancestor, whose rows point nearly the same way,
+    turn little; it is for what was trained apart. Linear layers and 1x1 convolutions are matrices of a row for each output; of
+    other convolutions each kernel is a row. Vectors are (1 - alpha) * A + alpha * B. Directions in which A or B has nothing turn
+    as little as they can; one that is mirrored goes through 0 halfway. Where a result would be beyond the range of its type, it
+    is A.
     """
     import torch
 
