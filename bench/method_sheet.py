@@ -23,6 +23,7 @@ PARAMS = GenParams("", seed=0, steps=10, cfg=4.0, width=64, height=64, sampler="
 _SHARES = ("0.25", "0.5", "1")
 STEPS = {
     "IN": ("-6", "3", "6"),
+    "alignment": _SHARES,
     "alpha": _SHARES,
     "density": ("0.1", "0.5", "1"),
     "distance": ("0.001", "0.01", "0.1"),

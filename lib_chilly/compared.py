@@ -14,10 +14,12 @@ from .header import counted, quoted
 from .kernel import Kernel
 from .key_job import KeyJob
 from .lora_source import LoraTensor
+from .matching import match_units
 from .plan import Plan
 from .reading import OpenSource, Reader, not_finite
 from .tally import NotFinite
 from .tensor_views import runs
+from .workers import single_threaded_torch
 
 Pair = tuple[int, int]
 """Numbers of two models, the smaller one first."""
@@ -41,13 +43,15 @@ class Compared:
 
     def __init__(self, plan: Plan):
         self.plan = plan
-        self.jobs = {job.key: replace(job, dtype=BY_NAME["fp32"], is_scaled=False) for job in plan.jobs if not job.is_copied}
+        self.jobs = _in_float32(plan)
         self.files: list[OpenSource] = []
 
     def __enter__(self) -> Compared:
         try:
             for source in self.plan.sources:
                 self.files.append(OpenSource(source, use_mmap=False).__enter__())
+            with single_threaded_torch():
+                self.jobs = _in_float32(match_units(self.plan, self.files, threads=1)[0])
         except BaseException:
             self.__exit__()
             raise
@@ -62,6 +66,10 @@ class Compared:
         """CheckpointError when a file is no longer the one whose header was read."""
         for file in self.files:
             file.check_unchanged()
+
+
+def _in_float32(plan: Plan) -> dict[str, KeyJob]:
+    return {job.key: replace(job, dtype=BY_NAME["fp32"], is_scaled=False) for job in plan.jobs if not job.is_copied}
 
 
 class Values:

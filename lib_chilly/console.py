@@ -50,7 +50,7 @@ class Progress:
             if what not in self._bars:
                 from tqdm import tqdm
 
-                title = {"hash": "hashing sources", "measure": "measuring scales", "merge": "merging"}[what]
+                title = {"hash": "hashing sources", "measure": "measuring", "merge": "merging"}[what]
                 self._bars[what] = tqdm(total=self._totals.get(what), desc=title, unit="B", unit_scale=True, leave=False)
             self._bars[what].update(count)  # type: ignore[attr-defined]
 

@@ -13,6 +13,7 @@ from .errors import OutputError
 from .header import TensorInfo, quoted
 from .key_job import KeyJob
 from .lora_source import LoraTensor
+from .matchings import asks_for_orders
 from .sources import Source
 
 Part = tuple[tuple[Source, ...], tuple[KeyJob, ...]]
@@ -34,6 +35,10 @@ def folder_parts(architecture: Architecture, sources: Sequence[Source], jobs: Se
         raise OutputError(
             "scaled fp8 is not read from diffusers folders: no program looks for its scales there. Choose another dtype, such as "
             "fp8_e4m3fn, or format=safetensors."
+        )
+    if asks_for_orders(jobs):
+        raise OutputError(
+            "what rebasin makes is not written as a diffusers folder. Use format=safetensors, then convert that file."
         )
     if pipeline_of(architecture.name, channels := conv_in_channels(architecture, jobs)) is None:
         raise OutputError(

@@ -134,7 +134,8 @@ class _Fold:
         first = first_held(terms)
         if first is None:
             return Value(NOTHING, False, None, names_of(terms), None)
-        if not all(term.is_there for term in needed) or (row and not present):
+        is_matched = method.takes_orders and terms[1].is_there  # B's units change places in all keys that have them, or in none
+        if not is_matched and (not all(term.is_there for term in needed) or (row and not present)):
             return Value(first[1], True, first, names_of(terms), picked(terms))
         shares = [values[name] for name, term in zip(method.weights, row, strict=False) if term.is_there]
         shares += [Fraction(1)] * len(method.weights)

@@ -15,6 +15,7 @@ from .errors import ArchitectureError, RecipeError, nearest
 from .expression import FileName, spell
 from .fold import Folder, Value
 from .key_job import ExtraChannels, KeyJob, Row, scale_jobs
+from .matchings import check_units
 from .output_dtypes import OutputDType, output_dtype, wanted_dtype
 from .recipe import Recipe
 from .registry import get_method
@@ -61,6 +62,7 @@ class JobMaker:
             raise RecipeError(f"save(...) leaves nothing of the output. Take {' or '.join(said)} out of it.")
         self.unwanted = sorted(unwanted)
         jobs = [self._job(key) for key in sorted(keys - unwanted)]
+        check_units(self.architecture, jobs)
         jobs += scale_jobs(jobs, self.architecture)
         return sorted(jobs, key=lambda job: (-job.dtype.size_bytes, job.key))
 

@@ -128,7 +128,7 @@ class Kernel:
             return found
 
         def added(source: int, weight: torch.Tensor) -> torch.Tensor:
-            return self.values.read_on(source, job.key, weight.view(*shape)).reshape(-1).to(dtype)
+            return self.values.read_on(source, job.key, weight.view(tuple(shape))).reshape(-1).to(dtype)
 
         def zeros() -> torch.Tensor:
             return torch.zeros(out.numel(), dtype=dtype)

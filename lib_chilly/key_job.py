@@ -13,7 +13,7 @@ from .header import quoted
 from .method_nodes import NODES, MethodNode
 from .registry import MergeMethod, get_method
 from .rounding import to_float32, to_float64
-from .signature import Place, Reach
+from .signature import Orders, Place, Reach
 
 Terms = tuple[tuple[int, float], ...]
 """(number of a source or a node, its coefficient rounded once to the compute type), in the order of the sum; no zeros."""
@@ -28,13 +28,17 @@ class NodeJob:
         operands: the weighted sum that each of them is.
         values: parameter to its value.
         where: as of MethodNode.
+        call: which call of the recipe it is.
+        orders: of the units in the key, where they were found.
     """
 
     number: int
     method: MergeMethod
     operands: tuple[Terms, ...]
     values: tuple[tuple[str, float], ...]
-    where: Place | None = None
+    where: Place | None
+    call: int
+    orders: Orders = field(default=(), compare=False)
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -91,7 +95,7 @@ class Row:
 def _node_job(number: int, node: MethodNode, rounded: Callable[[Fraction], float]) -> NodeJob:
     operands = tuple(tuple((term, rounded(weight)) for term, weight in operand) for operand in node.operands)
     values = tuple((name, float(value)) for name, value in node.values)
-    return NodeJob(number, get_method(node.method), operands, values, node.where)
+    return NodeJob(number, get_method(node.method), operands, values, node.where, node.place[1])
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ import torch
 from .dtypes import torch_dtype
 from .kernel import Kernel
 from .key_job import KeyJob
+from .matching import Found, match_units
 from .measure import measure_scales
 from .memory import Block, blocks_of
-from .origins import digest, origins, source_identity
+from .origins import digest, order_origins, origins, source_identity
 from .plan import Plan
 from .reading import OpenSource, Reader, not_finite
 from .tally import NotFinite, Tally
@@ -44,6 +45,7 @@ class LiveWeights(Weights):
         self._origins: dict[str, Hashable] = {}
         self.overflow: dict[str, int] = {}
         self._seen: set[int] = set()
+        self._orders: dict[str, Found] = {}
 
     def update(
         self,
@@ -71,7 +73,7 @@ class LiveWeights(Weights):
         self._make_room(plan, stale)
         files = self._open(plan)
         with single_threaded_torch():
-            part = dataclasses.replace(plan, jobs=tuple(stale))
+            part = self._matched(plan, stale, files, should_stop)
             scales, _ = measure_scales(part, files, self.threads, lambda count: None, should_stop)
             run = _Update(part, files, scales, self._tensors, on_bytes)
             stopped = "stopped. The weights are as far as they came; the next update finishes them."
@@ -105,7 +107,18 @@ class LiveWeights(Weights):
         for source in self._sources.values():
             source.__exit__()
         self._sources, self._tensors, self._origins, self._is_whole = {}, {}, {}, False
-        self.overflow, self._seen = {}, set()
+        self.overflow, self._seen, self._orders = {}, set(), {}
+
+    def _matched(self, plan: Plan, stale: Sequence[KeyJob], files: Sequence[OpenSource], should_stop: Callable[[], bool]) -> Plan:
+        """What is to be merged again, with the orders of its units; what the last updates have found is not found again."""
+        keys = {job.key for job in stale}
+        identities = {matching.identity: identity for matching, identity in order_origins(plan)}
+        known = {each: self._orders[identity] for each, identity in identities.items() if identity in self._orders}
+        try:
+            matched, _ = match_units(plan, files, self.threads, should_stop=should_stop, only=keys, known=known)
+        finally:
+            self._orders = {identities[each]: orders for each, orders in known.items()}
+        return dataclasses.replace(matched, jobs=tuple(job for job in matched.jobs if job.key in keys))
 
     def _make_room(self, plan: Plan, stale: Sequence[KeyJob]) -> None:
         """A tensor for every key that is to be merged; those of keys that the result no longer has are let go."""

@@ -80,14 +80,15 @@ def peak_memory_bytes(plan: Plan, threads: int, use_mmap: bool = False) -> int:
     """The most memory that the whole process is expected to have resident while it merges."""
     widest = max((info.dtype.size_bytes for source in plan.sources for info in source.tensors.values()), default=2)
     compute = max((8 if job.compute == "float64" else 4 for job in plan.jobs), default=4)
-    buffers = 4 if plan.measured_bytes else 3
+    buffers = 4 if any(job.is_scaled for job in plan.jobs) else 3
     scratch = SLAB_ELEMENTS * (buffers * compute + widest)
     mapped = plan.reads_bytes if use_mmap else 0
     busy = min(threads, len(blocks_of(plan.jobs)))
     bent = sorted((_node_bytes(job, widest) for job in plan.jobs if job.nodes), reverse=True)[:busy]
     loras = sorted((_lora_bytes(plan, job) for job in plan.jobs), reverse=True)[:busy]
     own = busy * (BLOCK_BYTES + scratch + _THREAD_BYTES)
-    return _PROCESS_BYTES + own + sum(bent) + sum(loras) + mapped + plan.held_bytes(busy)
+    in_pass = own + sum(bent) + sum(loras) + plan.held_bytes(busy)
+    return _PROCESS_BYTES + max(in_pass, busy * _THREAD_BYTES + plan.matching_bytes(threads)) + mapped
 
 
 def _lora_bytes(plan: Plan, job: KeyJob) -> int:

@@ -26,7 +26,7 @@ class MethodNode:
     Attributes:
         values: parameter to its value in these keys.
         text: the call as it stands in the canonical text.
-        place: how many sources first stand before it in the text, and how many calls: its place in a sum.
+        place: how many sources first stand before it in the text, and how many calls: its place in a sum. No two calls have one.
         where: the one key that it is made for; None where it is the same in all.
     """
 

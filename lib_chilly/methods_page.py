@@ -14,8 +14,9 @@ _HEAD = """# Merge methods
 
 All merge methods, by family. `A`, `B`, `C` are models, steps or sums of them; `...` any number more. What a method sees decides
 how it runs: weighted sums fold with those above and below to one sum; what sees one element at a time streams as they do; what
-sees whole tensors holds one tensor of each model. Sources are read once, whatever the method. A parameter takes one number or
-[block weights](block-weights.md) where nothing else is said; its neutral value is that of keys that no block weight speaks of.
+sees whole tensors holds one tensor of each model. Sources are read once, whatever the method, but for `rebasin`, which matches
+units before. A parameter takes one number or [block weights](block-weights.md) where nothing else is said; its neutral value is
+that of keys that no block weight speaks of.
 A method of one's own: [add-a-method.md](add-a-method.md).
 
 [images/methods.webp](images/methods.webp) shows all of them on three models of the [tiny family](tiny-models.md), at one seed,

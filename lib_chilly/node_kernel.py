@@ -102,11 +102,13 @@ def _on_models(terms: Terms, nodes: Sequence[NodeJob]) -> set[int]:
 def _called(node: NodeJob, operands: Sequence[torch.Tensor], shape: Sequence[int], place: Place) -> torch.Tensor:
     method = node.method
     if method.reach is Reach.TENSOR:
-        operands = [operand.view(*shape) for operand in operands]
+        operands = [operand.view(tuple(shape)) for operand in operands]
     plain = len(operands) - len(method.named)
     given: dict[str, object] = {**dict(zip(method.named, operands[plain:], strict=True)), **dict(node.values)}
     if method.takes_place:
         given["place"] = node.where or place
+    if method.takes_orders:
+        given["orders"] = node.orders
     return method.function(*operands[:plain], **given).reshape(-1)
 
 

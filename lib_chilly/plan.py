@@ -12,6 +12,7 @@ from .errors import RecipeError
 from .jobs import JobMaker
 from .key_job import KeyJob, Row
 from .lora_source import open_files
+from .matchings import Matching, matchings
 from .models import ModelLibrary
 from .permissions import Combined, hashes_for_ledger, permissions_of
 from .plan_options import FOLDER, check_replacements, effective, refuse_lora, replacing_source, typed
@@ -76,13 +77,25 @@ class Plan:
 
     @property
     def reads_bytes(self) -> int:
-        """Bytes of tensors that are read from the sources: each once, but twice where a scale has to be measured."""
-        return sum(job.passes * self.sources[number].tensors[job.key].read_bytes for job in self.jobs for number in job.reads())
+        """Bytes of tensors that are read from the sources: each once, and once more for what is measured before the pass."""
+        passes = sum(job.passes * self.sources[number].tensors[job.key].read_bytes for job in self.jobs for number in job.reads())
+        reads = (read for matching in self._matchings() for read in matching.reads())
+        return passes + sum(self.sources[number].tensors[key].read_bytes for key, number in reads)
 
     @property
     def measured_bytes(self) -> int:
-        """Bytes of the output's tensors whose scales are measured before anything is written."""
-        return sum(job.size_bytes for job in self.jobs if job.is_scaled)
+        """Bytes of the output's tensors whose scales, or the orders of whose units, are found before anything is written."""
+        scaled = sum(job.size_bytes for job in self.jobs if job.is_scaled)
+        return scaled + sum(matching.size_bytes for matching in self._matchings())
+
+    def matching_bytes(self, threads: int) -> int:
+        """What is held at most while units are matched, before the pass begins."""
+        widest = max((info.dtype.size_bytes for source in self.sources for info in source.tensors.values()), default=0)
+        needed = sorted((matching.needs_bytes(widest) for matching in self._matchings()), reverse=True)
+        return sum(needed[:threads])
+
+    def _matchings(self) -> Iterator[Matching]:
+        return (matching for each_round in matchings(self.architecture, self.jobs) for matching in each_round)
 
     def held_bytes(self, threads: int) -> int:
         """What is held beside the pass's own buffers, at most."""

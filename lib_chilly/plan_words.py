@@ -11,6 +11,7 @@ from .header import counted, quoted
 from .health_keys import header_faults
 from .jobs import JobMaker
 from .key_job import KeyJob
+from .matchings import matchings
 from .models import ModelLibrary
 from .output_dtypes import PLAIN_FP8
 from .recipe import Recipe
@@ -152,6 +153,11 @@ def _written(maker: JobMaker, jobs: Sequence[KeyJob], sidecar: Sidecar | None) -
         found.append(f"{copies} EMA copies are merged with the weights of the keys that they are copies of{loras}.")
     narrow = [job for job in jobs if job.dtype.name == PLAIN_FP8 and not job.is_companion]
     scaled = sum(job.is_scaled for job in narrow)
+    if matched := [each for each_round in matchings(maker.architecture, jobs) for each in each_round]:
+        found.append(
+            f"{counted(len(matched), 'group')} of units {'is' if len(matched) == 1 else 'are'} matched before the pass: their "
+            "tensors are read once more."
+        )
     if scaled:
         found.append(f"{scaled} matrices are written as scaled fp8; their sources are read twice, first to measure the scales.")
     if len(narrow) > scaled:

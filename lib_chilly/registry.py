@@ -40,7 +40,8 @@ class MergeMethod:
         is_bitwise: whether every machine makes the same bytes; powers, angles and decompositions differ in last bits.
         ends: (parameter, value) to the operand that the result then is, bit for bit.
         weights: parameters that weigh the first models of a row of any number; the others weigh 1.
-        takes_place: whether it draws or does something of its own in some keys, and so asks for the place of its values.
+        takes_place, takes_orders: whether it asks for the place of its values, as it draws or does something of its own in some
+            keys; for orders found before the pass.
     """
 
     name: str
@@ -62,6 +63,7 @@ class MergeMethod:
     ends: Mapping[tuple[str, float], str]
     weights: tuple[str, ...]
     takes_place: bool
+    takes_orders: bool
 
     @functools.cached_property
     def keys(self) -> frozenset[str]:
@@ -100,10 +102,9 @@ class MergeMethod:
         if lacking:
             raise RecipeError(f"{self.name} needs {lacking[0]}=MODEL: {self.signature()}.")
         count = len(operands)
-        if self.takes_any_number:
-            if count < 1:
-                raise RecipeError(f"{self.name} takes one or more models, here are none: {self.signature()}.")
-        elif count != len(self.operands):
+        if self.takes_any_number and count < 1:
+            raise RecipeError(f"{self.name} takes one or more models, here are none: {self.signature()}.")
+        if not self.takes_any_number and count != len(self.operands):
             raise RecipeError(f"{self.name} takes {len(self.operands)} models, here are {count}: {self.signature()}.")
         return (*operands, *(given[name] for name in self.named))
 
@@ -177,7 +178,7 @@ def _signature_of(function: Callable[..., Any]) -> dict[str, Any]:
     hints = typing.get_type_hints(function, include_extras=True)
     signature = inspect.signature(function).parameters
     operands = [each for each in signature.values() if each.kind is not each.KEYWORD_ONLY]
-    options = [each for each in signature.values() if each.kind is each.KEYWORD_ONLY and each.name != "place"]
+    options = [each for each in signature.values() if each.kind is each.KEYWORD_ONLY and each.name not in ("place", "orders")]
     named = [each for each in options if each.default is each.empty]
     return {
         "name": name,
@@ -190,6 +191,7 @@ def _signature_of(function: Callable[..., Any]) -> dict[str, Any]:
             each.name: (_annotation(hints, name, each.name, Param), each.default) for each in options if each not in named
         },
         "takes_place": "place" in signature,
+        "takes_orders": "orders" in signature,
     }
 
 

@@ -67,6 +67,7 @@ class Cost(enum.Enum):
     NEIGHBOURS = "medians of neighbours"
     SORTING = "sorting"
     SPECTRAL = "matrix decompositions, Fourier transforms"
+    MATCHING = "matching units before the pass"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,9 @@ class Place:
     start: int = 0
     latents: str = ""
 
+
+Orders = tuple[tuple[int, Any], ...]
+"""(axis, int64 tensor of where each of its elements is taken from) of a tensor whose units change places."""
 
 Model = Annotated[Any, Kind.MODEL]
 Alike = Annotated[Any, Kind.ALIKE]

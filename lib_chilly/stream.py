@@ -19,6 +19,7 @@ import torch
 from .dtypes import torch_dtype
 from .fileio import page_buffer
 from .kernel import Kernel
+from .matching import match_units
 from .measure import measure_scales
 from .memory import BLOCK_BYTES, Block, blocks_of
 from .plan import Plan
@@ -64,7 +65,7 @@ def stream(
         use_mmap: read through mapped files, for local disks; a file cut short meanwhile then kills the process.
         want_data_hash: hash the data section apart from the file, which costs a second hash.
         on_bytes: told how many output bytes were finished, from any thread.
-        on_measured: told how many output bytes were measured for their scales before, from any thread.
+        on_measured: told how many output bytes were measured before, for scales and orders of units, from any thread.
         should_stop: asked between blocks.
 
     Raises:
@@ -74,9 +75,10 @@ def stream(
     """
     with ExitStack() as stack, single_threaded_torch():
         files = [stack.enter_context(OpenSource(source, use_mmap)) for source in plan.sources]
+        plan, matched_bytes = match_units(plan, files, threads, on_measured, should_stop)
         scales, measured_bytes = measure_scales(plan, files, threads, on_measured, should_stop)
         run = _Pass(plan, header, writer, files, scales, want_data_hash, on_bytes, should_stop)
-        run.result.read_bytes = measured_bytes
+        run.result.read_bytes = matched_bytes + measured_bytes
         run.work(threads)
         for file in files:
             file.check_unchanged()

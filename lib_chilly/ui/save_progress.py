@@ -20,7 +20,7 @@ _LEAST_BYTES = 1 << 20
 _OVERHEAD_SECONDS = 0.2
 _WORDS = {
     "hash": "hashing sources",
-    "measure": "measuring scales",
+    "measure": "measuring",
     "merge": "merging and writing",
     "check": "reading back",
 }
