@@ -106,9 +106,7 @@ def test_method_holds_as_many_tensors_at_once_as_it_says(method: MergeMethod, mo
     with LiveBytes(models) as counted:
         found = call(method, models)
     needed = counted.most / found.nbytes - 1
-    unseen = (
-        5 if method.cost in (Cost.SORTING, Cost.SPECTRAL) else 1
-    )  # what sorting and the like hold inside
+    unseen = 5 if method.cost in (Cost.SORTING, Cost.SPECTRAL) else 1  # what sorting and the like hold inside
     assert method.scratch - unseen < needed <= method.scratch + 0.01, needed
 
 
@@ -127,9 +125,7 @@ def digests() -> dict[str, str]:
     return found
 
 
-@pytest.mark.skipif(
-    platform.machine().lower() not in ("x86_64", "amd64"), reason="torch has kernels to choose on x86"
-)
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="torch has kernels to choose on x86")
 @pytest.mark.parametrize("capability", ["default", "avx2"])
 def test_method_that_promises_its_bytes_makes_them_by_any_kernels_of_the_processor(capability: str) -> None:
     tests = Path(__file__).parent
