@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .dendrogram import Join, below_100, joined, kinship, same_weights
@@ -115,19 +115,20 @@ def describe_ranking(ranking: Ranking) -> list[str]:
         lines += [f"  {part:<{width}}  {_figure(value)}" for part, value in found.parts.items()]
     if len(ranking.rows) > 1:
         width = max(len("model"), *(len(name) for name, _ in ranking.rows))
-        every = f"all {max(len(found.blocks) for _, found in ranking.rows)}"
+        every = _of_all(found for _, found in ranking.rows)
         lines += ["", f"{'model':<{width}}  {'input':>9}  {'output':>9}  {every:>9}"]
         for name, found in ranking.rows:
-            figures = (f"  {_figure(found.totals[each]):>9}" for each in ("input", "output", "all"))
+            figures = (f"  {_figure(found.totals[each]):>{max(9, len(every) * (each == 'all'))}}" for each in found.totals)
             lines.append(f"{name:<{width}}" + "".join(figures))
     return lines + [f"note: {note}" for note in ranking.notes]
 
 
 def describe_matrix(matrix: Matrix) -> list[str]:
     """The figures, the joins from the most alike to the least, and what they say of ancestry."""
-    width = max(map(len, matrix.names)) + 4
+    width = max(len("total all 28 to 29"), *(len(name) + 4 for name in matrix.names)) + 1
     count = len(matrix.names)
-    lines = ["", f"{'total ' + matrix.by:<{width}}" + "".join(f"{f'[{number}]':>10}" for number in range(1, count + 1))]
+    total = _of_all(matrix.found.values()) if matrix.by == "all" else matrix.by
+    lines = ["", f"{f'total {total}':<{width}}" + "".join(f"{f'[{number}]':>10}" for number in range(1, count + 1))]
     for a, name in enumerate(matrix.names):
         cells = ("-" if a == b else _figure(matrix.found[min(a, b), max(a, b)].totals[matrix.by]) for b in range(count))
         lines.append(f"{f'[{a + 1}] {name}':<{width}}" + "".join(f"{cell:>10}" for cell in cells))
@@ -140,6 +141,12 @@ def describe_matrix(matrix: Matrix) -> list[str]:
     return [*lines, "", "a guess at ancestry:", *(f"  {sentence}" for sentence in matrix.kinship())]
 
 
+def _of_all(found: Iterable[Similarity]) -> str:
+    """The total of all blocks, and of how many it is."""
+    counts = sorted({len(each.blocks) for each in found})
+    return f"all {counts[0]} to {counts[-1]}" if len(counts) > 1 else f"all {counts[0]}"
+
+
 def _side(matrix: Matrix, numbers: Sequence[int]) -> str:
     """One model by its name, several by their numbers."""
     if len(numbers) == 1:
@@ -148,7 +155,7 @@ def _side(matrix: Matrix, numbers: Sequence[int]) -> str:
 
 
 def _groups(found: Similarity) -> list[list[str]]:
-    """OUT blocks with their total, IN blocks and M00 with theirs, all others."""
+    """OUT blocks with their total, IN blocks and M00 with theirs, all others with that of all."""
     outs = [lane for lane in found.blocks if lane.startswith("OUT")]
     ins = [lane for lane in found.blocks if lane.startswith(("IN", "M0"))]
     rest = [lane for lane in found.blocks if lane not in outs and lane not in ins]
@@ -157,6 +164,8 @@ def _groups(found: Similarity) -> list[list[str]]:
 
 def _table(found: Similarity, lanes: Sequence[str], total: str) -> list[str]:
     """Headings and figures below each other."""
+    if total == "all" and not lanes:
+        return [f"  total all {len(found.blocks)}   {_figure(found.totals['all'])}"]
     lines = []
     for start in range(0, len(lanes), _ACROSS):
         part = lanes[start : start + _ACROSS]

@@ -114,7 +114,7 @@ def test_name_stays_text_in_the_pictures(page, picture):
         ([str(number) for number in range(13)], "these are 13"),
     ],
 )
-def test_models_that_cannot_be_compared_are_refused_at_once(page, of, said):
+def test_models_that_cannot_be_compared_are_refused(page, of, said):
     assert said in page("alike_many", text=MIX, of=of)["message"]
 
 

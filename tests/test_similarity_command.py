@@ -155,7 +155,7 @@ def test_matrix_of_asim_has_the_shares_of_equal_elements_too(run, tmp_path_facto
     a = tiny(tmp_path_factory, "sd1-a")
     near_a = tiny(tmp_path_factory, "sd1-near", near=a, drift=0.1)
     code, out, _ = run("similarity", a, near_a, a, "--matrix")
-    assert code == 0 and "have the same weights in" in out and "joined by average linkage" in out
+    assert code == 0 and "have the same weights in" in out and "joined by average linkage" in out and "\ntotal all 16 " in out
 
 
 def test_table_is_printed_as_the_model_card_prints_it(run, tmp_path_factory):
@@ -165,8 +165,10 @@ def test_table_is_printed_as_the_model_card_prints_it(run, tmp_path_factory):
     assert (code, said) == (0, "") and lines[2] == "sd1-near against sd1-a, asim in %"
     assert lines[3].split() == [*(f"OUT{n:02}" for n in range(3, 12)), "total", "output"]
     assert lines[5].split() == ["IN01", "IN02", "IN04", "IN05", "IN07", "IN08", "M00", "total", "input"]
-    figures = [float(figure) for figure in lines[6].split()]
-    assert figures[-1] == pytest.approx(sum(figures[:-1]) / 7, abs=1e-4)
+    ins, outs = ([float(figure) for figure in lines[number].split()] for number in (6, 4))
+    assert ins[-1] == pytest.approx(sum(ins[:-1]) / 7, abs=1e-4)
+    assert lines[7].split()[:3] == ["total", "all", "16"]
+    assert float(lines[7].split()[3]) == pytest.approx((sum(ins[:-1]) + sum(outs[:-1])) / 16, abs=1e-4)
 
 
 # ---- recipes ----
@@ -304,7 +306,7 @@ def test_scale_has_two_ends_and_holds_every_figure(values, unit):
 def test_no_figure_below_100_is_shown_as_100():
     found = Similarity("cosine", {"IN00": 99.99996, "M00": 100.0}, {"input": 99.99998, "output": None, "all": 99.99998})
     out = "\n".join(describe_ranking(Ranking("a", "cosine", [("b", found)])))
-    assert out.count("100.0000") == 1 and out.count("99.9999") == 2
+    assert out.count("100.0000") == 1 and out.count("99.9999") == 3
     shown = words_of_canvas(ranking_picture(Ranking("a", "cosine", [("b", found)])))
     assert "99.9999" in shown and "100.00" in shown and "100.0000" not in shown
 

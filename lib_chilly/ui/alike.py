@@ -40,15 +40,28 @@ class Alike:
         self._found: OrderedDict[tuple[object, ...], Report] = OrderedDict()
         self._lock = threading.Lock()
 
-    def known(self, key: tuple[object, ...]) -> Report | None:
+    def known(self, lane: str, asked: Question, drawn: Sequence[str] = ()) -> Report | None:
         """What was found before."""
         with self._lock:
-            return self._found.get(key)
+            return self._found.get(_key(lane, asked, drawn))
 
     def find(
-        self, key: tuple[object, ...], asked: Question, report: Callable[[Sequence[Similarity]], Report], job: Job
+        self,
+        lane: str,
+        asked: Question,
+        report: Callable[[Sequence[Similarity]], Report],
+        job: Job,
+        drawn: Sequence[str] = (),
     ) -> Iterator[None]:
-        """Compare now, with a turn for others between layers; the job tells how far it is, and reports what was found."""
+        """Compare now, with a turn for others between layers; the job tells how far it is, and reports what was found.
+
+        Args:
+            report: what there is to say of what was found.
+            drawn: names that stand in the report itself.
+        """
+        if before := self.known(lane, asked, drawn):
+            job.report = before
+            return
         is_pair = len(asked.pairs) == 1
         steps = answers(asked, threads=default_threads(), should_stop=job.progress.is_cancelled, refuse_broken=is_pair)
         found = None
@@ -63,37 +76,14 @@ class Alike:
                 yield
         job.report = report(found)
         with self._lock:
-            self._found[key] = job.report
+            self._found[_key(lane, asked, drawn)] = job.report
             while len(self._found) > _MOST_REPORTS:
                 self._found.popitem(last=False)
 
-    def start(
-        self,
-        page: Page,
-        lane: str,
-        asked: Question,
-        report: Callable[[Sequence[Similarity]], Report],
-        names: Report,
-        drawn: Sequence[str] = (),
-    ) -> Report:
-        """A job of this page.
 
-        Args:
-            lane: a newer job in it stops it.
-            report: what there is to say of what was found.
-            names: of the models; they are added to a report from before too, as the same may be called otherwise now.
-            drawn: names that stand in the report itself.
-        """
-        plans = [*asked.plans, *([asked.ancestor] if asked.ancestor else [])]
-        known = self.known(key := (lane, asked.measure, *drawn, *map(weights_key, plans)))
-
-        def do(job: Job) -> Iterator[None]:
-            yield from self.find(key, asked, report, job)
-            job.report = {**names, **(job.report or {})}
-
-        done = None if known is None else {**names, **known}
-        started = page.one(Work, Work).start(page.name, "alike", None if done else do, lane=lane, report=done)
-        return {"job": started}
+def _key(lane: str, asked: Question, drawn: Sequence[str]) -> tuple[object, ...]:
+    plans = [*asked.plans, *([asked.ancestor] if asked.ancestor else [])]
+    return lane, asked.measure, *drawn, *map(weights_key, plans)
 
 
 @question
@@ -107,7 +97,15 @@ def alike(page: Page, text: str, step: str | None = None, measure: str = "asim",
     names = {"a": opened.operand_name(0), "b": opened.operand_name(1)}
     refuse_ancestor(below, plans, list(names.values()))
     shared_layers(*plans, measure, below)
-    return page.one(Alike).start(page, "alike", Question(plans, ((0, 1),), measure, below), _of_pair, names)
+    asked, finder = Question(plans, ((0, 1),), measure, below), page.one(Alike)
+
+    def do(job: Job) -> Iterator[None]:
+        yield from finder.find("alike", asked, _of_pair, job)
+        job.report = {**names, **(job.report or {})}  # added to what was found before too: the same may be called otherwise now
+
+    known = finder.known("alike", asked)
+    done = None if known is None else {**names, **known}
+    return {"job": page.one(Work, Work).start(page.name, "alike", None if done else do, lane="alike", report=done)}
 
 
 def has_ancestor(measure: str) -> bool:

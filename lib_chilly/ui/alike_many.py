@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
+from ..models import ModelLibrary
 from ..notations import read_recipe
 from ..plan import Plan, make_plan
+from ..recipe import Recipe
 from ..shared_layers import MEASURES, shared_layers
 from ..similarity import Question, Similarity
 from ..similarity_plots import matrix_picture, ranking_picture
 from ..similarity_words import Matrix, Ranking, matrix_facts, ranked
 from .alike import Alike, figures, has_ancestor, named, refuse_ancestor
+from .job import Job
 from .problem import FieldError
 from .questions import Page, question
+from .work import Work
 
 MOST_MODELS = 12
 _LONGEST = 200
@@ -22,7 +26,8 @@ _LONGEST = 200
 
 @question
 def alike_many(page: Page, text: str, of: list, measure: str = "asim", ancestor: str | None = None) -> dict[str, Any]:
-    """A job that compares models and steps of the recipe; curves are against the first. What cannot be is refused at once."""
+    """A job that compares models and steps of the recipe; curves are against the first. It fails where
+    they cannot be compared."""
     names = [str(name)[:_LONGEST] for name in dict.fromkeys(map(str, of))]
     takes_ancestor = has_ancestor(measure)
     if not MEASURES[measure].unit:
@@ -30,16 +35,30 @@ def alike_many(page: Page, text: str, of: list, measure: str = "asim", ancestor:
     if not 2 <= len(names) <= MOST_MODELS:
         raise FieldError(f"choose 2 to {MOST_MODELS} models; these are {len(names)}.", "of")
     recipe = read_recipe(text) if text.strip() else None
-    library = page.host.library()
-    plans = [make_plan(named(recipe, name), library) for name in names]
+    ancestor = ancestor if takes_ancestor else None
+
+    def do(job: Job) -> Iterator[None]:
+        asked = yield from _asked(recipe, names, measure, ancestor, page.host.library())
+        yield from page.one(Alike).find("alike_many", asked, lambda found: _report(names, asked, found), job, tuple(names))
+
+    return {"job": page.one(Work, Work).start(page.name, "alike", do, lane="alike_many")}
+
+
+def _asked(
+    recipe: Recipe | None, names: Sequence[str], measure: str, ancestor: str | None, library: ModelLibrary
+) -> Generator[None, None, Question]:
+    """What is to be compared, with a turn for others between plans."""
+    plans: list[Plan] = []
+    for name in names:
+        plans.append(make_plan(named(recipe, name), library))
+        yield
     _check_kinds(names, plans)
-    below = make_plan(named(recipe, ancestor), library) if ancestor and takes_ancestor else None
+    below = make_plan(named(recipe, ancestor), library) if ancestor else None
     refuse_ancestor(below, plans, names)
     pairs = tuple(itertools.combinations(range(len(plans)), 2))
     for first, second in pairs:
         shared_layers(plans[first], plans[second], measure, below)
-    asked = Question(plans, pairs, measure, below, with_equal=True)
-    return page.one(Alike).start(page, "alike_many", asked, lambda found: _report(names, asked, found), {}, tuple(names))
+    return Question(plans, pairs, measure, below, with_equal=True)
 
 
 def _check_kinds(names: Sequence[str], plans: Sequence[Plan]) -> None:
