@@ -11,6 +11,7 @@ from .architecture import architecture_names
 from .argument_types import limits, port, positive
 from .errors import RecipeError
 from .looking_arguments import add_looking_commands
+from .placement import DEVICES
 from .plan_options import CHOICES
 from .similarity_arguments import add_similarity
 
@@ -82,7 +83,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--presets", type=Path, action="append", metavar="FILE", help='block weights that preset("NAME") finds; may be repeated'
     )
     _add_save_options(parser)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--device", choices=DEVICES, default="cpu", help="where costly methods are computed (default: cpu)")
     parser.add_argument(
         "--threads", type=positive, help="workers (default: one a core, at most 4); the file does not depend on it"
     )
@@ -206,7 +207,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
         const="methods",
         help="merge methods against the weighted sum instead; --only takes their names (0.5 GB)",
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="with --live (default: the GPU where there is one)")
+    parser.add_argument("--device", choices=DEVICES, help="with --live (default: the GPU where there is one)")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(command="bench", what="floor")
 
