@@ -207,6 +207,9 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
         const="methods",
         help="merge methods against the weighted sum instead; --only takes their names (0.5 GB)",
     )
+    what.add_argument(
+        "--gpu", dest="what", action="store_const", const="gpu", help="as --methods, where --device cuda computes them"
+    )
     parser.add_argument("--device", choices=DEVICES, help="with --live (default: the GPU where there is one)")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(command="bench", what="floor")

@@ -158,10 +158,11 @@ def _bench(options: argparse.Namespace) -> None:
         from bench.similarity import run_similarity_bench
 
         run_similarity_bench(options.dir, options.rounds, options.json)
-    elif options.what == "methods":
+    elif options.what in ("methods", "gpu"):
         from bench.methods import run_methods
 
-        run_methods(options.dir, options.rounds, options.only, options.json)
+        device = "cuda" if options.what == "gpu" else "cpu"
+        run_methods(options.dir, options.rounds, options.only, options.json, device)
     elif options.what == "webui":
         from bench.webui import run_webui
 

@@ -166,6 +166,7 @@ def test_cuda_without_a_gpu_is_refused_in_a_sentence(folder: Path, tmp_path: Pat
         assert (code, out, error.count("\n")) == (2, "", 1)
         assert error.startswith("chilly: --device cuda: torch here has no GPU it can use (")
     assert not (tmp_path / "z.safetensors").exists()
+    assert "has no GPU it can use" in run("bench", "--gpu", "--dir", tmp_path / "work")[2] and not (tmp_path / "work").exists()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
