@@ -28,11 +28,11 @@ def usable_device(name: str) -> torch.device | None:
     import torch
 
     try:
-        tried = torch.ones(2, device=name)
-        tried.sum().item()
+        tried = torch.eye(2, device=name)
+        torch.linalg.eigvalsh(tried).sum().item()  # what decomposes is loaded now: threads that do so at once fail
         return tried.device
     except (AssertionError, RuntimeError) as error:  # torch's own words for a CPU build, a driver too old, a GPU too new
-        why = str(error).partition("\n")[0] if torch.backends.cuda.is_built() else "CPU build"
+        why = str(error).partition("\n")[0].partition(". ")[0] if torch.backends.cuda.is_built() else "CPU build"
     raise RecipeError(
         f"--device {name}: torch here has no GPU it can use ({why}). Leave --device out, or install a torch that fits the GPU."
     )

@@ -64,7 +64,7 @@ class _Buffer:
 
     def __init__(self, stream: torch.cuda.Stream | None):
         self._stream = stream
-        self._sent = torch.cuda.Event() if stream else None
+        self._sent = torch.cuda.Event(blocking=True) if stream else None
         self._bytes = torch.empty(0, dtype=torch.uint8)
         self._view = memoryview(b"")
 
