@@ -55,7 +55,8 @@ def _parts(options: argparse.Namespace, only: Sequence[str] | None, as_json: boo
         "previews": lambda: run_previews(rounds, as_json),
         "floor": lambda: run_bench(folder, rounds, only, "floor", as_json),
         "peers": lambda: run_bench(folder, rounds, only, "peers", as_json),
-        "methods": lambda: run_methods(folder, rounds, only, as_json),
+        "methods": lambda: run_methods(folder, rounds, only, as_json, "cpu"),
+        "gpu": lambda: run_methods(folder, rounds, only, as_json, "cuda"),
         "similarity": lambda: run_similarity_bench(folder, rounds, as_json),
         "live": lambda: run_live(folder, rounds, options.device, only, as_json),
         "webui": lambda: run_webui(rounds, as_json),
@@ -77,7 +78,7 @@ def run_everything(options: argparse.Namespace) -> None:
             raise RecipeError(f"there is no part '{name}'. Parts: {', '.join(parts)}.")
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["# Measured", "", f"{machine()}. What is compared takes turns, --rounds {rounds}.", ""]
-    for name in options.only or parts:
+    for name in options.only or (name for name in parts if name != "gpu"):
         print(f"measuring: {name}", file=sys.stderr, flush=True)
         lines += [f"## {name}", "", f"`./chilly bench --all --only {name} --rounds {rounds}`", "", _said_by(parts[name]), ""]
         if name == "peers" and (folder / _CHART).exists():

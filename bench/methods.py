@@ -16,6 +16,7 @@ from lib_chilly.dtypes import BY_NAME
 from lib_chilly.errors import RecipeError
 from lib_chilly.memory import peak_memory_bytes
 from lib_chilly.models import ModelLibrary
+from lib_chilly.placement import usable_device
 from lib_chilly.plan import Plan, make_plan
 from lib_chilly.recipe_text import parse_recipe
 from lib_chilly.registry import MergeMethod, all_methods, get_method
@@ -72,17 +73,23 @@ def make_files(folder: Path) -> None:
             synthesise_near(base, 0.1, folder / f"{name}.safetensors", seed=seed)
 
 
-def run_methods(folder: Path, rounds: int, only: Sequence[str] | None, as_json: bool) -> None:
-    """Measure in turns, so that a busy machine slows all alike, and print."""
+def run_methods(folder: Path, rounds: int, only: Sequence[str] | None, as_json: bool, device: str = "cpu") -> None:
+    """Measure in turns, so that a busy machine slows all alike, and print; the sums are the processor's on every device.
+
+    Raises:
+        RecipeError: the device is not there, or as of `measured_methods`.
+    """
+    usable_device(device)
     methods, folder = measured_methods(only), folder / "methods"
     make_files(folder)
     recipes = {f"sum of {count}": text for count, text in SUMS.items()} | {each.name: recipe_of(each) for each in methods}
     runs: dict[str, list[dict]] = {name: [] for name in recipes}
     for _ in range(rounds):
         for name, recipe in recipes.items():
-            runs[name].append(merge(recipe, folder, THREADS))
+            runs[name].append(merge(recipe, folder, THREADS, "--device", device))
     rows = [_row(method, recipes[method.name], runs, folder) for method in methods]
-    facts = {"elements": sum(math.prod(job.shape) for job in _plan(SUMS[2], folder).jobs), "rounds": rounds, "rows": rows}
+    elements = sum(math.prod(job.shape) for job in _plan(SUMS[2], folder).jobs)
+    facts = {"device": device, "elements": elements, "rounds": rounds, "rows": rows}
     print(json.dumps(facts) if as_json else table(facts))
 
 
@@ -110,8 +117,9 @@ def _row(method: MergeMethod, recipe: str, runs: dict[str, list[dict]], folder: 
 
 def table(facts: dict) -> str:
     """The figures as a table; a ratio of CPU seconds beyond its bar is in bold."""
+    measured = f"{THREADS} thread, device {facts['device']}, medians of {facts['rounds']}"
     lines = [
-        f"{facts['elements']:,} elements of fp16, {THREADS} thread, medians of {facts['rounds']}; sum: that of the same sources",
+        f"{facts['elements']:,} elements of fp16, {measured}; sum: that of the same sources",
         "",
         "| method | takes its time by | wall s | wall / sum | CPU / sum | bar | peak MiB | planned MiB |",
         "|---|---|---|---|---|---|---|---|",

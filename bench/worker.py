@@ -13,6 +13,7 @@ import torch
 
 import lib_chilly.memory
 from bench.counters import counters, since
+from lib_chilly.placement import DEVICES, usable_device
 
 
 def main() -> None:
@@ -23,10 +24,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--hashes", action="store_true", help="hash the sources too")
     parser.add_argument("--slab", type=int, default=lib_chilly.memory.SLAB_ELEMENTS)
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--keep", action="store_true", help="leave the output for a look at it")
     options = parser.parse_args()
     lib_chilly.memory.SLAB_ELEMENTS = options.slab
     torch.zeros(1)
+    device = usable_device(options.device)  # begun, as torch itself
 
     from lib_chilly.report import peak_rss_bytes
 
@@ -39,7 +42,7 @@ def main() -> None:
 
     started = counters()
     plan = make_plan(parse_recipe(options.recipe), ModelLibrary([options.models]))
-    report = merge(plan, options.output, overwrite=True, threads=options.threads, source_hashes=options.hashes)
+    report = merge(plan, options.output, overwrite=True, threads=options.threads, source_hashes=options.hashes, device=device)
     taken = since(started)
     peak = peak_rss_bytes() or 0
     if not options.keep:

@@ -12,6 +12,7 @@ from .argument_types import limits, port, positive
 from .errors import RecipeError
 from .grid_arguments import add_grid
 from .looking_arguments import add_looking_commands
+from .placement import DEVICES
 from .plan_options import CHOICES
 from .similarity_arguments import add_similarity
 
@@ -84,7 +85,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--presets", type=Path, action="append", metavar="FILE", help='block weights that preset("NAME") finds; may be repeated'
     )
     _add_save_options(parser)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--device", choices=DEVICES, default="cpu", help="where costly methods are computed (default: cpu)")
     parser.add_argument(
         "--threads", type=positive, help="workers (default: one a core, at most 4); the file does not depend on it"
     )
@@ -179,36 +180,20 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--only", action="append", metavar="CASE", help="a case, or with --all a part; may be repeated")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--slabs", dest="what", action="store_const", const="slabs", help="compare slab sizes instead")
-    what.add_argument("--peers", dest="what", action="store_const", const="peers", help="compare with other mergers instead")
-    what.add_argument(
-        "--plans", dest="what", action="store_const", const="plans", help="time planning every architecture instead"
-    )
-    what.add_argument(
-        "--memory", dest="what", action="store_const", const="memory", help="compare two and twelve SDXL sources instead (7 GB)"
-    )
-    what.add_argument("--previews", dest="what", action="store_const", const="previews", help="time pictures instead")
-    what.add_argument(
-        "--webui", dest="what", action="store_const", const="webui", help="measure in the webui that CHILLY_WEBUI names instead"
-    )
-    what.add_argument(
-        "--live", dest="what", action="store_const", const="live", help="compare updates in memory with a copy instead (45 GB)"
-    )
-    what.add_argument(
-        "--similarity",
-        dest="what",
-        action="store_const",
-        const="similarity",
-        help="rank five models, against a mere read (11 GB)",
-    )
-    what.add_argument(
-        "--methods",
-        dest="what",
-        action="store_const",
-        const="methods",
-        help="merge methods against the weighted sum instead; --only takes their names (0.5 GB)",
-    )
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="with --live (default: the GPU where there is one)")
+    for name, said in (
+        ("slabs", "compare slab sizes instead"),
+        ("peers", "compare with other mergers instead"),
+        ("plans", "time planning every architecture instead"),
+        ("memory", "compare two and twelve SDXL sources instead (7 GB)"),
+        ("previews", "time pictures instead"),
+        ("webui", "measure in the webui that CHILLY_WEBUI names instead"),
+        ("live", "compare updates in memory with a copy instead (45 GB)"),
+        ("similarity", "rank five models, against a mere read (11 GB)"),
+        ("methods", "merge methods against the weighted sum instead; --only takes their names (0.5 GB)"),
+        ("gpu", "as --methods, computed where --device cuda does"),
+    ):
+        what.add_argument(f"--{name}", dest="what", action="store_const", const=name, help=said)
+    parser.add_argument("--device", choices=DEVICES, help="with --live (default: the GPU where there is one)")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(command="bench", what="floor")
 

@@ -20,6 +20,15 @@ def squares(values: torch.Tensor) -> float:
     return torch.dot(wide, wide).item()
 
 
+def too_large(values: torch.Tensor, dtype: torch.dtype) -> int:
+    """How many of finite values a type has no number for."""
+    if dtype is torch.float8_e4m3fn:
+        fits = values.abs() <= E4M3FN_LIMIT
+    else:
+        fits = torch.isfinite(narrow(values, dtype).to(dtype).to(values.dtype))
+    return int((~fits).sum())
+
+
 def narrow(result: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """`result` in a type from which torch rounds to `dtype` once.
 

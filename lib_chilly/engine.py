@@ -24,6 +24,8 @@ from .sidecar import Sidecar, sidecar_target
 from .writer import CheckpointWriter, check_space, check_target, remove_abandoned
 
 if TYPE_CHECKING:
+    import torch
+
     from .diffusers_output import Run
     from .stream import StreamResult
 
@@ -44,6 +46,7 @@ def merge(
     on_warnings: Callable[[Sequence[str]], None] = lambda said: None,
     should_stop: Callable[[], bool] = lambda: False,
     planning_seconds: float = 0.0,
+    device: torch.device | None = None,
 ) -> Report:
     """Carry out a plan.
 
@@ -56,6 +59,7 @@ def merge(
         want_data_hash: report the sha256 of the data section too.
         on_warnings: told, before anything is written, what the plan could not say yet, as its sources were never hashed.
         planning_seconds: what making the plan took, so that the report counts it.
+        device: where costly calls that do not fold are computed, as `placement.usable_device` gives it; None for the processor.
 
     Raises:
         MergeError: nothing was written, and what stood there is as it was.
@@ -77,6 +81,7 @@ def merge(
         on_bytes=lambda count: on_progress("merge", count),
         on_measured=lambda count: on_progress("measure", count),
         should_stop=should_stop,
+        device=device,
     )
     with _companion(plan.sidecar, sidecar, overwrite) as commit_companion:
         streamed, size, notes = _writer_of(plan)(plan, dict(enumerate(hashes)) if source_hashes else {}, target, overwrite, run)

@@ -5,24 +5,29 @@ Each product and each addition is rounded in the compute type, in the order of t
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 
-from .converting import E4M3FN_LIMIT, load, narrow, squares
+from .converting import load, narrow, squares, too_large
 from .copying import Copier, Values
-from .key_job import ExtraChannels, KeyJob, NodeJob, Terms
+from .key_job import ExtraChannels, KeyJob, Terms
 from .memory import KEPT_BYTES, SLAB_ELEMENTS
-from .node_kernel import sum_with_nodes
+from .node_kernel import Fetch, NodeSum, sum_with_nodes
+from .placement import is_costly
+from .staging import Staging
 from .tally import RESULT, Matrix, NotFinite, Tally
-
-Fetch = Callable[[int], tuple[torch.Tensor, torch.Tensor | None]]
-"""For the slab in hand: source -> (the stored values, the scale of scaled fp8 or None)."""
-
 
 _WEIGHED, _LEAST_WEIGHED = 4, 4096
 """Of how many slabs one is weighed, and of how many of its elements one; how many of these at least."""
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Have the system's allocator keep what is freed, once a process: glibc does so up to the largest block it has seen freed."""
+    torch.empty(KEPT_BYTES, dtype=torch.uint8)
 
 
 class Kernel:
@@ -33,15 +38,25 @@ class Kernel:
         on_nan: number of the source whose elements replace those that are not finite; None raises NotFinite.
         scales: scaled key to what its sum is divided by.
         weighs: whether the tally has the sizes of matrices.
+        staging: the way to a device; None for the processor alone.
     """
 
-    def __init__(self, values: Values, on_nan: int | None, scales: Mapping[str, float] | None = None, weighs: bool = False):
+    def __init__(
+        self,
+        values: Values,
+        on_nan: int | None,
+        scales: Mapping[str, float] | None = None,
+        weighs: bool = False,
+        staging: Staging | None = None,
+    ):
         self.values, self.on_nan, self.scales, self.weighs = values, on_nan, scales or {}, weighs
         self.tally = Tally()
         self._copier = Copier(values, on_nan, self.scales, weighs, self.tally)
         self._is_weighed = False
+        self._here = Staging()
+        self._staging = staging or self._here
         self._scratch: dict[torch.dtype, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
-        torch.empty(KEPT_BYTES, dtype=torch.uint8)  # freed at once, untouched
+        _keep_freed_memory()
         self._rooms: dict[tuple[int, torch.dtype], torch.Tensor] = {}
 
     def turn_to(self, values: Values, on_nan: int | None) -> None:
@@ -69,7 +84,7 @@ class Kernel:
                 return self.values.read(source, job.key, start, out.numel())
 
             if job.nodes:
-                self._bend(job, job.terms, job.nodes, fetch, out, job.shape, start)
+                self._bend(NodeSum(job, job.terms, job.nodes, fetch, job.shape, start, out.numel()), out)
             else:
                 self._sum(job, job.terms, fetch, out)
 
@@ -107,50 +122,46 @@ class Kernel:
             change, size = squares(result - first), squares(first)
         if terms[0][0] == 0:
             self.tally.add_change(job.lane, change, size)
-        self._write(job, result, math.sqrt(change) + math.sqrt(size), out)
+        self._write(job, result, math.sqrt(change) + math.sqrt(size), out, self._here)
 
-    def _bend(
-        self,
-        job: KeyJob,
-        terms: Terms,
-        nodes: Sequence[NodeJob],
-        fetch: Fetch,
-        out: torch.Tensor,
-        shape: Sequence[int],
-        start: int = 0,
-    ) -> None:
-        """A sum with calls that do not fold, of elements from `start` of a tensor of that shape."""
-        dtype = getattr(torch, job.compute)
+    def _bend(self, what: NodeSum, out: torch.Tensor) -> None:
+        """A sum with calls that do not fold, rounded into `out`; on the device where it pays and there is room."""
+        if self._staging.is_away and is_costly(what.nodes):
+            tally, self.tally = self.tally, Tally()
+            try:
+                with self._staging.queue():
+                    self._bend_at(what, out, self._staging)
+                tally.merge(self.tally)
+                return
+            except torch.cuda.OutOfMemoryError:
+                tally.no_room.add(what.job.key)
+            finally:
+                self.tally = tally
+        self._bend_at(what, out, self._here)
 
-        def values(source: int) -> torch.Tensor:
-            found = load(self._room_of(source, dtype, out.numel()), *fetch(source))
-            self._weigh(job, source, found)
-            return found
-
-        def added(source: int, weight: torch.Tensor) -> torch.Tensor:
-            return self.values.read_on(source, job.key, weight.view(tuple(shape))).reshape(-1).to(dtype)
-
-        def zeros() -> torch.Tensor:
-            return torch.zeros(out.numel(), dtype=dtype)
-
-        bent = sum_with_nodes(job.key, shape, start, terms, nodes, values, added, zeros, self.on_nan)
+    def _bend_at(self, what: NodeSum, out: torch.Tensor, place: Staging) -> None:
+        job = what.job
+        bent = sum_with_nodes(what, self.values.read_on, place, self._room_of, self.on_nan)
+        while bent.loaded:  # not before now, for it waits for what travels
+            self._weigh(job, *bent.loaded.popitem())
         if bent.first is not None:
             self.tally.add_change(job.lane, *bent.change())
         for source, count in bent.not_finite.items() if self.weighs else ():
             self.tally.add_not_finite(source, job.lane, count)
         if bent.replaced:
             self.tally.replaced[job.key] = self.tally.replaced.get(job.key, 0) + bent.replaced
-        self._write(job, bent.result, bent.norm(), out)
+        self._write(job, bent.result, bent.norm(), out, place)
 
-    def _write(self, job: KeyJob, result: torch.Tensor, bound: float, out: torch.Tensor) -> None:
+    def _write(self, job: KeyJob, result: torch.Tensor, bound: float, out: torch.Tensor, place: Staging) -> None:
         """Round a sum into `out`; no element is larger than `bound`, but for those that are not finite."""
         self._weigh(job, RESULT, result)
         if job.is_scaled and self.scales:
-            self._count_overflow(job, result.div_(self.scales[job.key]), out.dtype)
+            scale = result.new_tensor(self.scales[job.key])  # by a plain number, CUDA multiplies by 1 / number
+            self._count_overflow(job, result.div_(scale), out.dtype)
         # "not <": where the sum itself overflowed, its change may be NaN.
         elif not bound < torch.finfo(out.dtype).max:
             self._count_overflow(job, result, out.dtype)
-        out.copy_(narrow(result, out.dtype))
+        place.bring(narrow(result, out.dtype), out)
 
     def _weigh(self, job: KeyJob, number: int, values: torch.Tensor) -> None:
         """Note how large a matrix is, by a part of it: a healthy model's differ by far less than that can err."""
@@ -185,12 +196,7 @@ class Kernel:
 
     def _count_overflow(self, job: KeyJob, result: torch.Tensor, dtype: torch.dtype) -> None:
         """Every source is finite here, so what is not finite after the rounding was too large for the sum or for the output."""
-        if dtype is torch.float8_e4m3fn:
-            fits = result.abs() <= E4M3FN_LIMIT
-        else:
-            fits = torch.isfinite(narrow(result, dtype).to(dtype).to(result.dtype))
-        count = int((~fits).sum())
-        if count:
+        if count := too_large(result, dtype):
             self.tally.overflow[job.key] = self.tally.overflow.get(job.key, 0) + count
 
     def _run_channels(self, job: KeyJob, extra: ExtraChannels, out: torch.Tensor) -> None:
@@ -214,7 +220,8 @@ class Kernel:
 
             if nodes:
                 # Draws go on from one part to the other.
-                self._bend(job, terms, nodes, fetch, part, whole[:, region].shape, region.start * part.numel())
+                place = region.start * part.numel()
+                self._bend(NodeSum(job, terms, nodes, fetch, whole[:, region].shape, place, part.numel()), part)
             else:
                 self._sum(job, terms, fetch, part)
             whole[:, region] = part.view(whole[:, region].shape)
@@ -232,11 +239,8 @@ class Kernel:
         found = self._scratch.get(dtype)
         if found is None or found[0].numel() < count:
             size = max(count, SLAB_ELEMENTS)
-            found = self._scratch[dtype] = (
-                torch.empty(size, dtype=dtype),
-                torch.empty(size, dtype=dtype),
-                torch.empty(size, dtype=dtype),
-            )
+            first, other, result = (torch.empty(size, dtype=dtype) for _ in range(3))
+            found = self._scratch[dtype] = first, other, result
         if found[0].numel() == count:
             return found
         first, other, result = found

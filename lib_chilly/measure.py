@@ -13,6 +13,7 @@ from .memory import SLAB_ELEMENTS
 from .plan import Plan
 from .reading import OpenSource, Reader, not_finite
 from .rounding import to_float32
+from .staging import Staging
 from .tally import NotFinite
 from .workers import Failures, work_together
 
@@ -28,16 +29,18 @@ def measure_scales(
     threads: int,
     on_bytes: Callable[[int], None],
     should_stop: Callable[[], bool],
+    device: torch.device | None = None,
 ) -> tuple[dict[str, float], int]:
     """Sum every scaled tensor of a plan; the result depends neither on threads nor on slabs.
 
     Args:
         on_bytes: told how many bytes of the output were measured, from any thread.
+        device: as of `staging.Staging`.
 
     Returns:
         Scaled key to its scale, and how many bytes were read.
     """
-    run = _Measuring(plan, files, on_bytes)
+    run = _Measuring(plan, files, on_bytes, device)
     tasks = [(job, start) for job in plan.jobs if job.is_scaled for start in range(0, job.elements, _step(job))]
     if tasks:
         work_together(threads, tasks, run.work, run.failures, should_stop)
@@ -58,16 +61,17 @@ def _step(job: KeyJob) -> int:
 class _Measuring:
     """The state that the worker threads share."""
 
-    def __init__(self, plan: Plan, files: Sequence[OpenSource], on_bytes: Callable[[int], None]):
-        self.plan, self.files, self.on_bytes = plan, files, on_bytes
+    def __init__(self, plan: Plan, files: Sequence[OpenSource], on_bytes: Callable[[int], None], device: torch.device | None):
+        self.plan, self.files, self.on_bytes, self.device = plan, files, on_bytes, device
         self.largest = {job.key: 0.0 for job in plan.jobs if job.is_scaled}
         self.failures = Failures()
         self.read_bytes = 0
 
     def work(self, tasks: Iterator[tuple[KeyJob, int]]) -> None:
         """Measure some of the tensors' slabs."""
-        reader = Reader(self.files)
-        kernel = Kernel(reader, self.plan.on_nan)
+        staging = Staging(self.device)
+        reader = Reader(self.files, staging)
+        kernel = Kernel(reader, self.plan.on_nan, staging=staging)
         for job, start in tasks:
             try:
                 self._measure(kernel, job, start)

@@ -20,6 +20,7 @@ from .lora_plan import plan_output
 from .models import ModelLibrary, default_folders
 from .notations import read_recipe, recipe_from_metadata
 from .notations.preset_files import read_preset_files, with_presets
+from .placement import placement_note, usable_device
 from .plan import MATHS, Plan
 from .provenance import read_record
 from .random_weights import Draw
@@ -67,7 +68,7 @@ def run_plan(options: argparse.Namespace) -> None:
         plan = job.plan()
         plan = dataclasses.replace(plan, notes=(*plan.notes, *check_known_titles(plan)))
     if options.json:
-        print_json(plan_facts(plan, threads, options.mmap))
+        print_json(plan_facts(plan, threads, options.mmap, options.device))
     else:
         show(describe_plan(plan, threads, Path.cwd(), options.mmap))
 
@@ -150,10 +151,10 @@ def _said_of(file: Path) -> Iterator[None]:
 
 def plan_for(recipe: Recipe, library: ModelLibrary, options: argparse.Namespace) -> Plan:
     """The plan of a recipe with the command line's options."""
-    if options.device != "cpu":
-        raise RecipeError(f"--device {options.device} is not available yet; use cpu.")
+    device = usable_device(options.device)
     recipe = with_presets(recipe, read_preset_files(options.presets or ()))
-    return plan_output(recipe, library, **{name: getattr(options, name) for name in SAVE_OPTIONS})
+    plan = plan_output(recipe, library, **{name: getattr(options, name) for name in SAVE_OPTIONS})
+    return dataclasses.replace(plan, notes=(*plan.notes, placement_note(plan))) if device else plan
 
 
 def library_of(options: argparse.Namespace) -> ModelLibrary:
@@ -183,10 +184,11 @@ def carry_out(job: Job, options: argparse.Namespace, should_stop: ShouldStop) ->
             on_warnings=late.add,
             should_stop=should_stop,
             planning_seconds=planning_seconds,
+            device=usable_device(options.device),
         )
     if not options.json:
         show(describe_report(late.shown_in(plan), report))
-    return {**plan_facts(plan, threads, options.mmap), **report.facts()}
+    return {**plan_facts(plan, threads, options.mmap, options.device), **report.facts()}
 
 
 def check_named_output(plan: Plan, output: Path, overwrite: bool) -> None:

@@ -20,6 +20,7 @@ from .lora_source import LoraTensor
 from .lora_values import LoraValues
 from .memory import SLAB_ELEMENTS
 from .sources import Source
+from .staging import Staging
 from .tensor_views import runs
 
 
@@ -70,13 +71,16 @@ class OpenSource:
 
 
 class Reader:
-    """One thread's way to the sources; `read` is what the kernel calls."""
+    """One thread's way to the sources; `read` is what the kernel calls.
 
-    def __init__(self, sources: Sequence[OpenSource]):
+    Args:
+        staging: has the memory that is read into; None for one's own.
+    """
+
+    def __init__(self, sources: Sequence[OpenSource], staging: Staging | None = None):
         self.sources = sources
         self.read_bytes = 0
-        self._buffer = torch.empty(0, dtype=torch.uint8)
-        self._view = memoryview(b"")
+        self._staging = staging or Staging()
         self._loras = LoraValues()
 
     def read(self, number: int, key: str, start: int, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -122,15 +126,13 @@ class Reader:
     def _gather(self, source: OpenSource, parts: Sequence[tuple[int, int, int]]) -> torch.Tensor:
         """The bytes of several runs, one behind the other."""
         size = sum(part[2] for part in parts)
-        if self._buffer.numel() < size:
-            self._buffer = torch.empty(size, dtype=torch.uint8)
-            self._view = self._buffer.numpy().data
+        buffer, view = self._staging.take(size)
         end = 0
         for file, offset, here in parts:
-            source.files[file].read_into(self._view[end : end + here], offset)
+            source.files[file].read_into(view[end : end + here], offset)
             end += here
         self.read_bytes += size
-        return self._buffer[:size]
+        return buffer
 
     def _turned(self, source: OpenSource, info: TensorInfo, start: int, count: int) -> torch.Tensor:
         """Elements of a matrix that is stored with rows and columns exchanged: what was stored as columns, out of every row."""

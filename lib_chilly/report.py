@@ -19,6 +19,7 @@ from .known_good import KnownGood
 from .lane_changes import lanes_out_of_proportion
 from .memory import peak_memory_bytes
 from .pass_health import PassHealth, pass_health
+from .placement import reproducible
 from .plan import Plan
 from .sources import shown_names
 from .tally import Tally
@@ -100,7 +101,7 @@ def is_merged(job: KeyJob) -> bool:
     return not job.is_copied and job.taken is None
 
 
-def plan_facts(plan: Plan, threads: int, use_mmap: bool = False) -> dict[str, object]:
+def plan_facts(plan: Plan, threads: int, use_mmap: bool = False, device: str = "cpu") -> dict[str, object]:
     """The facts under the names of `plan --json`; notes stand among the warnings, so that nothing goes unsaid."""
     names = shown_names(plan.sources)
     return {
@@ -119,7 +120,7 @@ def plan_facts(plan: Plan, threads: int, use_mmap: bool = False) -> dict[str, ob
         "reads_bytes": plan.reads_bytes,
         "writes_bytes": plan.writes_bytes,
         "peak_memory_bytes": peak_memory_bytes(plan, threads, use_mmap),
-        "reproducible": plan.reproducible,
+        "reproducible": reproducible(plan, device),
         "warnings": [*plan.warnings, *plan.notes],
         "recipe": plan.recipe.canonical(),
     }
@@ -175,6 +176,9 @@ def _relative(sums: list[float] | None) -> float | None:
 
 def _seen(plan: Plan, tally: Tally) -> list[str]:
     found = []
+    if tally.no_room:
+        keys = counted(len(tally.no_room), "key")
+        found.append(f"the GPU had no room for {keys}, such as '{min(tally.no_room)}': merged on the processor.")
     by_dtype: dict[str, dict[str, int]] = {}
     for job in plan.jobs:
         if count := tally.overflow.get(job.key):

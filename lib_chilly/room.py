@@ -36,7 +36,7 @@ class Room:
                 return buffer
         if size > self.host_bytes - self._on_host:
             return None
-        found = _pinned(size) if self.device.type == "cuda" else torch.empty(size, dtype=torch.uint8)
+        found = pinned(size) if self.device.type == "cuda" else torch.empty(size, dtype=torch.uint8)
         self._on_host += 0 if found is None else size
         return found
 
@@ -56,7 +56,7 @@ class Room:
         return spare if self.device_bytes is None else min(spare, self.device_bytes - self._on_device)
 
 
-def _pinned(size: int) -> torch.Tensor | None:
+def pinned(size: int) -> torch.Tensor | None:
     """Host memory that a GPU can read; None where the system refuses.
 
     torch's own pinned memory comes in powers of two, up to twice of what was asked for.

@@ -17,13 +17,13 @@ from typing import Protocol
 import torch
 
 from .dtypes import torch_dtype
-from .fileio import page_buffer
 from .kernel import Kernel
 from .matching import match_units
 from .measure import measure_scales
 from .memory import BLOCK_BYTES, Block, blocks_of
 from .plan import Plan
 from .reading import OpenSource, Reader, not_finite
+from .staging import Staging
 from .tally import NotFinite, Tally
 from .workers import Failures, single_threaded_torch, work_together
 
@@ -56,6 +56,7 @@ def stream(
     on_bytes: Callable[[int], None] = lambda count: None,
     on_measured: Callable[[int], None] = lambda count: None,
     should_stop: Callable[[], bool] = lambda: False,
+    device: torch.device | None = None,
 ) -> StreamResult:
     """Merge into an open writer.
 
@@ -67,6 +68,7 @@ def stream(
         on_bytes: told how many output bytes were finished, from any thread.
         on_measured: told how many output bytes were measured before, for scales and orders of units, from any thread.
         should_stop: asked between blocks.
+        device: as of `staging.Staging`.
 
     Raises:
         CheckpointError: NaN or Inf in a source, or a source that changed while it was read.
@@ -76,8 +78,8 @@ def stream(
     with ExitStack() as stack, single_threaded_torch():
         files = [stack.enter_context(OpenSource(source, use_mmap)) for source in plan.sources]
         plan, matched_bytes = match_units(plan, files, threads, on_measured, should_stop)
-        scales, measured_bytes = measure_scales(plan, files, threads, on_measured, should_stop)
-        run = _Pass(plan, header, writer, files, scales, want_data_hash, on_bytes, should_stop)
+        scales, measured_bytes = measure_scales(plan, files, threads, on_measured, should_stop, device)
+        run = _Pass(plan, header, writer, files, scales, want_data_hash, on_bytes, should_stop, device)
         run.result.read_bytes = matched_bytes + measured_bytes
         run.work(threads)
         for file in files:
@@ -98,9 +100,10 @@ class _Pass:
         want_data_hash: bool,
         on_bytes: Callable[[int], None],
         should_stop: Callable[[], bool],
+        device: torch.device | None,
     ):
         self.plan, self.header, self.writer, self.files = plan, header, writer, files
-        self.scales, self.on_bytes, self.should_stop = scales, on_bytes, should_stop
+        self.scales, self.on_bytes, self.should_stop, self.device = scales, on_bytes, should_stop, device
         self.blocks = blocks_of(plan.jobs)
         self.file_hash = hashlib.sha256(header)
         self.data_hash = hashlib.sha256() if want_data_hash else None
@@ -123,12 +126,13 @@ class _Pass:
 
     def _work(self, blocks: Iterator[Block]) -> None:
         """Merge some of the blocks."""
-        reader = Reader(self.files)
-        kernel = Kernel(reader, self.plan.on_nan, self.scales, weighs=True)
-        buffer = _page_buffer(BLOCK_BYTES)
+        staging = Staging(self.device)
+        reader = Reader(self.files, staging)
+        kernel = Kernel(reader, self.plan.on_nan, self.scales, weighs=True, staging=staging)
+        buffer = staging.pages(BLOCK_BYTES)
         for block in blocks:
             if buffer.numel() < block.size_bytes:
-                buffer = _page_buffer(block.size_bytes)
+                buffer = staging.pages(block.size_bytes)
             self._announce(block.number + self.threads, reader)
             self._fill(block, kernel, buffer)
             self._emit(block, buffer.numpy().data[: block.size_bytes])
@@ -164,7 +168,3 @@ class _Pass:
             self.turn.notify_all()
         self.writer.write_at(data, len(self.header) + block.offset)
         self.on_bytes(block.size_bytes)
-
-
-def _page_buffer(size_bytes: int) -> torch.Tensor:
-    return torch.frombuffer(page_buffer(size_bytes), dtype=torch.uint8)

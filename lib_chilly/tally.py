@@ -32,6 +32,7 @@ class Tally:
         replaced: key to elements that were taken from the model that `on_nan` names.
         faulty_positions: keys of position_ids that are not 0, 1, 2, ...
         weighed: number of a source, or RESULT, to [sum of squares, how many elements] of a part of each of its matrices.
+        no_room: keys that the GPU had no memory for.
         not_finite: number of a source to lane to how many of its elements were NaN or Inf.
     """
 
@@ -39,6 +40,7 @@ class Tally:
     overflow: dict[str, int] = field(default_factory=dict)
     replaced: dict[str, int] = field(default_factory=dict)
     faulty_positions: set[str] = field(default_factory=set)
+    no_room: set[str] = field(default_factory=set)
     weighed: dict[int, dict[Matrix, list[float]]] = field(default_factory=dict)
     not_finite: dict[int, dict[str, int]] = field(default_factory=dict)
 
@@ -67,6 +69,7 @@ class Tally:
             for key, count in theirs.items():
                 mine[key] = mine.get(key, 0) + count
         self.faulty_positions |= other.faulty_positions
+        self.no_room |= other.no_room
         for number, matrices in other.weighed.items():
             for matrix, (squares, elements) in matrices.items():
                 self.add_weighed(number, matrix, squares, elements)

@@ -533,7 +533,7 @@ def test_two_titles_of_one_file_with_two_hashes_are_refused(library: Path, refus
 @pytest.mark.parametrize(
     ("recipe", "more", "said"),
     [
-        (RECIPE, ["--device", "cuda"], "--device cuda is not available yet; use cpu."),
+        (RECIPE, ["--device", "cuda"], "--device cuda: torch here has no GPU it can use"),
         (RECIPE, ["--step", "MAX"], "there is no step 'MAX'"),
         (RECIPE + '\nsave(vae="nobody")', [], "save option 'vae': there is no model 'nobody' in"),
         (

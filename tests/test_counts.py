@@ -161,7 +161,7 @@ def test_update_from_files_reads_each_key_once_with_eleven_operations_and_three_
     assert len(calls.read) == 100 * 2 * keys
     # Read: a copy, twice. Weigh, weigh, add; the change and its size, each a sum of squares and its value; round. Of the rest
     # each update makes the three buffers of a slab, the one that is read into, and the sums of squares.
-    assert operations <= 12 * keys and new_bytes < (3 << 20) + (1 << 14)
+    assert operations <= 11 * keys + 7 and new_bytes < (3 << 20) + (1 << 14)
 
 
 @pytest.mark.usefixtures("in_this_thread")

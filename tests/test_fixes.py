@@ -124,7 +124,7 @@ def test_fixed_recipe_can_be_planned(text: str, library: ModelLibrary):
     "text",
     [
         "M = mean(A, nothing_like_it)",
-        "M = frobnicate(A, C)",
+        "M = xyzzy(A, C)",
         "M = A - C",
         "M = weighted_sum(A)",
         "M = A * C",

@@ -42,13 +42,18 @@ def rotate(a: Model, b: Model, *, alignment: Weight = 1.0, alpha: Weight = 0.0) 
     if alignment == 1 and alpha == 1:
         return b
     if a.dim() < 2 or a.numel() == 0:
-        return torch.lerp(a, b, alpha)
+        return _mixed(a, b, alpha)
     is_kernel = a.dim() > 2 and a[0, 0].numel() > 1
     rows_a, rows_b = (each.reshape(-1, each[0, 0].numel()) if is_kernel else each.flatten(1) for each in (a, b))
     mean_a, mean_b = rows_a.double().mean(0), rows_b.double().mean(0)
     turned = _turned(rows_a.double() - mean_a, rows_b.double() - mean_b, alignment, alpha)
-    found = (turned + torch.lerp(mean_a, mean_b, alignment)).to(a.dtype)
+    found = (turned + _mixed(mean_a, mean_b, alignment)).to(a.dtype)
     return found.reshape(a.shape) if bool(found.isfinite().all()) else a
+
+
+def _mixed(a: Any, b: Any, share: float) -> Any:
+    """a + share (b - a), in operations that nothing contracts; b itself where all of it is taken."""
+    return b if share == 1 else a + (b - a) * share
 
 
 def _turned(a: Any, b: Any, alignment: float, alpha: float) -> Any:
@@ -59,7 +64,7 @@ def _turned(a: Any, b: Any, alignment: float, alpha: float) -> Any:
     if basis is not None:
         a, b = a @ basis, b @ basis
     rotation = _rotation(a, b)
-    found = torch.lerp(a, b @ rotation.t(), alpha) if alpha else a
+    found = _mixed(a, b @ rotation.t(), alpha) if alpha else a
     if alignment:
         found = found @ (rotation if alignment == 1 else _power(rotation, alignment))
     return found if basis is None else found @ basis.t()

@@ -69,7 +69,7 @@ def add_strict_opposite(a: Model, b: Model, c: Model, *, alpha: Weight = 1.0) ->
     """
     own, delta = a - c, b - c
     largest = own.abs().maximum(delta.abs())
-    share = (own / largest).mul_(delta / largest).neg_().clamp_(min=0).masked_fill_(largest == 0, 0)
+    share = (own / largest).mul_(delta / largest).clamp_(max=0).abs_().masked_fill_(largest == 0, 0)
     return a + share.mul_(delta).mul_(2 * alpha)
 
 
