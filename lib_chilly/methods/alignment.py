@@ -75,14 +75,14 @@ def _rotation(a: Any, b: Any) -> Any:
     import torch
 
     product = _of_size_one(a).t() @ _of_size_one(b)
-    product.diagonal().add_(_LEAST * (float(product.norm()) or 1))
+    product.diagonal().add_(_LEAST * (product.norm().item() or 1))
     left, _, right = torch.linalg.svd(product)
     return left @ right
 
 
 def _of_size_one(rows: Any) -> Any:
     """Rows whose largest element is 1, so that products neither overflow nor vanish; zeros stay."""
-    return rows / (float(rows.abs().max()) or 1)
+    return rows / (rows.abs().max().item() or 1)
 
 
 def _power(rotation: Any, share: float) -> Any:
@@ -124,5 +124,5 @@ def rebasin(a: Model, b: Model, *, orders: Orders) -> Any:
     which these tensors are read once more. B counts alone where A lacks a key.
     """
     for axis, order in orders:
-        b = b.index_select(axis, order)
+        b = b.index_select(axis, order.to(b.device))
     return b
