@@ -9,17 +9,16 @@ from .architecture import detect
 from .card_hashes import site_hashes
 from .card_origin import origin
 from .card_pages import Section
+from .card_permissions import permissions
 from .card_pictures import pictures_of
 from .checkpoint import open_checkpoint
 from .dendrogram import below_100
-from .errors import ArchitectureError, CheckpointError, Interrupted, OutputError, RecipeError
+from .errors import ArchitectureError, CheckpointError, Interrupted, RecipeError
 from .expression import spell_name
 from .hashes import hash_checkpoints
 from .header import Checkpoint
 from .health import health_of, refuse_other_kind
 from .known_good import KnownGood
-from .ledger import Ledger
-from .licences import PERMISSIONS, Terms, terms_of
 from .models import OneModel, without_suffix
 from .plan import Plan, make_plan
 from .provenance import read_record
@@ -61,7 +60,7 @@ def make_card(
         *origin(checkpoint, title, hashes["sha256"]),
         *([_alike(path, base, threads, should_stop)] if base else []),
         _health(path, base, threads, should_stop, on_bytes),
-        _permissions(checkpoint, hashes["sha256"]),
+        permissions(checkpoint, hashes["sha256"]),
     ]
     return title, sections
 
@@ -129,19 +128,3 @@ def _health(
     found = health_of(path, base, known=KnownGood(), threads=threads, should_stop=should_stop, on_bytes=on_bytes)
     against = against_words(found.base, found.known_good)
     return Section("Health", [WORDS[found.verdict] + against, *found.sentences(), *found.notes])
-
-
-def _permissions(checkpoint: Checkpoint, sha256: str) -> Section:
-    beside = terms_of(checkpoint)
-    notes = []
-    try:
-        ledger = Ledger()
-        beside = ledger.look_up([sha256]).get(sha256, Terms()).over(beside)
-        notes += ledger.notices
-    except (OutputError, RuntimeError) as error:
-        notes.append(str(error))
-    words = {True: "yes", False: "no", None: "unknown"}
-    rows = [["licence", beside.licence or "unknown"], ["author", beside.author or "unknown"]]
-    rows += [[said, words[beside.permissions.get(name)]] for name, said in PERMISSIONS.items()]
-    by = f"as said by {', '.join(beside.said_by)}; nobody has checked it" if beside.said_by else "nobody says"
-    return Section("Permissions", [by, *notes], [["", ""], *rows])

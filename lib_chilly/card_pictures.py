@@ -83,7 +83,9 @@ def write_pictures(pictures: list[Picture], folder: Path, stem: str) -> list[str
                 raise OutputError(f"{quoted(name)} is in the folder already, and is another picture. Choose another folder.")
         folder.mkdir(parents=True, exist_ok=True)
         for name, picture in zip(names, pictures, strict=True):
-            (folder / name).write_bytes(picture.content)
+            if not (folder / name).exists():
+                with (folder / name).open("xb") as file:  # a link that leads nowhere is no way out of the folder
+                    file.write(picture.content)
     except OSError as error:
         raise OutputError(f"pictures cannot be written into '{folder}': {error.strerror}.") from None
     return names

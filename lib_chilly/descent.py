@@ -72,6 +72,7 @@ class _Tree:
 
     def __init__(self) -> None:
         self.known: dict[str, Says] = {}
+        self.named: dict[str, list[str]] = {}
         self.expanded: set[str] = set()
         self.count, self.malformed, self.room = 0, 0, _MOST_READ
         self.has_loop = self.is_cut = False
@@ -114,6 +115,8 @@ class _Tree:
                 self.is_cut = True
                 return
             if is_sha256(sha256) and isinstance(entry, dict):
+                if sha256 not in self.known and isinstance(name := entry.get("name"), str):
+                    self.named.setdefault(name, []).append(sha256)
                 self.known.setdefault(sha256, entry)
             else:
                 self.malformed += 1
@@ -151,7 +154,7 @@ class _Tree:
             yield name if isinstance(name, str) and name else "a model without a name", sha256, {}
         read = self._read(recipe)
         for name in dict.fromkeys(without_suffix(model.name) for model in read.models()) if read else ():
-            fitting = [sha256 for sha256, entry in self.known.items() if entry.get("name") == name and sha256 != own]
+            fitting = [sha256 for sha256 in self.named.get(name, ()) if sha256 != own]
             yield name, fitting[0] if len(fitting) == 1 else None, {}
 
     def _made(self, says: Says, recipe: Says) -> str:

@@ -22,6 +22,8 @@ LOWEST_GAIN, HIGHEST_GAIN = 1e-3, 50.0
 """Of a lane's median matrix, in any model."""
 _INITIAL_GAIN, _INITIAL_FAR = 1 / math.sqrt(3), 10.0
 """Of a layer as torch begins it, and the factor from which on the median of a U-Net's or a VAE's lane is suspect."""
+_MOST_TIMES = 1_000_000
+"""What is more is not told apart."""
 _FEWEST_BLOCKS = 5
 """Of which the usual gain can be told."""
 
@@ -76,4 +78,6 @@ def factor(ratio: float) -> float:
 
 def times(ratio: float) -> str:
     """A ratio in words."""
+    if not ratio <= _MOST_TIMES:
+        return f"more than {_MOST_TIMES:,}x"
     return f"{ratio:.2g}x" if ratio < 10 else f"{ratio:,.0f}x"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -142,7 +142,7 @@ def _called(node: NodeJob, operands: Sequence[torch.Tensor], shape: Sequence[int
     plain = len(operands) - len(method.named)
     given: dict[str, object] = {**dict(zip(method.named, operands[plain:], strict=True)), **dict(node.values)}
     if method.takes_place:
-        given["place"] = node.where or place
+        given["place"] = replace(node.where, start=place.start) if node.where else place
     if method.takes_orders:
         given["orders"] = node.orders
     return method.function(*operands[:plain], **given).reshape(-1)

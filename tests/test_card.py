@@ -96,6 +96,18 @@ def test_card_has_recipe_sources_similarity_health_and_permissions(run: Run, mer
     assert page.startswith("<!doctype html>") and "<td>use without credit</td><td>yes</td>" in page
 
 
+def test_merge_s_card_names_what_its_sources_forbid_and_who_does_not_say(run: Run, models: Path, tmp_path: Path):
+    run("ledger", models / "a.safetensors", "--licence", "<X>", "--allow", "all", "--forbid", "sell_merges")
+    run("merge", "M = 0.5 * a + 0.5 * b", "--models", models, "-o", tmp_path / "m.safetensors")
+    shown = re.sub(r"\\(.)", r"\1", run("card", tmp_path / "m.safetensors")[1])
+    assert "| licence of a | " in shown and "- not all is known of b\n" in shown
+    assert "| selling the model or merges | no |" in shown and "| sharing merges | unknown |" in shown
+    run("ledger", models / "b.safetensors", "--forbid", "share_merges")
+    shown = run("card", tmp_path / "m.safetensors")[1]
+    assert "| sharing merges | no |" in shown and "sharing merges is forbidden by b\n" in shown
+    assert "<X>" not in run("card", tmp_path / "m.safetensors", "--html")[1]
+
+
 def test_vae_is_compared_by_the_cosine_and_a_broken_model_has_a_card_all_the_same(run: Run, models: Path, tmp_path: Path):
     tensors = read_file(models / "a.safetensors")
     vae = write_file(tmp_path / "vae.safetensors", {key: each for key, each in tensors.items() if key.startswith("first_stage")})

@@ -121,6 +121,14 @@ def test_markdown_names_the_files_that_its_pictures_were_written_to(run: Run, fi
     assert run("card", file, "--pictures", folder, "--html")[0] == 2
 
 
+def test_link_that_leads_nowhere_is_no_way_out_of_the_folder_of_pictures(run: Run, file: Path, tmp_path: Path):
+    (tmp_path / "mix.v1.png").write_bytes(picture())
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "mix.v1-1.png").symlink_to(tmp_path / "outside")
+    code, _, error = run("card", file, "--pictures", tmp_path / "pictures")
+    assert code == 2 and "pictures cannot be written" in error and not (tmp_path / "outside").exists()
+
+
 def test_card_of_a_file_with_many_pictures_stays_small(file: Path):
     sha256, kept = hashlib.sha256(file.read_bytes()).hexdigest(), History()
     for number in range(20):

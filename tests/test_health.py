@@ -21,7 +21,7 @@ from lib_chilly.architecture import architecture_names, detect, known_keys, load
 from lib_chilly.checkpoint import open_checkpoint
 from lib_chilly.errors import ArchitectureError
 from lib_chilly.family import MEMBERS
-from lib_chilly.gains import gain_of, judge_gains
+from lib_chilly.gains import gain_of, judge_gains, times
 from lib_chilly.health import Health, health_of
 from lib_chilly.sources import source_of
 from lib_chilly.synth import _make
@@ -367,3 +367,7 @@ def test_what_a_pass_says_of_health_is_the_same_for_any_number_of_threads(base: 
     changed(base, tmp_path / "b.safetensors", input_blocks__4=lambda t: t.float() * 30)
     found = [merge_in(tmp_path, "0.5 * a + 0.5 * b", tmp_path / "x.safetensors", threads).health for threads in (1, 3)]
     assert found[0] == found[1] and "IN04: norms 22x those" in found[0].sources["b"].says[0]
+
+
+def test_norms_beyond_all_measure_are_said_in_few_words():
+    assert times(14) == "14x" and times(math.inf) == times(1e30) == "more than 1,000,000x"

@@ -29,11 +29,11 @@ LAYERS = {
     " known_good ledger licences linear_form lora_plan lora_source matchings memory method_nodes modelspec origins"
     " output_dtypes permissions placement plan plan_options plan_words provenance sidecar similarity_edits sources"
     " unknown_models vae verdicts",
-    5: "asim card card_hashes card_origin card_pages card_pictures compared converting copying diffusers_output"
-    " exact_product grams health inspection kernel known_lanes lane_changes lane_health likeness live lora_change"
-    " lora_delta lora_join lora_kinds lora_output lora_reading lora_values low_rank matching measure node_kernel"
-    " pass_choice pass_health passes reading recorded_library report resident resident_sources resident_table room"
-    " shared_layers similarity slabs staging stream summing tally tensor_statistics triton_pass verification"
+    5: "asim card card_hashes card_origin card_pages card_permissions card_pictures compared converting copying"
+    " diffusers_output exact_product grams health inspection kernel known_lanes lane_changes lane_health likeness live"
+    " lora_change lora_delta lora_join lora_kinds lora_output lora_reading lora_values low_rank matching measure"
+    " node_kernel pass_choice pass_health passes reading recorded_library report resident resident_sources resident_table"
+    " room shared_layers similarity slabs staging stream summing tally tensor_statistics triton_pass verification"
     " verified_tensors weights workers",
     6: "canvas console engine host/* recipe_queue similarity_plots similarity_words",
     7: "argument_types arguments card_command cli contact_sheet demo demo_models demo_sheet family family_config"

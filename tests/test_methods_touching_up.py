@@ -19,6 +19,7 @@ from bench.supermerger import supermerger_s_own
 from lib_chilly.errors import RecipeError
 from lib_chilly.live import LiveWeights
 from lib_chilly.methods.touching_up import adjust
+from lib_chilly.node_kernel import _called
 from lib_chilly.resident import ResidentWeights
 from lib_chilly.signature import Place
 from lib_chilly.sources import ema_key
@@ -85,6 +86,15 @@ def test_each_tensor_is_what_the_formulas_say_wherever_it_is_cut(seed: int, late
         )
         expected = adjusted(key, tensor.numpy(), values, latents)
         np.testing.assert_allclose(torch.cat(list(parts)).numpy(), expected, rtol=1e-14, atol=1e-15)
+
+
+def test_bias_that_blocks_cut_is_that_of_the_whole_file(folder: Path) -> None:
+    plan = plan_in(folder, f"adjust({next(iter(LATENTS))}, contrast=2, yellow_blue=-4)")
+    (job,) = [job for job in plan.jobs if job.key.endswith("out.2.bias")]
+    (node,) = job.nodes
+    whole = torch.tensor([0.5, -0.25, 3.0, -0.125])
+    parts = [_called(node, [whole[start : start + 2]], job.shape, Place(job.key, start)) for start in (0, 2)]
+    assert torch.equal(torch.cat(parts), _called(node, [whole], job.shape, Place(job.key)))
 
 
 def test_neutral_values_read_and_give_the_model_as_it_is(folder: Path, tmp_path: Path) -> None:
