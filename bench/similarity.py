@@ -6,7 +6,6 @@ import argparse
 import json
 import mmap
 import os
-import resource
 import statistics
 import threading
 import time
@@ -96,11 +95,13 @@ def main() -> None:
         import torch
 
         torch.zeros(1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    from lib_chilly.report import peak_rss_bytes
+
+    before = peak_rss_bytes() or 0
     wall, cpu = time.perf_counter(), time.process_time()
     {"read": read_once, "rank": rank}[options.what](options.files)
     taken = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-    above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    above = (peak_rss_bytes() or 0) - before
     print(json.dumps({**taken, "above_torch": above}))
 
 
