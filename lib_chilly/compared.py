@@ -188,8 +188,8 @@ class Broken:
             names: what each is called there.
         """
         return {
-            number: f"{names[number]} holds NaN or Inf in {counted(len(keys), 'tensor')}, such as {quoted(min(keys))}: "
-            "its blocks that have any are left out."
+            number: f"{names[number]} holds NaN, Inf or numbers too large for float32 in {counted(len(keys), 'tensor')}, "
+            f"such as {quoted(min(keys))}: its blocks that have any are left out."
             for number, keys in self.keys.items()
         }
 

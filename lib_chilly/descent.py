@@ -6,6 +6,7 @@ What is shown is bounded, and what is wrong or left out is said.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -75,6 +76,7 @@ class _Tree:
         self.named: dict[str, list[str]] = {}
         self.expanded: set[str] = set()
         self.count, self.malformed, self.room = 0, 0, _MOST_READ
+        self.unread: set[str] = set()
         self.has_loop = self.is_cut = False
 
     def grow(self, root: Ancestor, says: Says) -> None:
@@ -103,7 +105,8 @@ class _Tree:
         wrong = "Somebody's metadata are wrong: a model stands among its own ancestors."
         cut = f"There is more of it: {_DEEPEST} generations and {_MOST} models are shown at most."
         left = f"{counted(self.malformed, 'claim')} of no known form left out."
-        return [wrong] * self.has_loop + [cut] * self.is_cut + [left] * bool(self.malformed)
+        unread = f"{counted(len(self.unread), 'recipe')} in it cannot be read, or too much is in them."
+        return [wrong] * self.has_loop + [cut] * self.is_cut + [left] * bool(self.malformed) + [unread] * bool(self.unread)
 
     def _entry(self, sha256: str | None) -> Says:
         return self.known.get(sha256 or "", {})
@@ -171,13 +174,14 @@ class _Tree:
     def _read(self, recipe: Says) -> Recipe | None:
         """A recipe of ours; None where it is none, or too much was read already."""
         text = recipe.get("recipe")
-        if recipe.get("type") != TYPE or not isinstance(text, str) or len(text) > self.room:
+        if recipe.get("type") != TYPE or not isinstance(text, str):
             return None
-        self.room -= len(text)
-        try:
-            return parse_recipe(text)
-        except (MergeError, RecursionError):
-            return None
+        if len(text) <= self.room:
+            self.room -= len(text)
+            with contextlib.suppress(MergeError, RecursionError):
+                return parse_recipe(text)
+        self.unread.add(text)
+        return None
 
 
 def _is_ours(recipe: Says) -> bool:

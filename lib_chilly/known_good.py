@@ -119,7 +119,7 @@ class KnownGood:
         for row in rows:
             try:
                 matrices = _unpacked(row["matrices"])
-            except (zlib.error, ValueError, TypeError, AttributeError, RecursionError):
+            except (zlib.error, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
                 self.faults.append(
                     f"what is known of {quoted(str(row['name']))} is damaged: './chilly known-good {row['sha256']} --forget', "
                     "and state it again."
@@ -161,6 +161,11 @@ def _unpacked(packed: bytes) -> dict[str, Norms]:
 
 def _norms(rows: Any, elements: Any, norm: Any, spectral: Any) -> Norms:
     sizes = [norm] if spectral is None else [norm, spectral]
-    if not (type(rows) is type(elements) is int and all(math.isfinite(each) and each >= 0 for each in sizes)):
+    if not (
+        type(rows) is type(elements) is int
+        and rows > 0
+        and elements > 0
+        and all(math.isfinite(each) and each >= 0 for each in sizes)
+    ):
         raise ValueError("no norms")
     return Norms(rows, elements, norm, spectral)

@@ -127,7 +127,7 @@ LIES: list[tuple[dict[str, object], str]] = [
     ({"chillymerge": {"sources": {"a": 1}, "claims": "all"}, "sd_merge_models": [1], "sd_merge_recipe": 7}, "'sd_merge_recipe'"),
     ({"chillymerge": NESTED, "sd_merge_recipe": "[" * 100_000, "sd_merge_models": '{"a":' * 50_000}, "'sd_merge_models'"),
     ({"modelspec.merged_from": "x, " * 3_000_000}, "There is more"),
-    ({"sd_merge_recipe": {"type": "chillymerge", "recipe": "(" * 100_000}, "mecha_recipe": "x"}, ""),
+    ({"sd_merge_recipe": {"type": "chillymerge", "recipe": "(" * 100_000}, "mecha_recipe": "x"}, "1 recipe in it"),
     ({**webui(A), "sd_merge_models": {A: {"name": "\ud800<b>`\n" * 50}, "b": 1}}, "1 claim of"),
 ]
 
@@ -135,9 +135,15 @@ LIES: list[tuple[dict[str, object], str]] = [
 @pytest.mark.parametrize(("said", "note"), LIES, ids=range(len(LIES)))
 def test_whatever_metadata_claim_the_tree_is_small_and_what_is_wrong_is_said(said: dict[str, object], note: str):
     root, notes = tree(said)
-    assert any(sentence.startswith(note) for sentence in notes) if note else notes == []
+    assert any(sentence.startswith(note) for sentence in notes)
     assert len(list(every(root))) <= 121 and max(depth for depth, _ in every(root)) <= 12
     assert all(len(each.name) < 100 and each.name.isprintable() for _, each in every(root))
+
+
+@pytest.mark.parametrize("recipe", ["m = ((((", "m = nobody_s_method(a, b)", "m = a + " + "b + " * 40_000 + "c"])
+def test_recipe_that_cannot_be_read_is_said(recipe: str):
+    root, notes = tree({"sd_merge_recipe": {"type": "chillymerge", "recipe": recipe}})
+    assert root.parents == [] and notes == ["1 recipe in it cannot be read, or too much is in them."]
 
 
 @pytest.mark.parametrize("number", [0, 4, 9])

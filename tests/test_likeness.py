@@ -258,7 +258,10 @@ def test_broken_model_has_no_figure_where_it_is_broken_and_the_others_have_their
     for measure in ("cosine", "equal", "cka"):
         of_x, of_z = compare_all(Question(plans, [(0, 1), (0, 2)], measure))
         assert "IN00" not in of_x.blocks and of_x.totals["input"] is None and of_x.totals["output"] is not None
-        assert of_x.notes == (f"'x' holds NaN or Inf in 1 tensor, such as '{CONV_IN}': its blocks that have any are left out.",)
+        assert of_x.notes == (
+            "'x' holds NaN, Inf or numbers too large for float32 in 1 tensor, "
+            f"such as '{CONV_IN}': its blocks that have any are left out.",
+        )
         assert len(of_z.blocks) == len(LANES) and of_z.notes == ()
     with pytest.raises(CheckpointError, match=r"x.safetensors' holds NaN or Inf in 1 value of"):
         compare(plans[0], plans[1], "cosine")
